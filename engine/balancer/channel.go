@@ -1,0 +1,150 @@
+package balancer
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+)
+
+// MaxLimit is the highest limit of connections a channel can have: slots are
+// counted in 32 bits.
+const MaxLimit = math.MaxUint32
+
+// Key is the identity of a channel within its listener, whatever group it
+// stands in. Nth tells apart channels with the same host and port: 0 is the
+// first of them in the order of the groups.
+type Key struct {
+	Host string
+	Port uint16
+	Nth  int
+}
+
+// String returns host:port, with IPv6 addresses in brackets and the repeats
+// of one address numbered from #2.
+func (k Key) String() string {
+	host := k.Host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if k.Nth > 0 {
+		return fmt.Sprintf("%s:%d#%d", host, k.Port, k.Nth+1)
+	}
+	return fmt.Sprintf("%s:%d", host, k.Port)
+}
+
+// Counters are what a channel has done so far. The struct holds nothing but
+// atomics of fixed size, and fills one cache line.
+type Counters struct {
+	Sessions atomic.Uint64 // connected to the channel
+	Failures atomic.Uint64 // attempts to connect that failed
+	Sent     atomic.Uint64 // bytes towards the channel
+	Received atomic.Uint64 // bytes from the channel
+	_        [4]uint64
+}
+
+// Reset sets all counters to zero. Concurrent additions may survive it.
+func (c *Counters) Reset() {
+	c.Sessions.Store(0)
+	c.Failures.Store(0)
+	c.Sent.Store(0)
+	c.Received.Store(0)
+}
+
+// Channel is one server of a listener: its identity, its state and its
+// counters. It outlives the routers that point to it. All methods may be
+// called at any time from any goroutine.
+type Channel struct {
+	key   Key
+	hash  uint64
+	slots slots
+	state atomic.Uint32
+	addrs atomic.Pointer[[]netip.AddrPort]
+
+	// Counters may be shared with other processes; it is never nil.
+	Counters *Counters
+}
+
+// NewChannel returns an enabled channel without addresses, so not yet usable,
+// and without a limit. The caller may replace Counters before the channel is
+// used.
+func NewChannel(key Key) *Channel {
+	return &Channel{key: key, hash: hashKey(key), Counters: new(Counters)}
+}
+
+// Key returns the identity of the channel.
+func (c *Channel) Key() Key { return c.key }
+
+// Active returns how many slots are taken: sessions that run or are being
+// dialled.
+func (c *Channel) Active() int { return c.slots.taken() }
+
+// Limit returns how many slots there are; 0 means no limit.
+func (c *Channel) Limit() int { return c.slots.limit() }
+
+// SetLimit changes how many slots there are, 0 to MaxLimit. Slots that are
+// taken stay taken; none is given out while there are as many or more.
+func (c *Channel) SetLimit(limit int) { c.slots.setLimit(limit) }
+
+// Addresses returns what the channel's host resolved to, in the order in
+// which the addresses are to be tried. The slice is not to be written to.
+func (c *Channel) Addresses() []netip.AddrPort {
+	if addrs := c.addrs.Load(); addrs != nil {
+		return *addrs
+	}
+	return nil
+}
+
+// SetAddresses replaces the addresses; the slice belongs to the channel from
+// then on. A channel without addresses is not usable.
+func (c *Channel) SetAddresses(addrs []netip.AddrPort) { c.addrs.Store(&addrs) }
+
+// Usable reports whether a client could be given a slot now.
+func (c *Channel) Usable() bool {
+	return c.Enabled() && len(c.Addresses()) > 0 && c.slots.free()
+}
+
+// slots counts the taken slots (low half) against a limit (high half) in one
+// word, so that a reservation is one compare-and-swap and a limit is never
+// exceeded.
+type slots struct{ word atomic.Uint64 }
+
+func (s *slots) taken() int { return int(uint32(s.word.Load())) }
+func (s *slots) limit() int { return int(s.word.Load() >> 32) }
+
+func (s *slots) setLimit(limit int) {
+	for {
+		old := s.word.Load()
+		if s.word.CompareAndSwap(old, uint64(limit)<<32|old&math.MaxUint32) {
+			return
+		}
+	}
+}
+
+func hasFree(word uint64) bool {
+	limit := word >> 32
+	return limit == 0 || word&math.MaxUint32 < limit
+}
+
+func (s *slots) free() bool { return hasFree(s.word.Load()) }
+
+func (s *slots) take() bool {
+	for {
+		old := s.word.Load()
+		if !hasFree(old) {
+			return false
+		}
+		if s.word.CompareAndSwap(old, old+1) {
+			return true
+		}
+	}
+}
+
+// give returns a slot that take handed out. Giving back more than was taken
+// is a defect of the caller, and would corrupt the limit.
+func (s *slots) give() {
+	if uint32(s.word.Add(math.MaxUint64)) == math.MaxUint32 {
+		panic("balancer: slot given back twice")
+	}
+}

@@ -1,0 +1,110 @@
+package balancer
+
+// Three words about a channel are kept apart: what the configuration declares,
+// what the operator says, and what was observed. Enabled joins them.
+//
+//	removed                     no: it is in no configuration any more
+//	observed to fail            no, until the operator enables it
+//	operator says so            as the operator says
+//	otherwise                   as declared
+const (
+	declaredDisabled uint32 = 1 << iota
+	operatorEnabled
+	operatorDisabled
+	autoDisabled
+	removed
+)
+
+func enabled(state uint32) bool {
+	switch {
+	case state&(removed|autoDisabled|operatorDisabled) != 0:
+		return false
+	case state&operatorEnabled != 0:
+		return true
+	default:
+		return state&declaredDisabled == 0
+	}
+}
+
+// Enabled reports whether the channel is in service.
+func (c *Channel) Enabled() bool { return enabled(c.state.Load()) }
+
+// AutoDisabled reports whether the channel is out of service because
+// connecting to it failed.
+func (c *Channel) AutoDisabled() bool { return c.state.Load()&autoDisabled != 0 }
+
+// Removed reports whether the channel is in no configuration any more.
+func (c *Channel) Removed() bool { return c.state.Load()&removed != 0 }
+
+// Override reports whether the operator's word differs from the declared one,
+// and which it is.
+func (c *Channel) Override() (enable, overridden bool) {
+	state := c.state.Load()
+	return state&operatorEnabled != 0, state&(operatorEnabled|operatorDisabled) != 0
+}
+
+// Enable is the operator's word that the channel is to serve. It clears an
+// autodisable. It reports false if the channel was enabled already.
+func (c *Channel) Enable() bool {
+	return c.change(func(state uint32) uint32 {
+		state &^= autoDisabled | operatorEnabled | operatorDisabled
+		if state&declaredDisabled != 0 {
+			state |= operatorEnabled
+		}
+		return state
+	})
+}
+
+// Disable is the operator's word that the channel is not to serve; running
+// sessions go on. It reports false if the channel was disabled already.
+func (c *Channel) Disable() bool {
+	return c.change(func(state uint32) uint32 {
+		state &^= operatorEnabled | operatorDisabled
+		if state&declaredDisabled == 0 {
+			state |= operatorDisabled
+		}
+		return state
+	})
+}
+
+// Declare sets what the configuration says. The operator's word, where there
+// is one, stays in force; once both say the same it is forgotten.
+func (c *Channel) Declare(disabled bool) {
+	c.change(func(state uint32) uint32 {
+		state &^= declaredDisabled
+		if disabled {
+			state = state&^operatorDisabled | declaredDisabled
+		} else {
+			state &^= operatorEnabled
+		}
+		return state
+	})
+}
+
+// Forgive clears what was observed about the channel: a new declaration gives
+// it a new chance.
+func (c *Channel) Forgive() {
+	c.change(func(state uint32) uint32 { return state &^ autoDisabled })
+}
+
+// Remove takes the channel out of service for good.
+func (c *Channel) Remove() {
+	c.change(func(state uint32) uint32 { return state | removed })
+}
+
+// autoDisable reports whether this call is the one that disabled the channel.
+func (c *Channel) autoDisable() bool {
+	return c.change(func(state uint32) uint32 { return state | autoDisabled })
+}
+
+// change applies a pure function to the state and reports whether the answer
+// of Enabled changed with it.
+func (c *Channel) change(next func(uint32) uint32) bool {
+	for {
+		old := c.state.Load()
+		state := next(old)
+		if c.state.CompareAndSwap(old, state) {
+			return enabled(old) != enabled(state)
+		}
+	}
+}

@@ -1,0 +1,186 @@
+package engine
+
+import (
+	"encoding"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"balance/engine/balancer"
+)
+
+// Config is everything that can be declared about a daemon, as plain values.
+// It is immutable once it has passed Validate; the engine keeps the pointer it
+// was given and never writes to it.
+type Config struct {
+	// ShutdownTimeout is how long sessions may go on after a request to stop.
+	// Zero ends them at once.
+	ShutdownTimeout time.Duration
+	Log             Log
+	Control         Control
+	Listeners       []Listener
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  LogLevel
+	Format LogFormat
+	// Sessions asks for one line for each session that ends.
+	Sessions bool
+}
+
+// Control says how the daemon is driven while it runs.
+type Control struct {
+	// Watch asks for the configuration file to be applied when it changes.
+	Watch bool
+}
+
+// Listener is one service: where clients come in, and the groups of channels
+// that serve them. Groups are tried in order.
+type Listener struct {
+	// Name is unique within a Config.
+	Name string
+	// Listen holds at least one address, each "host:port" with a numeric
+	// port. An empty host means every address of the machine, IPv4 and IPv6.
+	// Port 0 lets the kernel pick.
+	Listen []string
+	// Source is the local address to dial from; the zero Addr leaves the
+	// choice to the kernel.
+	Source netip.Addr
+	// ConnectTimeout bounds the dialling of one channel, all its addresses
+	// together; it is positive.
+	ConnectTimeout time.Duration
+	// IdleTimeout ends a session in which no byte moved for so long.
+	// Zero means never.
+	IdleTimeout time.Duration
+	// HalfCloseTimeout ends a half-closed session in which no byte moved for
+	// so long. Zero means never.
+	HalfCloseTimeout time.Duration
+	// KeepAlive is the time between TCP keep-alive probes on both sides.
+	// Zero turns them off.
+	KeepAlive time.Duration
+	// AutoDisable takes a channel that cannot be connected to out of service
+	// until the operator enables it.
+	AutoDisable bool
+	// HashFailover lets a hash group try its other channels when the
+	// client's own cannot serve it.
+	HashFailover bool
+	Groups       []Group
+}
+
+// Group is a set of channels that are chosen from in one way.
+type Group struct {
+	Mode     balancer.Mode
+	Channels []Channel
+}
+
+// Channel is one server to connect to.
+type Channel struct {
+	// Host is a name or the text of an IP address, without brackets.
+	Host string
+	// Port is never 0.
+	Port uint16
+	// MaxConns limits the simultaneous sessions; 0 means no limit.
+	MaxConns int
+	// Disabled keeps the channel out of service until the operator enables
+	// it.
+	Disabled bool
+}
+
+// MaxMaxConns is the highest limit a channel can have: slots are counted in
+// 32 bits.
+const MaxMaxConns = balancer.MaxLimit
+
+// Defaults returns a Listener that holds the documented default of each
+// setting, without name, addresses or groups.
+func Defaults() Listener {
+	return Listener{
+		ConnectTimeout:   5 * time.Second,
+		HalfCloseTimeout: time.Hour,
+		KeepAlive:        15 * time.Second,
+	}
+}
+
+// DefaultConfig returns a Config that holds the documented default of each
+// setting and no listener.
+func DefaultConfig() *Config {
+	return &Config{
+		ShutdownTimeout: 10 * time.Second,
+		Control:         Control{Watch: true},
+	}
+}
+
+// String returns the channel as its classic specification, host:port with
+// IPv6 addresses in brackets.
+func (c Channel) String() string {
+	if strings.Contains(c.Host, ":") {
+		return fmt.Sprintf("[%s]:%d", c.Host, c.Port)
+	}
+	return fmt.Sprintf("%s:%d", c.Host, c.Port)
+}
+
+// LogLevel is the least severity that is logged.
+type LogLevel uint8
+
+// The levels, from the least severe.
+const (
+	LogInfo LogLevel = iota // the zero value is the default
+	LogDebug
+	LogWarn
+	LogError
+)
+
+// LogFormat is the form of a log line.
+type LogFormat uint8
+
+// The formats.
+const (
+	LogText LogFormat = iota
+	LogJSON
+)
+
+var (
+	logLevels  = words[LogLevel]{LogDebug: "debug", LogInfo: "info", LogWarn: "warn", LogError: "error"}
+	logFormats = words[LogFormat]{LogText: "text", LogJSON: "json"}
+)
+
+// words spells the values of a type that is written as a word.
+type words[T comparable] map[T]string
+
+func (w words[T]) parse(text []byte, into *T, order ...T) error {
+	var allowed []string
+	for _, value := range order {
+		if w[value] == string(text) {
+			*into = value
+			return nil
+		}
+		allowed = append(allowed, fmt.Sprintf("%q", w[value]))
+	}
+	return fmt.Errorf("%q is none of %s", text, strings.Join(allowed, ", "))
+}
+
+var (
+	_ encoding.TextUnmarshaler = (*LogLevel)(nil)
+	_ encoding.TextUnmarshaler = (*LogFormat)(nil)
+)
+
+func (l LogLevel) String() string { return logLevels[l] }
+
+// MarshalText returns the word that UnmarshalText takes.
+func (l LogLevel) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+// UnmarshalText takes "debug", "info", "warn" or "error".
+func (l *LogLevel) UnmarshalText(text []byte) error {
+	return logLevels.parse(text, l, LogDebug, LogInfo, LogWarn, LogError)
+}
+
+func (f LogFormat) String() string { return logFormats[f] }
+
+// MarshalText returns the word that UnmarshalText takes.
+func (f LogFormat) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
+// UnmarshalText takes "text" or "json".
+func (f *LogFormat) UnmarshalText(text []byte) error {
+	return logFormats.parse(text, f, LogText, LogJSON)
+}

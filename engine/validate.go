@@ -1,0 +1,224 @@
+package engine
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Fault is one thing that is wrong with a Config.
+type Fault struct {
+	// Path is where the fault stands in the file that declares the Config:
+	// keys joined by dots, with the index of an element in brackets, such as
+	// "listener[0].group[1].channels[2].port".
+	Path string
+	// Where says the same with names: `listener "pop3" group 1 channel 2`.
+	Where string
+	// Problem is what was found and what is allowed.
+	Problem string
+}
+
+func (f Fault) Error() string {
+	if f.Where == "" {
+		return f.Problem
+	}
+	return f.Where + ": " + f.Problem
+}
+
+// Validate returns everything that is wrong with the configuration, in the
+// order of the file.
+func (c *Config) Validate() []Fault {
+	v := validator{config: c, names: map[string]int{}}
+	v.duration("defaults.shutdown_timeout", "", "shutdown_timeout", c.ShutdownTimeout, 0)
+	if len(c.Listeners) == 0 {
+		v.fault("listener", "", "there is no listener: at least one is needed")
+	}
+	for i := range c.Listeners {
+		v.listener(i, &c.Listeners[i])
+	}
+	return v.faults
+}
+
+type validator struct {
+	config *Config
+	faults []Fault
+	names  map[string]int // name of a listener to its index
+	bound  []boundAddress
+}
+
+// boundAddress is an address that a listener of the configuration claims.
+type boundAddress struct {
+	host     string
+	port     uint16
+	listener string
+}
+
+func (v *validator) fault(path, where, format string, args ...any) {
+	v.faults = append(v.faults, Fault{Path: path, Where: where, Problem: fmt.Sprintf(format, args...)})
+}
+
+func (v *validator) duration(path, where, key string, value, least time.Duration) {
+	if value < least {
+		v.fault(path, where, "%s %q is less than the least, %q", key, value, least)
+	}
+}
+
+func (v *validator) listener(i int, l *Listener) {
+	path := fmt.Sprintf("listener[%d]", i)
+	where := fmt.Sprintf("listener %q", l.Name)
+	if l.Name == "" {
+		where = fmt.Sprintf("listener %d", i)
+	}
+	v.name(path, where, i, l.Name)
+	if len(l.Listen) == 0 {
+		v.fault(path+".listen", where, "listen is missing: at least one \"host:port\" is needed")
+	}
+	for k, address := range l.Listen {
+		v.listen(fmt.Sprintf("%s.listen[%d]", path, k), where, l.Name, address)
+	}
+	v.duration(path+".connect_timeout", where, "connect_timeout", l.ConnectTimeout, time.Millisecond)
+	v.duration(path+".idle_timeout", where, "idle_timeout", l.IdleTimeout, 0)
+	v.duration(path+".half_close_timeout", where, "half_close_timeout", l.HalfCloseTimeout, 0)
+	v.duration(path+".keepalive", where, "keepalive", l.KeepAlive, 0)
+	if len(l.Groups) == 0 {
+		v.fault(path+".group", where, "there is no group: at least one [[listener.group]] is needed")
+	}
+	for g, group := range l.Groups {
+		groupPath := fmt.Sprintf("%s.group[%d]", path, g)
+		groupWhere := fmt.Sprintf("%s group %d", where, g)
+		if len(group.Channels) == 0 {
+			v.fault(groupPath+".channels", groupWhere, "the group is empty: at least one channel is needed")
+		}
+		for k, channel := range group.Channels {
+			v.channel(fmt.Sprintf("%s.channels[%d]", groupPath, k), fmt.Sprintf("%s channel %d", groupWhere, k), channel)
+		}
+	}
+}
+
+// maxName is the longest name of a listener, in bytes: names stand in tables,
+// logs and labels of metrics.
+const maxName = 255
+
+func (v *validator) name(path, where string, i int, name string) {
+	switch first, taken := v.names[name]; {
+	case name == "":
+		v.fault(path+".name", where, "the name is empty")
+	case len(name) > maxName:
+		v.fault(path+".name", fmt.Sprintf("listener %d", i), "a name of %d bytes is longer than %d", len(name), maxName)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		v.fault(path+".name", where, "the name %q has characters that cannot be printed", name)
+	case taken:
+		v.fault(path+".name", where, "the name %q is taken by listener %d already", name, first)
+	default:
+		v.names[name] = i
+	}
+}
+
+func (v *validator) listen(path, where, name, address string) {
+	host, port, err := SplitListen(address)
+	if err != nil {
+		v.fault(path, where, "listen %q: %s", address, err)
+		return
+	}
+	for _, other := range v.bound {
+		if port == 0 || port != other.port || !overlap(host, other.host) {
+			continue
+		}
+		verb := "overlaps"
+		if host == other.host {
+			verb = "is the same as"
+		}
+		v.fault(path, where, "listen %q %s %q of listener %q", address, verb,
+			net.JoinHostPort(other.host, strconv.Itoa(int(other.port))), other.listener)
+		return
+	}
+	v.bound = append(v.bound, boundAddress{host, port, name})
+}
+
+// overlap reports whether two sockets with one port, bound to these hosts,
+// would take some of each other's clients. An IPv6 socket takes no IPv4
+// clients; the empty host takes both.
+func overlap(a, b string) bool {
+	if a == b || a == "" || b == "" {
+		return true
+	}
+	x, errX := netip.ParseAddr(a)
+	y, errY := netip.ParseAddr(b)
+	if errX != nil || errY != nil || x.Is4() != y.Is4() {
+		return false
+	}
+	return x == y || x.IsUnspecified() || y.IsUnspecified()
+}
+
+func (v *validator) channel(path, where string, c Channel) {
+	if problem := badHost(c.Host); problem != "" {
+		v.fault(path+".host", where, "host %q %s", c.Host, problem)
+	}
+	if c.Port == 0 {
+		v.fault(path+".port", where, "port 0 is not one of 1 to 65535")
+	}
+	if c.MaxConns < 0 || c.MaxConns > MaxMaxConns {
+		v.fault(path+".maxc", where, "maxc %d is not one of 0 (no limit) to %d", c.MaxConns, MaxMaxConns)
+	}
+}
+
+// SplitListen takes apart an address of Listener.Listen. An IP address comes
+// back in its shortest form.
+func SplitListen(address string) (host string, port uint16, err error) {
+	host, portText, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, fmt.Errorf("it must be host:port, [IPv6 address]:port or :port")
+	}
+	number, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("port %q is not one of 0 to 65535", portText)
+	}
+	if host == "" {
+		return "", uint16(number), nil
+	}
+	if problem := badHost(host); problem != "" {
+		return "", 0, fmt.Errorf("host %q %s", host, problem)
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		host = addr.Unmap().String()
+	}
+	return host, uint16(number), nil
+}
+
+// badHost returns what is wrong with a host, or "". A host is an IP address or
+// a name whose labels hold letters, digits, '-' and '_' (RFC 1123; the
+// underscore is common in private zones). A name whose last label is a number
+// is a mistyped IPv4 address.
+func badHost(host string) string {
+	if host == "" {
+		return "is empty"
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return ""
+	}
+	const not = "is neither an IP address nor a host name"
+	name := strings.TrimSuffix(host, ".")
+	if len(name) > 253 {
+		return not + ": a name has at most 253 characters"
+	}
+	labels := strings.Split(name, ".")
+	for _, label := range labels {
+		if label == "" || len(label) > 63 || strings.ContainsFunc(label, notInName) {
+			return not
+		}
+	}
+	last := labels[len(labels)-1]
+	if strings.Trim(last, "0123456789") == "" {
+		return not
+	}
+	return ""
+}
+
+func notInName(r rune) bool {
+	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
+}

@@ -66,6 +66,11 @@ type Listener struct {
 	// HashFailover lets a hash group try its other channels when the
 	// client's own cannot serve it.
 	HashFailover bool
+	// OnRemove says what becomes of running sessions when their channel or
+	// the listener is removed.
+	OnRemove OnRemove
+	// DrainTimeout is how long they may go on with OnRemove Drain.
+	DrainTimeout time.Duration
 	Groups       []Group
 }
 
@@ -99,6 +104,7 @@ func Defaults() Listener {
 		ConnectTimeout:   5 * time.Second,
 		HalfCloseTimeout: time.Hour,
 		KeepAlive:        15 * time.Second,
+		DrainTimeout:     30 * time.Second,
 	}
 }
 
@@ -140,7 +146,19 @@ const (
 	LogJSON
 )
 
+// OnRemove is what becomes of the sessions of a channel that is removed.
+type OnRemove uint8
+
+// Sessions are kept until they end by themselves, ended after a timeout, or
+// ended at once.
+const (
+	Keep OnRemove = iota
+	Drain
+	Close
+)
+
 var (
+	onRemoves  = words[OnRemove]{Keep: "keep", Drain: "drain", Close: "close"}
 	logLevels  = words[LogLevel]{LogDebug: "debug", LogInfo: "info", LogWarn: "warn", LogError: "error"}
 	logFormats = words[LogFormat]{LogText: "text", LogJSON: "json"}
 )
@@ -163,7 +181,18 @@ func (w words[T]) parse(text []byte, into *T, order ...T) error {
 var (
 	_ encoding.TextUnmarshaler = (*LogLevel)(nil)
 	_ encoding.TextUnmarshaler = (*LogFormat)(nil)
+	_ encoding.TextUnmarshaler = (*OnRemove)(nil)
 )
+
+func (o OnRemove) String() string { return onRemoves[o] }
+
+// MarshalText returns the word that UnmarshalText takes.
+func (o OnRemove) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// UnmarshalText takes "keep", "drain" or "close".
+func (o *OnRemove) UnmarshalText(text []byte) error {
+	return onRemoves.parse(text, o, Keep, Drain, Close)
+}
 
 func (l LogLevel) String() string { return logLevels[l] }
 

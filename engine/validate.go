@@ -85,6 +85,7 @@ func (v *validator) listener(i int, l *Listener) {
 	v.duration(path+".idle_timeout", where, "idle_timeout", l.IdleTimeout, 0)
 	v.duration(path+".half_close_timeout", where, "half_close_timeout", l.HalfCloseTimeout, 0)
 	v.duration(path+".keepalive", where, "keepalive", l.KeepAlive, 0)
+	v.duration(path+".drain_timeout", where, "drain_timeout", l.DrainTimeout, 0)
 	if len(l.Groups) == 0 {
 		v.fault(path+".group", where, "there is no group: at least one [[listener.group]] is needed")
 	}
@@ -208,7 +209,7 @@ func badHost(host string) string {
 	}
 	labels := strings.Split(name, ".")
 	for _, label := range labels {
-		if label == "" || len(label) > 63 || strings.ContainsFunc(label, notInName) {
+		if label == "" || len(label) > 63 || label[0] == '-' || strings.ContainsFunc(label, notInName) {
 			return not
 		}
 	}

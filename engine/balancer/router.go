@@ -265,21 +265,37 @@ func before(score uint64, index int32, otherScore uint64, otherIndex int32) bool
 	return score > otherScore || score == otherScore && index < otherIndex
 }
 
+// Change is what an attempt to connect changed about its channel.
+type Change uint8
+
+// The changes. Of many failures in a row only the first is a change.
+const (
+	Unchanged Change = iota
+	Failing          // the first failure since the channel last answered
+	Disabled         // the channel was autodisabled
+	Recovered        // the first answer after a failure
+)
+
 // Failed gives back the slot of the current channel after connecting to it
-// failed with err, and counts the failure. It reports whether the channel was
-// autodisabled by this failure. Errors that have their cause on this machine
-// (see Local) do not disable a channel.
-func (r *Route) Failed(err error) (disabled bool) {
+// failed with err, and counts the failure. Errors that have their cause on
+// this machine (see Local) change nothing about a channel.
+func (r *Route) Failed(err error) Change {
 	channel := r.channel
 	r.channel = nil
 	channel.slots.give()
 	channel.Counters.Failures.Add(1)
-	return r.router.options.AutoDisable && !Local(err) && channel.autoDisable()
+	if Local(err) {
+		return Unchanged
+	}
+	return channel.observeFailure(r.router.options.AutoDisable)
 }
 
 // Connected counts a session on the current channel, whose slot stays taken
 // until Close.
-func (r *Route) Connected() { r.channel.Counters.Sessions.Add(1) }
+func (r *Route) Connected() Change {
+	r.channel.Counters.Sessions.Add(1)
+	return r.channel.observeAnswer()
+}
 
 // Close gives back the slot that is held, if any. It may be called more than
 // once.

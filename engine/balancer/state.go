@@ -12,6 +12,7 @@ const (
 	operatorEnabled
 	operatorDisabled
 	autoDisabled
+	failing // since it last answered; for the log, it disables nothing
 	removed
 )
 
@@ -84,7 +85,7 @@ func (c *Channel) Declare(disabled bool) {
 // Forgive clears what was observed about the channel: a new declaration gives
 // it a new chance.
 func (c *Channel) Forgive() {
-	c.change(func(state uint32) uint32 { return state &^ autoDisabled })
+	c.change(func(state uint32) uint32 { return state &^ (autoDisabled | failing) })
 }
 
 // Remove takes the channel out of service for good.
@@ -92,9 +93,38 @@ func (c *Channel) Remove() {
 	c.change(func(state uint32) uint32 { return state | removed })
 }
 
-// autoDisable reports whether this call is the one that disabled the channel.
-func (c *Channel) autoDisable() bool {
-	return c.change(func(state uint32) uint32 { return state | autoDisabled })
+// observeFailure reports what this failure, among concurrent ones, changed.
+func (c *Channel) observeFailure(disable bool) Change {
+	add := failing
+	if disable {
+		add |= autoDisabled
+	}
+	for {
+		old := c.state.Load()
+		if old|add == old {
+			return Unchanged
+		}
+		if !c.state.CompareAndSwap(old, old|add) {
+			continue
+		}
+		if disable && old&autoDisabled == 0 {
+			return Disabled
+		}
+		return Failing
+	}
+}
+
+// observeAnswer reports whether this answer is the first after a failure.
+func (c *Channel) observeAnswer() Change {
+	for {
+		old := c.state.Load()
+		if old&failing == 0 {
+			return Unchanged
+		}
+		if c.state.CompareAndSwap(old, old&^failing) {
+			return Recovered
+		}
+	}
 }
 
 // change applies a pure function to the state and reports whether the answer

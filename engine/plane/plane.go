@@ -5,7 +5,6 @@ package plane
 
 import (
 	"context"
-	"log/slog"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -48,16 +47,6 @@ type Socket interface {
 	Retire()
 	// Close closes the socket. The clients that wait in its queue are reset.
 	Close() error
-}
-
-// Options are what a plane is made with.
-type Options struct {
-	Log *slog.Logger
-	// Ended is called once for each client that was accepted, when its
-	// session has ended. It must not block.
-	Ended func(End)
-	// Dump, if not nil, is shown every chunk that is relayed.
-	Dump *Dump
 }
 
 // Listener is what a plane knows of a listener. It outlives every

@@ -1,0 +1,42 @@
+package plane
+
+import (
+	"log/slog"
+
+	"balance/engine/balancer"
+)
+
+// Options are what a plane is made with.
+type Options struct {
+	Log *slog.Logger
+	// Ended is called once for each client that was accepted, when its
+	// session has ended. It must not block.
+	Ended func(End)
+	// Dump, if not nil, is shown every chunk that is relayed.
+	Dump *Dump
+}
+
+// Failed tells the route that connecting to its channel failed with err, and
+// logs it: loudly only if it changes something about the channel.
+func (o *Options) Failed(service *Service, route *balancer.Route, err error) {
+	channel, group := route.Channel(), route.Group()
+	change := route.Failed(err)
+	switch {
+	case change == balancer.Disabled:
+		o.Log.Warn("channel autodisabled", "listener", service.Name, "group", group, "channel", channel.Key(), "error", err)
+	case change == balancer.Failing:
+		o.Log.Warn("channel fails", "listener", service.Name, "group", group, "channel", channel.Key(), "error", err)
+	case balancer.Local(err):
+		o.Log.Warn("cannot dial", "listener", service.Name, "group", group, "channel", channel.Key(), "error", err)
+	default:
+		o.Log.Debug("channel fails", "listener", service.Name, "group", group, "channel", channel.Key(), "error", err)
+	}
+}
+
+// Connected tells the route that its channel answered, and logs it if that is
+// news.
+func (o *Options) Connected(service *Service, route *balancer.Route) {
+	if route.Connected() == balancer.Recovered {
+		o.Log.Info("channel answers again", "listener", service.Name, "group", route.Group(), "channel", route.Channel().Key())
+	}
+}

@@ -42,7 +42,8 @@ type Socket interface {
 	// Share says whether another socket may be bound to an overlapping
 	// address.
 	Share(bool) error
-	// Retire accepts what waits in the queue, then closes the socket. It
+	// Retire keeps new clients away (see Divert), accepts those who wait in
+	// the queue or are on their way into it, then closes the socket. It
 	// returns when the socket is closed.
 	Retire()
 	// Close closes the socket. The clients that wait in its queue are reset.

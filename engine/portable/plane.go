@@ -1,0 +1,157 @@
+// Package portable is the data plane for every Unix: package net, and two
+// copies a session, each in a goroutine of its own. It is simple enough to be
+// the yardstick for the behaviour of the others.
+//
+// An idle session holds no buffer and no pipe: a copy waits until there is
+// something to read, and only then takes one from a pool.
+package portable
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"balance/engine/plane"
+)
+
+// Plane is a plane.Plane. New makes one; Shutdown ends it.
+type Plane struct {
+	options plane.Options
+	epoch   time.Time // sessions keep times as nanoseconds since then
+
+	ids     atomic.Uint64
+	pipes   pipePool
+	workers sync.WaitGroup // sockets and sessions
+	stop    chan struct{}  // closed to end the sweeper
+	swept   chan struct{}  // closed when the sweeper has ended
+
+	mu       sync.Mutex
+	sessions map[*session]struct{} // guarded by mu
+}
+
+var _ plane.Plane = (*Plane)(nil)
+
+// New returns a plane that runs until Shutdown.
+func New(options plane.Options) *Plane {
+	p := &Plane{
+		options:  options,
+		epoch:    time.Now(),
+		stop:     make(chan struct{}),
+		swept:    make(chan struct{}),
+		sessions: make(map[*session]struct{}),
+	}
+	go p.sweep()
+	return p
+}
+
+// Listen implements plane.Plane.
+func (p *Plane) Listen(ctx context.Context, addr netip.AddrPort, shared bool) (plane.Socket, error) {
+	return listen(ctx, p, addr, shared)
+}
+
+// Sessions implements plane.Plane.
+func (p *Plane) Sessions(yield func(plane.Session) bool) {
+	for _, s := range p.all() {
+		if !yield(s.picture()) {
+			return
+		}
+	}
+}
+
+// Abort implements plane.Plane.
+func (p *Plane) Abort(cause plane.Cause, match func(*plane.Session) bool) int {
+	n := 0
+	for _, s := range p.all() {
+		if picture := s.picture(); match(&picture) && s.abort(cause, nil) {
+			n++
+		}
+	}
+	return n
+}
+
+// Shutdown implements plane.Plane.
+func (p *Plane) Shutdown(ctx context.Context) {
+	ended := make(chan struct{})
+	go p.awaitWorkers(ended)
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		// A client may be on its way from its socket to its session, so one
+		// round could miss it.
+		for waiting := true; waiting; {
+			p.Abort(plane.Shutdown, func(*plane.Session) bool { return true })
+			select {
+			case <-ended:
+				waiting = false
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}
+	close(p.stop)
+	<-p.swept
+	p.pipes.closeIdle()
+}
+
+func (p *Plane) awaitWorkers(ended chan<- struct{}) {
+	p.workers.Wait()
+	close(ended)
+}
+
+func (p *Plane) all() []*session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]*session, 0, len(p.sessions))
+	for s := range p.sessions {
+		all = append(all, s)
+	}
+	return all
+}
+
+func (p *Plane) add(s *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sessions[s] = struct{}{}
+}
+
+func (p *Plane) remove(s *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.sessions, s)
+}
+
+// now returns the time since the plane began, never 0.
+func (p *Plane) now() int64 { return int64(time.Since(p.epoch)) + 1 }
+
+// The sweeper looks at every session at least each longestNap: a timeout that
+// is set or shortened while it naps may be noticed so much late.
+const (
+	shortestNap = 10 * time.Millisecond
+	longestNap  = 250 * time.Millisecond
+)
+
+// sweep ends the sessions in which no byte moved for too long.
+func (p *Plane) sweep() {
+	defer close(p.swept)
+	timer := time.NewTimer(longestNap)
+	defer timer.Stop()
+	for {
+		select {
+		case <-p.stop:
+			return
+		case <-timer.C:
+		}
+		next := longestNap
+		for _, s := range p.all() {
+			if left, cause := s.timeLeft(); cause != 0 {
+				if left <= 0 {
+					s.abort(cause, nil)
+				} else {
+					next = min(next, left)
+				}
+			}
+		}
+		timer.Reset(max(next, shortestNap))
+	}
+}

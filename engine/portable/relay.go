@@ -1,0 +1,159 @@
+package portable
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"balance/engine/plane"
+)
+
+// relay moves bytes until both directions have ended.
+func (s *session) relay() {
+	s.active.Store(s.plane.now())
+	counters := s.channel.Load().Counters
+	toChannel := direction{
+		session: s, from: s.client, to: s.server,
+		moved: &s.sent, total: &counters.Sent,
+		closed: plane.ClientClosed, readFailed: plane.ClientFailed, writeFailed: plane.ChannelFailed,
+	}
+	toClient := direction{
+		session: s, from: s.server, to: s.client,
+		moved: &s.received, total: &counters.Received,
+		closed: plane.ChannelClosed, readFailed: plane.ChannelFailed, writeFailed: plane.ClientFailed,
+	}
+	if dump := s.plane.options.Dump; dump != nil {
+		toChannel.dump, toClient.dump = dump.ToChannel, dump.ToClient
+	}
+	var both sync.WaitGroup
+	both.Go(toChannel.run)
+	toClient.run()
+	both.Wait()
+}
+
+// direction is the way of the bytes from one side to the other.
+type direction struct {
+	session                         *session
+	from, to                        *net.TCPConn
+	moved, total                    *atomic.Uint64
+	dump                            func([]byte) error
+	closed, readFailed, writeFailed plane.Cause
+}
+
+// run copies until the end of stream, which it passes on, or until the
+// session ends.
+func (d *direction) run() {
+	reader, err := d.from.SyscallConn()
+	if err != nil {
+		d.session.abort(d.readFailed, err)
+		return
+	}
+	writer, err := d.to.SyscallConn()
+	if err != nil {
+		d.session.abort(d.writeFailed, err)
+		return
+	}
+	for {
+		buffer, n, err := read(reader)
+		if err != nil {
+			d.session.abort(d.readFailed, err)
+			return
+		}
+		if n == 0 {
+			d.session.finished(d.closed)
+			if err := d.to.CloseWrite(); err != nil {
+				d.session.abort(d.writeFailed, err)
+			}
+			return
+		}
+		if d.dump != nil {
+			if err := d.dump(buffer[:n]); err != nil {
+				d.session.plane.options.Log.Debug("cannot dump", "error", err)
+			}
+		}
+		err = write(writer, buffer[:n], d.count)
+		full := n == len(buffer)
+		buffers.Put(buffer)
+		var readErr error
+		if err == nil && full && d.dump == nil {
+			// There is more than fits a buffer: let the kernel move it.
+			readErr, err = d.session.plane.pipes.splice(reader, writer, d.count)
+		}
+		if readErr != nil {
+			d.session.abort(d.readFailed, readErr)
+			return
+		}
+		if err != nil {
+			d.session.abort(d.writeFailed, err)
+			return
+		}
+	}
+}
+
+// count is called for every n bytes that were given to the kernel.
+func (d *direction) count(n int) {
+	d.moved.Add(uint64(n))
+	d.total.Add(uint64(n))
+	d.session.active.Store(d.session.plane.now())
+}
+
+const bufferSize = 64 << 10
+
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// read waits until there is something to read, then takes a buffer for it,
+// which the caller puts back if n > 0. At the end of stream n is 0.
+func read(conn syscall.RawConn) (buffer *[bufferSize]byte, n int, err error) {
+	var inner error
+	err = conn.Read(func(fd uintptr) bool {
+		buffer = buffers.Get().(*[bufferSize]byte)
+		n, inner = retry(func() (int, error) { return syscall.Read(int(fd), buffer[:]) })
+		if n <= 0 {
+			buffers.Put(buffer)
+		}
+		return inner != syscall.EAGAIN
+	})
+	if err == nil && inner != nil {
+		err = os.NewSyscallError("read", inner)
+	}
+	return buffer, max(n, 0), err
+}
+
+// write returns when all of the chunk was taken by the kernel.
+func write(conn syscall.RawConn, chunk []byte, count func(int)) error {
+	var inner error
+	err := conn.Write(func(fd uintptr) bool {
+		for len(chunk) > 0 {
+			var n int
+			n, inner = retry(func() (int, error) { return syscall.Write(int(fd), chunk) })
+			if inner != nil {
+				return inner != syscall.EAGAIN
+			}
+			count(n)
+			chunk = chunk[n:]
+		}
+		return true
+	})
+	switch {
+	case err != nil:
+		return err
+	case inner != nil:
+		return os.NewSyscallError("write", inner)
+	case len(chunk) > 0:
+		return io.ErrShortWrite
+	}
+	return nil
+}
+
+// retry repeats a system call that a signal interrupted.
+func retry(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if err != syscall.EINTR {
+			return n, err
+		}
+	}
+}

@@ -1,0 +1,218 @@
+package portable
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"balance/engine/balancer"
+	"balance/engine/plane"
+)
+
+// session is one client on its way to, and then joined with, a channel. It
+// owns both connections: close, called once, closes them.
+type session struct {
+	plane    *Plane
+	id       uint64
+	listener *plane.Listener
+	client   *net.TCPConn
+	peer     netip.AddrPort // of the client
+	started  time.Time
+	cancel   context.CancelFunc // ends dialling
+
+	route   balancer.Route // used by the session's first goroutine alone
+	channel atomic.Pointer[balancer.Channel]
+	group   atomic.Int32
+
+	active   atomic.Int64 // when a byte last moved, as Plane.now
+	sent     atomic.Uint64
+	received atomic.Uint64
+
+	mu     sync.Mutex
+	state  plane.State  // guarded by mu
+	cause  plane.Cause  // guarded by mu; the first one stays
+	err    error        // guarded by mu; belongs to cause
+	server *net.TCPConn // guarded by mu until the session relays; nil before
+}
+
+// serve takes over the client's connection and returns when its session has
+// ended.
+func (p *Plane) serve(client *net.TCPConn, l *plane.Listener) {
+	defer p.workers.Done()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s := &session{
+		plane:    p,
+		id:       p.ids.Add(1),
+		listener: l,
+		client:   client,
+		peer:     client.RemoteAddr().(*net.TCPAddr).AddrPort(),
+		started:  time.Now(),
+		cancel:   cancel,
+	}
+	s.peer = netip.AddrPortFrom(s.peer.Addr().Unmap(), s.peer.Port())
+	s.active.Store(p.now())
+	p.add(s)
+	defer p.remove(s)
+	defer s.route.Close()
+
+	service := l.Service()
+	keepAlive(client, service.KeepAlive)
+	if s.connect(ctx, service) {
+		s.relay()
+	}
+	s.close(false)
+	if p.options.Ended != nil {
+		p.options.Ended(s.end())
+	}
+}
+
+// keepAlive sets the probing of a connection; a connection that is gone
+// already says so at its first read.
+func keepAlive(conn *net.TCPConn, interval time.Duration) {
+	conn.SetKeepAliveConfig(keepAliveConfig(interval))
+}
+
+func keepAliveConfig(interval time.Duration) net.KeepAliveConfig {
+	return net.KeepAliveConfig{Enable: interval > 0, Idle: interval, Interval: interval}
+}
+
+// connect finds a channel that answers. Without one the client is closed.
+func (s *session) connect(ctx context.Context, service *plane.Service) bool {
+	s.route = service.Router.Route(s.peer.Addr())
+	for {
+		channel, ok := s.route.Next()
+		if !ok {
+			s.listener.Rejected.Add(1)
+			s.note(plane.NoChannel)
+			return false
+		}
+		s.group.Store(int32(s.route.Group()))
+		s.channel.Store(channel)
+		conn, err := dial(ctx, service, channel.Addresses())
+		if err != nil {
+			if ctx.Err() != nil {
+				return false
+			}
+			s.plane.options.Failed(service, &s.route, err)
+			continue
+		}
+		s.plane.options.Connected(service, &s.route)
+		return s.join(conn)
+	}
+}
+
+// join makes the connection the session's own, unless the session was aborted
+// meanwhile.
+func (s *session) join(server *net.TCPConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == plane.Closed {
+		server.SetLinger(0)
+		server.Close()
+		return false
+	}
+	s.server = server
+	s.state = plane.Relaying
+	return true
+}
+
+// note keeps the first cause.
+func (s *session) note(cause plane.Cause) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause == 0 {
+		s.cause = cause
+	}
+}
+
+// finished tells that one side has sent its end of stream.
+func (s *session) finished(cause plane.Cause) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == plane.Relaying {
+		s.state = plane.HalfClosed
+		s.cause = cause
+	}
+}
+
+// abort resets both sides and reports whether this call ended the session.
+// The copies and the dialling notice it at once.
+func (s *session) abort(cause plane.Cause, err error) bool {
+	s.mu.Lock()
+	if s.state == plane.Closed {
+		s.mu.Unlock()
+		return false
+	}
+	s.cause, s.err = cause, err
+	s.mu.Unlock()
+	return s.close(true)
+}
+
+func (s *session) close(reset bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == plane.Closed {
+		return false
+	}
+	s.state = plane.Closed
+	s.cancel()
+	for _, conn := range []*net.TCPConn{s.client, s.server} {
+		if conn == nil {
+			continue
+		}
+		if reset {
+			conn.SetLinger(0)
+		}
+		conn.Close()
+	}
+	return true
+}
+
+// timeLeft returns how long the session may go on without a byte, and what
+// it ends of then; without a cause it may go on for ever.
+func (s *session) timeLeft() (time.Duration, plane.Cause) {
+	s.mu.Lock()
+	state := s.state
+	s.mu.Unlock()
+	service := s.listener.Service()
+	idle := time.Duration(s.plane.now() - s.active.Load())
+	var limit time.Duration
+	var cause plane.Cause
+	if service.IdleTimeout > 0 && (state == plane.Relaying || state == plane.HalfClosed) {
+		limit, cause = service.IdleTimeout, plane.IdleTimeout
+	}
+	if half := service.HalfCloseTimeout; half > 0 && state == plane.HalfClosed && (cause == 0 || half < limit) {
+		limit, cause = half, plane.HalfCloseTimeout
+	}
+	return limit - idle, cause
+}
+
+func (s *session) picture() plane.Session {
+	s.mu.Lock()
+	state := s.state
+	s.mu.Unlock()
+	return plane.Session{
+		ID:       s.id,
+		Client:   s.peer,
+		Listener: s.listener,
+		Channel:  s.channel.Load(),
+		Group:    int(s.group.Load()),
+		State:    state,
+		Started:  s.started,
+		Active:   s.plane.epoch.Add(time.Duration(s.active.Load())),
+		Sent:     s.sent.Load(),
+		Received: s.received.Load(),
+	}
+}
+
+func (s *session) end() plane.End {
+	end := plane.End{Session: s.picture()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	end.Cause, end.Err = s.cause, s.err
+	return end
+}

@@ -1,0 +1,12 @@
+//go:build !linux
+
+package portable
+
+import "syscall"
+
+// pipePool is empty where the kernel cannot move bytes from socket to socket.
+type pipePool struct{}
+
+func (*pipePool) splice(_, _ syscall.RawConn, _ func(int)) (readErr, writeErr error) { return nil, nil }
+
+func (*pipePool) closeIdle() {}

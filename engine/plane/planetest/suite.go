@@ -1,0 +1,693 @@
+package planetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"hash"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"balance/engine/balancer"
+	"balance/engine/plane"
+)
+
+// Run runs the suite. Its tests change limits of the process, so nothing else
+// may run beside it.
+func Run(t *testing.T, newPlane New) {
+	for name, test := range map[string]func(*testing.T, New){
+		"RoundTrip":          testRoundTrip,
+		"IPv6":               testIPv6,
+		"HalfCloseByClient":  testHalfCloseByClient,
+		"HalfCloseByChannel": testHalfCloseByChannel,
+		"ResetByClient":      testResetByClient,
+		"ResetByChannel":     testResetByChannel,
+		"ResetInBulk":        testResetInBulk,
+		"Bulk":               testBulk,
+		"SlowReader":         testSlowReader,
+		"Failover":           testFailover,
+		"ManyAddresses":      testManyAddresses,
+		"NoChannel":          testNoChannel,
+		"Limit":              testLimit,
+		"Source":             testSource,
+		"IdleTimeout":        testIdleTimeout,
+		"HalfCloseTimeout":   testHalfCloseTimeout,
+		"TimeoutChanges":     testTimeoutChanges,
+		"Abort":              testAbort,
+		"AbortDialling":      testAbortDialling,
+		"Shutdown":           testShutdown,
+		"ServeAnother":       testServeAnother,
+		"Retire":             testRetire,
+		"NoDescriptors":      testNoDescriptors,
+		"Dump":               testDump,
+		"Chain":              testChain,
+		"Churn":              testChurn,
+	} {
+		t.Run(name, func(t *testing.T) {
+			goroutines := goleak.IgnoreCurrent()
+			t.Cleanup(func() { goleak.VerifyNone(t, goroutines) })
+			test(t, newPlane)
+		})
+	}
+}
+
+func testRoundTrip(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	channel := r.serve(echo)
+	d := r.listen(r.router(channel))
+	client := d.dial()
+	exchange(t, client, "hello")
+	exchange(t, client, strings.Repeat("x", 100_000))
+	s := r.relaying(1)[0]
+	if s.ID == 0 || s.Client != client.LocalAddr().(*net.TCPAddr).AddrPort() || s.Channel != channel || s.Listener != d.listener {
+		t.Errorf("session %+v of client %s", s, client.LocalAddr())
+	}
+	if s.Sent != 100_005 || s.Received != 100_005 {
+		t.Errorf("running session sent %d, received %d, want 100005 each", s.Sent, s.Received)
+	}
+	client.Close()
+	end := r.end()
+	if end.Sent != 100_005 || end.Received != 100_005 || end.Cause != plane.ClientClosed || end.State != plane.Closed {
+		t.Errorf("end %+v", end)
+	}
+	eventually(t, "the slot is given back", func() bool { return channel.Active() == 0 })
+	c := channel.Counters
+	if c.Sessions.Load() != 1 || c.Sent.Load() != 100_005 || c.Received.Load() != 100_005 || d.listener.Accepted.Load() != 1 {
+		t.Errorf("sessions %d, sent %d, received %d, accepted %d",
+			c.Sessions.Load(), c.Sent.Load(), c.Received.Load(), d.listener.Accepted.Load())
+	}
+}
+
+func testIPv6(t *testing.T, newPlane New) {
+	if l, err := net.Listen("tcp6", "[::1]:0"); err != nil {
+		t.Skip("this machine has no IPv6 loopback")
+	} else {
+		l.Close()
+	}
+	r := newRig(t, newPlane)
+	d := r.listenAt("", service(r.router(r.serveAt("::1", echo))))
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		client := dialTo(t, netip.AddrPortFrom(netip.MustParseAddr(host), d.socket.Addr().Port()))
+		exchange(t, client, "over "+host)
+		if got := r.relaying(1)[0].Client.Addr().String(); got != host {
+			t.Errorf("the client is %s, want %s", got, host)
+		}
+		client.Close()
+		r.end()
+	}
+}
+
+func testHalfCloseByClient(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	client := r.listen(r.router(r.serve(func(conn *net.TCPConn) {
+		request, _ := io.ReadAll(conn)
+		time.Sleep(20 * time.Millisecond) // the answer comes well after the end of the request
+		conn.Write(bytes.ToUpper(request))
+	}))).dial()
+	io.WriteString(client, "request")
+	client.CloseWrite()
+	if got := readAll(t, client); got != "REQUEST" {
+		t.Errorf("got %q", got)
+	}
+	if end := r.end(); end.Cause != plane.ClientClosed {
+		t.Errorf("cause %v", end.Cause)
+	}
+}
+
+func testHalfCloseByChannel(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	got := new(bytes.Buffer)
+	read := make(chan struct{})
+	client := r.listen(r.router(r.serve(func(conn *net.TCPConn) {
+		io.WriteString(conn, "banner")
+		conn.CloseWrite()
+		io.Copy(got, conn)
+		close(read)
+	}))).dial()
+	if banner := readAll(t, client); banner != "banner" {
+		t.Errorf("got %q", banner)
+	}
+	io.WriteString(client, "after the end of stream")
+	client.Close()
+	<-read
+	if got.String() != "after the end of stream" {
+		t.Errorf("the server got %q", got)
+	}
+	if end := r.end(); end.Cause != plane.ChannelClosed {
+		t.Errorf("cause %v", end.Cause)
+	}
+}
+
+func testResetByClient(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	serverErr := make(chan error, 1)
+	client := r.listen(r.router(r.serve(func(conn *net.TCPConn) {
+		_, err := io.Copy(io.Discard, conn)
+		serverErr <- err
+	}))).dial()
+	io.WriteString(client, "x")
+	r.relaying(1)
+	eventually(t, "the byte has passed", func() bool { s := r.relaying(1); return s[0].Sent == 1 })
+	client.SetLinger(0)
+	client.Close()
+	if err := <-serverErr; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the server saw %v, want a reset", err)
+	}
+	if end := r.end(); end.Cause != plane.ClientFailed || !errors.Is(end.Err, syscall.ECONNRESET) {
+		t.Errorf("cause %v, error %v", end.Cause, end.Err)
+	}
+}
+
+func testResetByChannel(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	client := r.listen(r.router(r.serve(func(conn *net.TCPConn) {
+		io.ReadFull(conn, make([]byte, 1))
+		conn.SetLinger(0)
+	}))).dial()
+	io.WriteString(client, "x")
+	if _, err := io.ReadAll(client); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the client saw %v, want a reset", err)
+	}
+	if end := r.end(); end.Cause != plane.ChannelFailed {
+		t.Errorf("cause %v, error %v", end.Cause, end.Err)
+	}
+}
+
+// A reset in the midst of a long stream must not look like its end.
+func testResetInBulk(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	d := r.listen(r.router(r.serve(func(conn *net.TCPConn) {
+		chunk := make([]byte, 1<<20)
+		for range 8 + rand.IntN(8) {
+			conn.Write(chunk)
+		}
+		conn.SetLinger(0)
+	})))
+	for range 20 {
+		if _, err := io.Copy(io.Discard, d.dial()); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the client saw %v, want a reset", err)
+		}
+		if end := r.end(); end.Cause != plane.ChannelFailed {
+			t.Errorf("cause %v, error %v", end.Cause, end.Err)
+		}
+	}
+}
+
+// testBulk sends a stream in both directions at once, in writes of all sizes.
+func testBulk(t *testing.T, newPlane New) {
+	const size = 64 << 20
+	r := newRig(t, newPlane)
+	channel := r.serve(echo)
+	client := r.listen(r.router(channel)).dial()
+	var sent, got hash.Hash = sha256.New(), sha256.New()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		stream := randomStream(size)
+		chunk := make([]byte, 1<<20)
+		for {
+			n, err := stream.Read(chunk[:1+rand.IntN(len(chunk))])
+			sent.Write(chunk[:n])
+			if _, werr := client.Write(chunk[:n]); werr != nil {
+				t.Error(werr)
+				return
+			}
+			if err != nil {
+				break
+			}
+		}
+		client.CloseWrite()
+	})
+	n, err := io.Copy(got, client)
+	wg.Wait()
+	if n != size || err != nil || !bytes.Equal(sent.Sum(nil), got.Sum(nil)) {
+		t.Errorf("%d of %d bytes came back, error %v; the checksums agree: %v", n, size, err, bytes.Equal(sent.Sum(nil), got.Sum(nil)))
+	}
+	if end := r.end(); end.Sent != size || end.Received != size || channel.Counters.Sent.Load() != size || channel.Counters.Received.Load() != size {
+		t.Errorf("counted %d sent and %d received, want %d", end.Sent, end.Received, size)
+	}
+}
+
+// testSlowReader sends 1 GiB to a reader that cannot keep up. The plane may
+// not take in what it cannot pass on.
+func testSlowReader(t *testing.T, newPlane New) {
+	size := 1 << 30
+	if testing.Short() {
+		size = 64 << 20
+	}
+	r := newRig(t, newPlane)
+	sums := make(chan []byte, 1)
+	client := r.listen(r.router(r.serve(func(conn *net.TCPConn) {
+		sum := sha256.New()
+		io.Copy(io.MultiWriter(conn, sum), randomStream(size))
+		sums <- sum.Sum(nil)
+	}))).dial()
+	client.SetReadBuffer(64 << 10)
+	client.SetDeadline(time.Now().Add(5 * patience))
+	got := sha256.New()
+	buffer := make([]byte, 256<<10)
+	var highest uint64
+	var stats runtime.MemStats
+	total := 0
+	for i := 0; ; i++ {
+		n, err := client.Read(buffer)
+		got.Write(buffer[:n])
+		total += n
+		if i%2000 == 0 {
+			time.Sleep(5 * time.Millisecond)
+			runtime.ReadMemStats(&stats)
+			highest = max(highest, stats.HeapInuse)
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatalf("after %d bytes: %v", total, err)
+		}
+	}
+	if total != size || !bytes.Equal(got.Sum(nil), <-sums) {
+		t.Errorf("got %d of %d bytes, or others", total, size)
+	}
+	if highest > 64<<20 {
+		t.Errorf("%d MiB of memory in use", highest>>20)
+	}
+}
+
+func testFailover(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	refused, blackholed := channelTo(r.refused()), channelTo(blackhole(t))
+	s := service(r.router(refused, blackholed, r.serve(greet("third"))))
+	s.ConnectTimeout = 200 * time.Millisecond
+	client := r.listenAt("127.0.0.1", s).dial()
+	client.CloseWrite()
+	if got := readAll(t, client); got != "third" {
+		t.Errorf("got %q", got)
+	}
+	if end := r.end(); end.Group != 2 {
+		t.Errorf("served by group %d, want 2", end.Group)
+	}
+	for _, c := range []*balancer.Channel{refused, blackholed} {
+		if c.Active() != 0 || c.Counters.Failures.Load() != 1 || c.Counters.Sessions.Load() != 0 {
+			t.Errorf("channel %s: active %d, failures %d", c.Key(), c.Active(), c.Counters.Failures.Load())
+		}
+	}
+}
+
+// A channel whose name has many addresses is one channel.
+func testManyAddresses(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	good := r.serve(greet("here")).Addresses()[0]
+	channel := channelTo(r.refused(), blackhole(t), good)
+	s := service(r.router(channel))
+	s.ConnectTimeout = time.Second
+	client := r.listenAt("127.0.0.1", s).dial()
+	client.CloseWrite()
+	if got := readAll(t, client); got != "here" {
+		t.Errorf("got %q", got)
+	}
+	if channel.Counters.Failures.Load() != 0 || channel.Counters.Sessions.Load() != 1 {
+		t.Errorf("failures %d, sessions %d", channel.Counters.Failures.Load(), channel.Counters.Sessions.Load())
+	}
+}
+
+func testNoChannel(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	d := r.listen(r.router(channelTo(r.refused()), channelTo(r.refused())))
+	if got := readAll(t, d.dial()); got != "" {
+		t.Errorf("got %q", got)
+	}
+	if end := r.end(); end.Cause != plane.NoChannel || d.listener.Rejected.Load() != 1 {
+		t.Errorf("cause %v, rejected %d", end.Cause, d.listener.Rejected.Load())
+	}
+}
+
+func testLimit(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	const limit, clients = 3, 12
+	var mu sync.Mutex
+	inside, most := 0, 0
+	channel := r.serve(func(conn *net.TCPConn) {
+		mu.Lock()
+		inside++
+		most = max(most, inside)
+		mu.Unlock()
+		echo(conn)
+		mu.Lock()
+		inside--
+		mu.Unlock()
+	})
+	channel.SetLimit(limit)
+	d := r.listen(r.router(channel))
+	var conns []*net.TCPConn
+	for range clients {
+		conns = append(conns, d.dial())
+	}
+	for range clients - limit {
+		if end := r.end(); end.Cause != plane.NoChannel {
+			t.Errorf("cause %v", end.Cause)
+		}
+	}
+	if channel.Active() != limit {
+		t.Errorf("active %d, want %d", channel.Active(), limit)
+	}
+	for _, conn := range conns {
+		conn.Close()
+	}
+	for range limit {
+		r.end()
+	}
+	exchange(t, d.dial(), "there is room again")
+	mu.Lock()
+	defer mu.Unlock()
+	if most > limit {
+		t.Errorf("the server had %d clients at once, limit %d", most, limit)
+	}
+}
+
+func testSource(t *testing.T, newPlane New) {
+	if runtime.GOOS != "linux" {
+		t.Skip("127.0.0.2 is an address of this machine on Linux only")
+	}
+	r := newRig(t, newPlane)
+	s := service(r.router(r.serve(func(conn *net.TCPConn) {
+		io.WriteString(conn, conn.RemoteAddr().(*net.TCPAddr).IP.String())
+	})))
+	s.Source = netip.MustParseAddr("127.0.0.2")
+	if got := readAll(t, r.listenAt("127.0.0.1", s).dial()); got != "127.0.0.2" {
+		t.Errorf("dialled from %s", got)
+	}
+}
+
+func testIdleTimeout(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	s := service(r.router(r.serve(echo)))
+	s.IdleTimeout = 100 * time.Millisecond
+	client := r.listenAt("127.0.0.1", s).dial()
+	exchange(t, client, "x")
+	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the client saw %v, want a reset", err)
+	}
+	if end := r.end(); end.Cause != plane.IdleTimeout {
+		t.Errorf("cause %v", end.Cause)
+	}
+}
+
+func testHalfCloseTimeout(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	s := service(r.router(r.serve(func(conn *net.TCPConn) {
+		conn.CloseWrite()
+		io.Copy(io.Discard, conn)
+	})))
+	s.HalfCloseTimeout = 100 * time.Millisecond
+	d := r.listenAt("127.0.0.1", s)
+	d.dial()
+	if end := r.end(); end.Cause != plane.HalfCloseTimeout {
+		t.Errorf("cause %v", end.Cause)
+	}
+}
+
+// A running session follows a new timeout of its listener.
+func testTimeoutChanges(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	s := service(r.router(r.serve(echo)))
+	s.IdleTimeout = time.Hour
+	d := r.listenAt("127.0.0.1", s)
+	exchange(t, d.dial(), "x")
+	shorter := *s
+	shorter.IdleTimeout = 50 * time.Millisecond
+	d.listener.SetService(&shorter)
+	if end := r.end(); end.Cause != plane.IdleTimeout {
+		t.Errorf("cause %v", end.Cause)
+	}
+}
+
+func testAbort(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	d := r.listen(r.router(r.serve(echo)))
+	stays, goes := d.dial(), d.dial()
+	exchange(t, stays, "1")
+	exchange(t, goes, "2")
+	r.relaying(2)
+	victim := goes.LocalAddr().(*net.TCPAddr).AddrPort()
+	n := r.plane.Abort(plane.Operator, func(s *plane.Session) bool { return s.Client == victim })
+	if n != 1 {
+		t.Errorf("aborted %d sessions, want 1", n)
+	}
+	if _, err := goes.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the client saw %v, want a reset", err)
+	}
+	if end := r.end(); end.Cause != plane.Operator || end.Client != victim {
+		t.Errorf("end %+v", end)
+	}
+	exchange(t, stays, "3")
+}
+
+func testAbortDialling(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	channel := channelTo(blackhole(t))
+	s := service(r.router(channel))
+	s.ConnectTimeout = time.Hour
+	r.listenAt("127.0.0.1", s).dial()
+	eventually(t, "the session dials", func() bool { return channel.Active() == 1 })
+	if n := r.plane.Abort(plane.Removed, func(s *plane.Session) bool { return s.State == plane.Dialing && s.Channel == channel }); n != 1 {
+		t.Errorf("aborted %d sessions, want 1", n)
+	}
+	if end := r.end(); end.Cause != plane.Removed {
+		t.Errorf("cause %v", end.Cause)
+	}
+	eventually(t, "the slot is given back", func() bool { return channel.Active() == 0 })
+	if n := channel.Counters.Failures.Load(); n != 0 {
+		t.Errorf("%d failures are counted", n)
+	}
+}
+
+func testShutdown(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	d := r.listen(r.router(r.serve(echo)))
+	polite, stubborn := d.dial(), d.dial()
+	exchange(t, polite, "x")
+	exchange(t, stubborn, "x")
+	d.socket.Retire()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { r.plane.Shutdown(ctx); close(done) }()
+	exchange(t, polite, "running sessions go on")
+	polite.Close()
+	if end := r.end(); end.Cause != plane.ClientClosed {
+		t.Errorf("cause %v", end.Cause)
+	}
+	cancel()
+	<-done
+	if end := r.end(); end.Cause != plane.Shutdown {
+		t.Errorf("cause %v", end.Cause)
+	}
+	if _, err := stubborn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the client saw %v, want a reset", err)
+	}
+	r.plane = newPlane(plane.Options{}) // for the clean-up
+}
+
+func testServeAnother(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	d := r.listen(r.router(r.serve(greet("one"))))
+	old := d.dial()
+	r.relaying(1)
+	another := new(plane.Listener)
+	another.SetService(service(r.router(r.serve(greet("two")))))
+	d.socket.Serve(another)
+	client := d.dial()
+	client.CloseWrite()
+	if got := readAll(t, client); got != "two" {
+		t.Errorf("a new client got %q", got)
+	}
+	old.CloseWrite()
+	if got := readAll(t, old); got != "one" {
+		t.Errorf("an old client got %q", got)
+	}
+	if one, two := d.listener.Accepted.Load(), another.Accepted.Load(); one != 1 || two != 1 {
+		t.Errorf("accepted %d and %d, want 1 each", one, two)
+	}
+}
+
+// Whoever has connected before a socket is retired is served.
+func testRetire(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	d := r.bind("127.0.0.1", service(r.router(r.serve(greet("served")))))
+	var waiting []*net.TCPConn
+	for range 50 {
+		waiting = append(waiting, d.dial())
+	}
+	d.socket.Serve(d.listener)
+	d.socket.Retire()
+	for _, client := range waiting {
+		client.CloseWrite()
+		if got := readAll(t, client); got != "served" {
+			t.Fatalf("a client who waited got %q", got)
+		}
+	}
+	if conn, err := net.Dial("tcp", d.socket.Addr().String()); err == nil {
+		conn.Close()
+		t.Error("the socket still accepts")
+	}
+}
+
+// Without descriptors the plane pauses; with descriptors it goes on.
+func testNoDescriptors(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	d := r.bind("127.0.0.1", service(r.router(r.serve(greet("served")))))
+	var clients []*net.TCPConn
+	for range 20 {
+		clients = append(clients, d.dial())
+	}
+	restore := limitDescriptors(t, 3)
+	d.socket.Serve(d.listener)
+	eventually(t, "the plane pauses", func() bool { return strings.Contains(r.log.String(), "cannot accept, pausing") })
+	time.Sleep(100 * time.Millisecond)
+	if n := strings.Count(r.log.String(), "cannot accept, pausing"); n > 10 {
+		t.Errorf("%d attempts to accept in a tenth of a second", n)
+	}
+	restore()
+	// Those who were accepted when no descriptor was left for their channel
+	// have been closed; nobody may be left waiting.
+	served := 0
+	for _, client := range clients {
+		client.CloseWrite()
+		if readAll(t, client) == "served" {
+			served++
+		}
+	}
+	if served < len(clients)/2 {
+		t.Errorf("%d of %d clients were served", served, len(clients))
+	}
+}
+
+func testDump(t *testing.T, newPlane New) {
+	out := new(bytes.Buffer)
+	r := newRigWith(t, newPlane, out)
+	client := r.listen(r.router(r.serve(func(conn *net.TCPConn) {
+		io.ReadFull(conn, make([]byte, 7))
+		io.WriteString(conn, "bye\\\r\n")
+	}))).dial()
+	io.WriteString(client, "hi\x1b[2J\x9b")
+	if got := readAll(t, client); got != "bye\\\r\n" {
+		t.Errorf("got %q", got)
+	}
+	client.Close()
+	r.end()
+	const want = "-> 7\nhi\\1B[2J\\9B\n-< 6\nbye\\\\\\0D\\0A\n"
+	if out.String() != want {
+		t.Errorf("dump:\n%s\nwant:\n%s", out, want)
+	}
+}
+
+// A listener may be its own channel, limits permitting.
+func testChain(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	d := r.bind("127.0.0.1", nil)
+	self := func(limit int) *balancer.Channel {
+		c := channelTo(d.socket.Addr())
+		c.SetLimit(limit)
+		return c
+	}
+	channels := []*balancer.Channel{self(12), self(4), self(2), self(2), r.serve(echo)}
+	d.listener.SetService(service(balancer.NewRouter([]balancer.Group{
+		{Channels: channels[:1]}, {Channels: channels[1:2]}, {Channels: channels[2:4]}, {Channels: channels[4:]},
+	}, balancer.Options{}, nil)))
+	d.socket.Serve(d.listener)
+	client := d.dial()
+	exchange(t, client, "through 20 sessions of our own")
+	for i, want := range []int{12, 4, 2, 2, 1} {
+		if got := channels[i].Active(); got != want {
+			t.Errorf("channel %d has %d sessions, want %d", i, got, want)
+		}
+	}
+	second := d.dial()
+	exchange(t, second, "straight to the server")
+	client.Close()
+	for range 21 {
+		if end := r.end(); end.Cause != plane.ClientClosed && end.Cause != plane.ChannelClosed {
+			t.Errorf("cause %v", end.Cause)
+		}
+	}
+	second.Close()
+	r.end()
+	for i, c := range channels {
+		eventually(t, "all slots are given back", func() bool { return c.Active() == 0 })
+		if i == 4 && c.Counters.Sessions.Load() != 2 {
+			t.Errorf("the server had %d clients, want 2", c.Counters.Sessions.Load())
+		}
+	}
+}
+
+// testChurn lets many clients come and go in every way at once; at the end no
+// slot, session or descriptor may be left.
+func testChurn(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	channels := []*balancer.Channel{r.serve(echo), channelTo(r.refused()), r.serve(echo)}
+	d := r.listen(balancer.NewRouter([]balancer.Group{{Channels: channels}}, balancer.Options{}, nil))
+	const clients, rounds = 32, 20
+	var wg sync.WaitGroup
+	for i := range clients {
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(i), 1))
+			for range rounds {
+				churn(t, d, random)
+			}
+		})
+	}
+	wg.Wait()
+	for range clients * rounds {
+		r.end()
+	}
+	for _, c := range channels {
+		eventually(t, "all slots are given back", func() bool { return c.Active() == 0 })
+	}
+	r.plane.Sessions(func(s plane.Session) bool {
+		t.Errorf("session %d is left", s.ID)
+		return true
+	})
+}
+
+func churn(t *testing.T, d *door, random *rand.Rand) {
+	conn, err := net.Dial("tcp", d.socket.Addr().String())
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	client := conn.(*net.TCPConn)
+	message := make([]byte, 1+random.IntN(200_000))
+	switch random.IntN(4) {
+	case 0: // leaves at once
+	case 1: // breaks
+		client.Write(message)
+		client.SetLinger(0)
+	case 2: // half-closes and takes its answer
+		go client.ReadFrom(bytes.NewReader(message))
+		if _, err := io.ReadFull(client, make([]byte, len(message))); err != nil {
+			t.Error(err)
+		}
+		client.CloseWrite()
+		if rest, err := io.ReadAll(client); err != nil || len(rest) > 0 {
+			t.Errorf("%d bytes too many, %v", len(rest), err)
+		}
+	case 3: // leaves with the answer unread
+		client.Write(message)
+	}
+}
+
+// randomStream returns bytes that no two places of which are alike.
+func randomStream(size int) io.Reader {
+	return io.LimitReader(rand.NewChaCha8([32]byte{1}), int64(size))
+}

@@ -1,0 +1,111 @@
+package planetest
+
+import (
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// openDescriptors counts the descriptors of the process, or returns 0 where
+// the system does not list them.
+func openDescriptors(t testing.TB) int {
+	t.Helper()
+	dir := "/dev/fd"
+	if runtime.GOOS == "linux" {
+		dir = "/proc/self/fd"
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0
+	}
+	return len(entries)
+}
+
+// bindOnly returns an address that refuses connections until the test ends.
+func bindOnly(t testing.TB) netip.AddrPort {
+	t.Helper()
+	fd := bound(t)
+	return name(t, fd)
+}
+
+// blackhole returns an address that answers no connection attempt: its queue
+// is full, so the kernel drops what comes.
+func blackhole(t testing.TB) netip.AddrPort {
+	t.Helper()
+	fd := bound(t)
+	if err := unix.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	addr := name(t, fd)
+	for range 4 { // more than a backlog of 0 takes, which is system dependent
+		filler, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(filler) })
+		unix.SetNonblock(filler, true)
+		unix.Connect(filler, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()})
+	}
+	return addr
+}
+
+func bound(t testing.TB) int {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
+func name(t testing.TB, fd int) netip.AddrPort {
+	t.Helper()
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := sa.(*unix.SockaddrInet4)
+	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
+}
+
+// limitDescriptors leaves room for so many more descriptors until the
+// returned function is called.
+func limitDescriptors(t testing.TB, room int) (restore func()) {
+	t.Helper()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	low := limit
+	low.Cur = uint64(highestDescriptor(t) + 1 + room)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
+		t.Fatal(err)
+	}
+	restore = func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &limit) }
+	t.Cleanup(restore)
+	return restore
+}
+
+// highestDescriptor fills the gaps below it for the rest of the test, so that
+// a limit counts.
+func highestDescriptor(t testing.TB) int {
+	t.Helper()
+	highest := openDescriptors(t)
+	for {
+		fd, err := unix.Dup(2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		if fd >= highest {
+			return fd
+		}
+	}
+}

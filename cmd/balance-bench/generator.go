@@ -1,0 +1,234 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// job is one cell, given to a generator process as JSON on its standard
+// input; the sample comes back as JSON on its standard output.
+type job struct {
+	Workload workload
+	// Target is the address of the proxy, Root its process.
+	Target string
+	Root   int
+	// Threads is the number of loops that make the load.
+	Threads int
+	// Warm runs unmeasured before Duration does.
+	Warm, Duration time.Duration
+	// Count, unless 0, ends the measured stretch after so many units
+	// (connections, round trips, or MiB of a bulk workload).
+	Count int64
+	// Settle is how long idle connections rest before they are measured.
+	Settle time.Duration
+}
+
+// budget ends a stretch: at a time, or after an amount.
+type budget struct {
+	until   int64 // as now counts
+	left    int64
+	counted bool
+}
+
+// take reports whether anything may still be started at the time t, and
+// takes n units off what is left.
+func (b *budget) take(t, n int64) bool {
+	if !b.counted {
+		return t < b.until
+	}
+	ok := b.left > 0
+	b.left -= n
+	return ok
+}
+
+// loop makes load on one thread.
+type loop interface {
+	// open makes the lasting connections of the workload.
+	open() error
+	// run makes load until the budget is spent and all answers are in, adding
+	// to what result gives.
+	run(*budget) error
+	// result gives the units done and, unless the workload has none, the
+	// latency of each, in nanoseconds.
+	result() (units int64, latencies []uint32)
+	// reset forgets the results so far.
+	reset()
+	// close ends all connections.
+	close()
+}
+
+// generate reads a job, does it and writes its sample.
+func generate(in io.Reader, out io.Writer) error {
+	quietRuntime()
+	var j job
+	if err := json.NewDecoder(in).Decode(&j); err != nil {
+		return fmt.Errorf("read the job: %w", err)
+	}
+	var s sample
+	var err error
+	if j.Workload.Kind == kindIdle {
+		s, err = measureIdle(j)
+	} else {
+		s, err = measureLoad(j)
+	}
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(out).Encode(s)
+}
+
+func measureLoad(j job) (s sample, err error) {
+	loops, err := newLoops(j)
+	if err != nil {
+		return s, err
+	}
+	defer func() {
+		for _, l := range loops {
+			l.close()
+		}
+	}()
+	if err := each(loops, func(_ int, l loop) error { return l.open() }); err != nil {
+		return s, err
+	}
+	if err := each(loops, func(_ int, l loop) error {
+		return l.run(&budget{until: now() + int64(j.Warm)})
+	}); err != nil {
+		return s, err
+	}
+	for _, l := range loops {
+		l.reset()
+	}
+	m, err := startMeter(j.Root)
+	if err != nil {
+		return s, err
+	}
+	if err := each(loops, func(i int, l loop) error {
+		return l.run(measuredBudget(j, i, len(loops)))
+	}); err != nil {
+		return s, err
+	}
+	if err := m.stop(&s); err != nil {
+		return s, err
+	}
+	var all []uint32
+	for _, l := range loops {
+		units, latencies := l.result()
+		s.Units += units
+		all = append(all, latencies...)
+	}
+	if s.Units == 0 {
+		return s, fmt.Errorf("nothing was done in %v", s.Elapsed)
+	}
+	slices.Sort(all)
+	s.P50 = time.Duration(percentile(all, 0.5))
+	s.P99 = time.Duration(percentile(all, 0.99))
+	s.P999 = time.Duration(percentile(all, 0.999))
+	return s, nil
+}
+
+// measuredBudget is the share of loop i of n.
+func measuredBudget(j job, i, n int) *budget {
+	if j.Count == 0 {
+		return &budget{until: now() + int64(j.Duration)}
+	}
+	count := j.Count
+	if j.Workload.Kind == kindDown || j.Workload.Kind == kindUp {
+		count <<= 20
+	}
+	return &budget{counted: true, left: share(count, int64(i), int64(n))}
+}
+
+// share is part i of n of a whole, all parts as equal as can be.
+func share(whole, i, n int64) int64 { return whole*(i+1)/n - whole*i/n }
+
+// newLoops spreads the connections of the job over its threads.
+func newLoops(j job) ([]loop, error) {
+	to, err := socketAddress(j.Target)
+	if err != nil {
+		return nil, err
+	}
+	n := min(j.Threads, j.Workload.Connections)
+	loops := make([]loop, n)
+	for i := range loops {
+		ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+		if err != nil {
+			return nil, err
+		}
+		conns := int(share(int64(j.Workload.Connections), int64(i), int64(n)))
+		switch j.Workload.Kind {
+		case kindShort, kindTrip, kindIdle:
+			loops[i] = newTrips(ep, to, j.Workload, conns)
+		case kindDown, kindUp:
+			loops[i] = newBulk(ep, to, j.Workload.Kind, conns)
+		case kindLatency:
+			loops[i] = newSchedule(ep, to, j.Workload, conns, j.Workload.Offered/float64(n))
+		default:
+			return nil, fmt.Errorf("unknown kind of workload %q", j.Workload.Kind)
+		}
+	}
+	return loops, nil
+}
+
+// each runs f for all loops at once, each on a thread of its own, and returns
+// the first error once all have returned.
+func each(loops []loop, f func(i int, l loop) error) error {
+	errs := make([]error, len(loops))
+	var wg sync.WaitGroup
+	for i, l := range loops {
+		wg.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			errs[i] = f(i, l)
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// measureIdle opens the connections of the job, one round trip on each, lets
+// them rest and measures by how much they made the proxy grow. A few are
+// opened before, so that what a proxy allocates once is not counted.
+func measureIdle(j job) (s sample, err error) {
+	first := j
+	first.Workload.Connections = min(16, j.Workload.Connections)
+	var before, after holdings
+	for _, step := range []struct {
+		job  job
+		into *holdings
+	}{{first, &before}, {j, &after}} {
+		loops, err := newLoops(step.job)
+		if err != nil {
+			return s, err
+		}
+		defer func() {
+			for _, l := range loops {
+				l.close()
+			}
+		}()
+		if err := each(loops, func(_ int, l loop) error { return l.open() }); err != nil {
+			return s, err
+		}
+		time.Sleep(j.Settle)
+		if *step.into, err = treeHoldings(j.Root); err != nil {
+			return s, err
+		}
+	}
+	s.Units = int64(j.Workload.Connections)
+	s.Memory = after.memory - before.memory
+	s.Descriptors = after.descriptors - before.descriptors
+	return s, nil
+}

@@ -1,0 +1,344 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// listenBacklog is the queue of every listening socket, so that no workload
+// overflows one.
+const listenBacklog = 4096
+
+// settings are what all proxies of a run are given alike.
+type settings struct {
+	listen   string
+	backends []string
+	// threads is the number of event loops: threads, workers or GOMAXPROCS.
+	threads int
+	// descriptors is the limit of a process.
+	descriptors int
+}
+
+// sessions is how many sessions a proxy must be ready for. Proxies that
+// reserve descriptors for it take two a session and some for pipes.
+func (s settings) sessions() int { return max(64, s.descriptors/4) }
+
+// proxy is one row of the table: a program with its configuration.
+type proxy struct {
+	name    string
+	program string
+	version string
+	// ours tells this project's daemon from its peers.
+	ours bool
+	// again marks the second instance of another row.
+	again bool
+	// file is the text of its configuration file, nil if it has none.
+	file func(settings) string
+	// args are its arguments; config is the path of its file.
+	args func(s settings, config string) []string
+	// death is the signal that ends it, descendants included.
+	death syscall.Signal
+}
+
+// start starts the proxy with its files in dir, in front of the backends, and
+// returns once it relays.
+func (x proxy) start(ctx context.Context, dir string, s settings) (*process, string, error) {
+	var err error
+	// Another process may take the free port first.
+	for range 3 {
+		var p *process
+		if p, err = x.startOnce(ctx, dir, &s); err == nil {
+			return p, s.listen, nil
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, "", fmt.Errorf("start %s: %w", x.name, err)
+}
+
+func (x proxy) startOnce(ctx context.Context, dir string, s *settings) (*process, error) {
+	var err error
+	if s.listen, err = freeAddress(); err != nil {
+		return nil, err
+	}
+	config := filepath.Join(dir, "proxy.conf")
+	if x.file != nil {
+		if err := os.WriteFile(config, []byte(x.file(*s)), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	logPath := filepath.Join(dir, "proxy.log")
+	log, err := os.Create(logPath)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	cmd := exec.Command(x.program, x.args(*s, config)...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+	if x.ours {
+		cmd.Env = append(os.Environ(), fmt.Sprintf("GOMAXPROCS=%d", s.threads))
+	}
+	p, err := start(cmd, x.death)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkRelay(ctx, p, s.listen); err != nil {
+		p.stop()
+		if text, readErr := os.ReadFile(logPath); readErr == nil && len(text) > 0 {
+			return nil, fmt.Errorf("%w; it says: %q", err, lastLine(text))
+		}
+		return nil, err
+	}
+	return p, nil
+}
+
+// lastLine is the end of a log, bounded.
+func lastLine(text []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	line := lines[len(lines)-1]
+	return line[:min(len(line), 300)]
+}
+
+// peers finds the named proxies on this machine. What is not installed
+// becomes a note; what is not known, an error.
+func peers(ctx context.Context, names []string) (found []proxy, notes []string, err error) {
+	for _, name := range names {
+		var make func(program string) []proxy
+		switch name {
+		case "haproxy":
+			make = haproxy
+		case "nginx":
+			make = nginx
+		case "pen":
+			make = pen
+		default:
+			return nil, nil, fmt.Errorf("no proxy %q; there are haproxy, nginx, pen", name)
+		}
+		program, err := lookPath(name)
+		if err != nil {
+			notes = append(notes, name+" is not installed and not measured")
+			continue
+		}
+		version := programVersion(ctx, name, program)
+		for _, x := range make(program) {
+			x.program, x.version = program, version
+			found = append(found, x)
+		}
+	}
+	return found, notes, nil
+}
+
+// lookPath also looks where system daemons are, which is not on everybody's
+// PATH.
+func lookPath(name string) (string, error) {
+	for _, candidate := range []string{name, "/usr/sbin/" + name, "/usr/local/sbin/" + name} {
+		if path, err := exec.LookPath(candidate); err == nil {
+			return filepath.Abs(path)
+		}
+	}
+	return "", exec.ErrNotFound
+}
+
+// programVersion is the first line the program says about its version; pen
+// says none.
+func programVersion(ctx context.Context, name, program string) string {
+	if name == "pen" {
+		return "pen"
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, program, "-v").CombinedOutput()
+	if err != nil {
+		return name
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return line[:min(len(line), 100)]
+}
+
+// quiet is longer than any run: no proxy closes what is idle.
+const quiet = time.Hour
+
+// haproxy: once copying, once splicing where it finds a fast stream.
+func haproxy(string) []proxy {
+	variant := func(name string, splice bool) proxy {
+		return proxy{name: name, death: syscall.SIGKILL,
+			file: func(s settings) string { return haproxyConfig(s, splice) },
+			args: func(_ settings, config string) []string { return []string{"-db", "-f", config} }}
+	}
+	return []proxy{variant("haproxy", false), variant("haproxy-splice", true)}
+}
+
+func haproxyConfig(s settings, splice bool) string {
+	global, option := "    nosplice\n", ""
+	if splice {
+		global, option = "", "    option splice-auto\n"
+	}
+	var servers strings.Builder
+	for i, b := range s.backends {
+		fmt.Fprintf(&servers, "    server s%d %s\n", i, b)
+	}
+	return fmt.Sprintf(`global
+    nbthread %d
+    maxconn %d
+%sdefaults
+    mode tcp
+    timeout connect 5s
+    timeout client %s
+    timeout server %s
+%slisten bench
+    bind %s backlog %d
+    balance roundrobin
+%s`, s.threads, s.sessions(), global, seconds(quiet), seconds(quiet), option,
+		s.listen, listenBacklog, servers.String())
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%ds", d/time.Second) }
+
+// streamModules are where distributions put nginx's stream module; elsewhere
+// it is taken to be built in.
+var streamModules = []string{
+	"/usr/lib/nginx/modules/ngx_stream_module.so",
+	"/usr/lib64/nginx/modules/ngx_stream_module.so",
+	"/usr/share/nginx/modules/ngx_stream_module.so",
+}
+
+func nginx(string) []proxy {
+	module := ""
+	for _, path := range streamModules {
+		if _, err := os.Stat(path); err == nil {
+			module = path
+			break
+		}
+	}
+	// The master ends its workers when it is asked to, not when it is killed.
+	return []proxy{{name: "nginx", death: syscall.SIGTERM,
+		file: func(s settings) string { return nginxConfig(s, module) },
+		args: func(_ settings, config string) []string {
+			return []string{"-p", filepath.Dir(config), "-e", "stderr", "-c", config}
+		}}}
+}
+
+func nginxConfig(s settings, module string) string {
+	load := ""
+	if module != "" {
+		load = "load_module " + module + ";\n"
+	}
+	var servers strings.Builder
+	for _, b := range s.backends {
+		fmt.Fprintf(&servers, "        server %s;\n", b)
+	}
+	return fmt.Sprintf(`%sdaemon off;
+worker_processes %d;
+worker_rlimit_nofile %d;
+pid nginx.pid;
+error_log stderr crit;
+events {
+    worker_connections %d;
+}
+stream {
+    upstream bench {
+%s    }
+    server {
+        listen %s backlog=%d;
+        proxy_pass bench;
+        proxy_connect_timeout 5s;
+        proxy_timeout %s;
+    }
+}
+`, load, s.threads, s.descriptors, 2*s.sessions(), servers.String(), s.listen, listenBacklog, seconds(quiet))
+}
+
+// pen has one thread, whatever is asked for.
+func pen(string) []proxy {
+	return []proxy{{name: "pen", death: syscall.SIGKILL, args: func(s settings, _ string) []string { return penArgs(s) }}}
+}
+
+func penArgs(s settings) []string {
+	return append([]string{"-f", "-r", "-t", "5", "-x", fmt.Sprint(s.sessions()), "-q", fmt.Sprint(listenBacklog),
+		s.listen}, s.backends...)
+}
+
+// planes are the data planes of this project's daemon, by their rows' names.
+// The row "balance" does without the key, for a daemon that does not know it.
+var planes = []struct{ name, key string }{
+	{"balance-eventloop", "eventloop"},
+	{"balance-portable", "portable"},
+	{"balance", ""},
+}
+
+// balances returns a row for each data plane that the program at path
+// accepts, checked with files in dir.
+func balances(ctx context.Context, path, dir string) ([]proxy, error) {
+	var found []proxy
+	var complaint error
+	for _, plane := range planes {
+		if plane.key == "" && len(found) > 0 {
+			continue
+		}
+		x := proxy{name: plane.name, program: path, version: "balance", ours: true, death: syscall.SIGKILL,
+			file: func(s settings) string { return balanceConfig(s, plane.key) },
+			args: func(_ settings, config string) []string { return []string{"-config", config} }}
+		config := filepath.Join(dir, "check.toml")
+		example := settings{listen: "127.0.0.1:1", backends: []string{"127.0.0.1:2"}}
+		if err := os.WriteFile(config, []byte(x.file(example)), 0o600); err != nil {
+			return nil, err
+		}
+		checkCtx, cancel := context.WithTimeout(ctx, startTimeout)
+		out, err := exec.CommandContext(checkCtx, path, "-check", "-config", config).CombinedOutput()
+		cancel()
+		if err == nil {
+			found = append(found, x)
+			continue
+		}
+		complaint = fmt.Errorf("%w: %q", err, lastLine(out))
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%s accepts no configuration: %w", path, complaint)
+	}
+	return found, nil
+}
+
+func balanceConfig(s settings, plane string) string {
+	defaults := ""
+	if plane != "" {
+		defaults = fmt.Sprintf("[defaults]\ndata_plane = %q\n\n", plane)
+	}
+	channels := make([]string, len(s.backends))
+	for i, b := range s.backends {
+		channels[i] = fmt.Sprintf("%q", b)
+	}
+	return fmt.Sprintf(`%s[[listener]]
+name = "bench"
+listen = [%q]
+
+  [[listener.group]]
+  channels = [%s]
+`, defaults, s.listen, strings.Join(channels, ", "))
+}
+
+// build compiles this project's daemon into dir. It works from within the
+// module's source.
+func build(ctx context.Context, dir string) (string, error) {
+	path := filepath.Join(dir, "balance")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "balance/cmd/balance")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return "", fmt.Errorf("build balance: %s", lastLine(out))
+	}
+	if err != nil {
+		return "", fmt.Errorf("build balance: %w", err)
+	}
+	return path, nil
+}

@@ -1,0 +1,220 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	// rest lets a proxy finish with the connections of one cell before the
+	// next begins.
+	rest = 50 * time.Millisecond
+	// cellOverhead is what a cell costs beside its load, about.
+	cellOverhead = 200 * time.Millisecond
+)
+
+// instance is a proxy that has been started.
+type instance struct {
+	proxy
+	process *process
+	address string
+}
+
+// bench is one run: what is measured, and everything that must be ended.
+type bench struct {
+	options
+	dir       string
+	settings  settings
+	backends  []*process
+	instances []*instance
+	progress  io.Writer
+	report    *report
+	failed    int
+}
+
+// measure does everything that the options ask for. It returns what was
+// measured also when it returns an error. The caller is locked to its thread.
+func measure(ctx context.Context, o options, progress io.Writer) (_ *report, err error) {
+	limit, err := raiseDescriptorLimit()
+	if err != nil {
+		return nil, err
+	}
+	all, notes := allWorkloads(limit, o.offered)
+	ws, err := selectWorkloads(all, o.workloads)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "balance-bench-")
+	if err != nil {
+		return nil, err
+	}
+	b := &bench{options: o, dir: dir, progress: progress, settings: settings{threads: o.threads, descriptors: limit}}
+	defer func() { err = errors.Join(err, b.close()) }()
+
+	rows, more, err := b.rows(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.report = newReport(o, ws, append(notes, more...))
+	estimate := time.Duration(o.rounds*len(ws)*(len(rows)+1)) * (o.duration + b.warm() + rest + cellOverhead)
+	fmt.Fprintf(progress, "balance-bench: %d workloads, %d rows, %d rounds: about %v\n",
+		len(ws), len(rows)+1, o.rounds, estimate.Round(time.Second))
+	ctx, cancel := context.WithTimeoutCause(ctx, 3*estimate+time.Minute,
+		errors.New("it takes three times as long as it should"))
+	defer cancel()
+
+	if err := b.startAll(ctx, rows); err != nil {
+		return nil, err
+	}
+	for round := range o.rounds {
+		for i, w := range ws {
+			fmt.Fprintf(progress, "round %d of %d: %s\n", round+1, o.rounds, w.Name)
+			for k := range b.instances {
+				b.cell(ctx, w, b.instances[(k+round+i)%len(b.instances)])
+				if ctx.Err() != nil {
+					b.report.note(fmt.Sprintf("ended in round %d of %d", round+1, o.rounds))
+					return b.report, context.Cause(ctx)
+				}
+			}
+		}
+	}
+	if b.failed > 0 {
+		return b.report, fmt.Errorf("%d cells were not measured, see the notes", b.failed)
+	}
+	return b.report, nil
+}
+
+// warm is the unmeasured start of a cell.
+func (b *bench) warm() time.Duration { return b.duration / 10 }
+
+// rows finds what there is to measure: balance and its peers.
+func (b *bench) rows(ctx context.Context) (rows []proxy, notes []string, err error) {
+	if b.balance != "none" {
+		path := b.balance
+		if path == "" {
+			if path, err = build(ctx, b.dir); err != nil {
+				notes = append(notes, fmt.Sprintf("balance is not measured: %v", err))
+			}
+		} else if path, err = filepath.Abs(path); err != nil {
+			return nil, nil, err
+		}
+		if path != "" {
+			if rows, err = balances(ctx, path, b.dir); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	found, more, err := peers(ctx, names(b.against))
+	if err != nil {
+		return nil, nil, err
+	}
+	return append(rows, found...), append(notes, more...), nil
+}
+
+// startAll starts the backends and every row, and the first row once more. A
+// peer that does not start becomes a note.
+func (b *bench) startAll(ctx context.Context, rows []proxy) error {
+	for range max(2, b.threads) {
+		p, address, err := startBackend(ctx)
+		if err != nil {
+			return err
+		}
+		b.backends = append(b.backends, p)
+		b.settings.backends = append(b.settings.backends, address)
+	}
+	for _, x := range rows {
+		in, err := b.start(ctx, x)
+		if err != nil && (x.ours || ctx.Err() != nil) {
+			return err
+		}
+		if err != nil {
+			b.failed++
+			b.report.note(err.Error())
+			continue
+		}
+		b.instances = append(b.instances, in)
+		b.report.add(x)
+	}
+	if len(b.instances) == 0 {
+		return errors.New("nothing to measure: " + strings.Join(b.report.Notes, "; "))
+	}
+	x := b.instances[0].proxy
+	x.name, x.again = "A/A "+x.name, true
+	in, err := b.start(ctx, x)
+	if err != nil {
+		return err
+	}
+	b.instances = append(b.instances, in)
+	b.report.add(x)
+	return nil
+}
+
+// start starts a row in a directory of its own.
+func (b *bench) start(ctx context.Context, x proxy) (*instance, error) {
+	dir, err := os.MkdirTemp(b.dir, "proxy-")
+	if err != nil {
+		return nil, err
+	}
+	p, address, err := x.start(ctx, dir, b.settings)
+	if err != nil {
+		return nil, err
+	}
+	return &instance{proxy: x, process: p, address: address}, nil
+}
+
+// cell measures one workload through one proxy, once. What goes wrong becomes
+// a note.
+func (b *bench) cell(ctx context.Context, w workload, in *instance) {
+	fail := func(err error) {
+		if ctx.Err() == nil {
+			b.failed++
+			b.report.note(fmt.Sprintf("%s, %s: %v", in.name, w.Name, err))
+		}
+	}
+	if w.Kind == kindIdle {
+		// What earlier cells made it allocate would be used again unseen.
+		fresh, err := b.start(ctx, in.proxy)
+		if err != nil {
+			fail(err)
+			return
+		}
+		defer fresh.process.stop()
+		in = fresh
+	}
+	if in.process.ended() {
+		fail(fmt.Errorf("the proxy has ended: %v", in.process.cmd.ProcessState))
+		return
+	}
+	s, err := runJob(ctx, job{
+		Workload: w, Target: in.address, Root: in.process.pid(), Threads: b.threads,
+		Warm: b.warm(), Duration: b.duration, Count: b.count, Settle: min(b.duration, 300*time.Millisecond),
+	})
+	if err != nil {
+		fail(err)
+		return
+	}
+	b.report.sample(w, in.name, s)
+	select {
+	case <-time.After(rest):
+	case <-ctx.Done():
+	}
+}
+
+// close ends everything that was started and removes what was written.
+func (b *bench) close() error {
+	for _, in := range b.instances {
+		in.process.stop()
+	}
+	for _, p := range b.backends {
+		p.stop()
+	}
+	return os.RemoveAll(b.dir)
+}

@@ -1,0 +1,131 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// stallTimeout is how long a generator waits for any event before it gives
+// its cell up.
+const stallTimeout = 5 * time.Second
+
+// quietRuntime keeps the collector out of a child process. Its loops block in
+// RawSyscall, which would hold a collection up for ever; what they allocate
+// is bounded by the length of a cell.
+func quietRuntime() { debug.SetGCPercent(-1) }
+
+// epoch is where the monotonic nanoseconds of now start.
+var epoch = time.Now()
+
+func now() int64 { return int64(time.Since(epoch)) }
+
+// epollWait waits at most timeout for events; a negative timeout waits for
+// ever. It blocks in RawSyscall, which spares each wake-up the way through
+// the Go scheduler: only for processes that have called quietRuntime.
+// It needs epoll_pwait2, Linux 5.11.
+func epollWait(ep int, events []unix.EpollEvent, timeout time.Duration) (int, error) {
+	var limit *unix.Timespec
+	if timeout >= 0 {
+		ts := unix.NsecToTimespec(int64(timeout))
+		limit = &ts
+	}
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(ep),
+			uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)),
+			uintptr(unsafe.Pointer(limit)), 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, os.NewSyscallError("epoll_pwait2", errno)
+		}
+	}
+}
+
+// receive reads from a non-blocking socket. With flags MSG_TRUNC the kernel
+// discards the bytes instead of copying them (tcp(7)).
+func receive(fd int, b []byte, flags int) (int, error) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd),
+		uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), uintptr(flags), 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// send writes to a non-blocking socket; it may take only a part of b.
+func send(fd int, b []byte) (int, error) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd),
+		uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_NOSIGNAL, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// again reports whether err only says that the socket is not ready.
+func again(err error) bool { return err == syscall.EAGAIN }
+
+// dial starts a connection and does not wait for it. Over loopback it is
+// usually established when dial returns.
+func dial(to *unix.SockaddrInet4) (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	if err := unix.Connect(fd, to); err != nil && err != unix.EINPROGRESS {
+		unix.Close(fd)
+		return -1, os.NewSyscallError("connect", err)
+	}
+	return fd, nil
+}
+
+// watch registers fd with the level-triggered events, which arrive marked
+// with key.
+func watch(ep, fd int, events uint32, key int) error {
+	return os.NewSyscallError("epoll_ctl",
+		unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(key)}))
+}
+
+// rewatch changes the events of a registered fd.
+func rewatch(ep, fd int, events uint32, key int) error {
+	return os.NewSyscallError("epoll_ctl",
+		unix.EpollCtl(ep, unix.EPOLL_CTL_MOD, fd, &unix.EpollEvent{Events: events, Fd: int32(key)}))
+}
+
+// socketAddress makes an IPv4 "host:port" into what connect takes.
+func socketAddress(address string) (*unix.SockaddrInet4, error) {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if !ap.Addr().Is4() {
+		return nil, fmt.Errorf("address %q is not IPv4", address)
+	}
+	return &unix.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().As4()}, nil
+}
+
+// raiseDescriptorLimit sets the soft RLIMIT_NOFILE to the hard one, for this
+// process and for those it starts, and returns it.
+func raiseDescriptorLimit() (int, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, os.NewSyscallError("getrlimit", err)
+	}
+	limit.Cur = limit.Max
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, os.NewSyscallError("setrlimit", err)
+	}
+	// Some systems have no limit to speak of; proxies size tables by it.
+	return int(min(limit.Cur, 1<<20)), nil
+}

@@ -1,0 +1,209 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// report is everything a run found out.
+type report struct {
+	Machine  string   `json:"machine"`
+	Versions []string `json:"versions"`
+	Settings string   `json:"settings"`
+	// Workloads are in the order of the table.
+	Workloads []*block `json:"workloads"`
+	Notes     []string `json:"notes,omitempty"`
+
+	rows []proxy
+}
+
+// block is one workload of the table.
+type block struct {
+	Name  string `json:"name"`
+	Title string `json:"title"`
+	Rows  []*row `json:"rows"`
+
+	workload workload
+}
+
+// row is one proxy in one workload.
+type row struct {
+	Proxy   string  `json:"proxy"`
+	Figures []*cell `json:"figures"`
+}
+
+// cell is one figure of one row.
+type cell struct {
+	figure
+	// Median is that of Rounds. Ratio is it over the best peer's or, in an
+	// A/A row, over that of the row it repeats; nil where there is none.
+	Median float64   `json:"median"`
+	Ratio  *float64  `json:"ratio,omitempty"`
+	Rounds []float64 `json:"rounds"`
+}
+
+func newReport(o options, ws []workload, notes []string) *report {
+	length := fmt.Sprintf("%v a cell", o.duration)
+	if o.count > 0 {
+		length = fmt.Sprintf("%d units a cell", o.count)
+	}
+	r := &report{
+		Machine:  machine(),
+		Settings: fmt.Sprintf("medians of %d rounds, %s, %d threads a proxy", o.rounds, length, o.threads),
+		Notes:    notes,
+	}
+	for _, w := range ws {
+		r.Workloads = append(r.Workloads, &block{Name: w.Name, Title: w.Title, workload: w})
+	}
+	return r
+}
+
+func machine() string {
+	text := fmt.Sprintf("%d CPUs, %s, %s", runtime.NumCPU(), runtime.GOARCH, runtime.Version())
+	var u unix.Utsname
+	if err := unix.Uname(&u); err == nil {
+		text = unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]) + ", " + text
+	}
+	return text
+}
+
+func (r *report) note(text string) { r.Notes = append(r.Notes, text) }
+
+// add makes a row for x in every block.
+func (r *report) add(x proxy) {
+	r.rows = append(r.rows, x)
+	if !slices.Contains(r.Versions, x.version) {
+		r.Versions = append(r.Versions, x.version)
+	}
+	for _, b := range r.Workloads {
+		b.Rows = append(b.Rows, &row{Proxy: x.name})
+	}
+}
+
+// sample puts what one cell measured into its row.
+func (r *report) sample(w workload, name string, s sample) {
+	at := slices.IndexFunc(r.Workloads, func(b *block) bool { return b.Name == w.Name })
+	b := r.Workloads[at]
+	row := b.Rows[slices.IndexFunc(b.Rows, func(x *row) bool { return x.Proxy == name })]
+	for i, f := range figures(w, s) {
+		if i == len(row.Figures) {
+			row.Figures = append(row.Figures, &cell{figure: f})
+		}
+		c := row.Figures[i]
+		c.Rounds = append(c.Rounds, f.Value)
+	}
+}
+
+// finish computes the medians and the ratios.
+func (r *report) finish() {
+	for _, b := range r.Workloads {
+		for _, row := range b.Rows {
+			for _, c := range row.Figures {
+				c.Median = median(c.Rounds)
+			}
+		}
+		for i := range figures(b.workload, sample{}) {
+			b.compare(i, r.rows)
+		}
+	}
+}
+
+// compare computes the ratios of figure i. Where there are no peers but the
+// first row's own kind, that is the peer.
+func (b *block) compare(i int, rows []proxy) {
+	var peers []float64
+	most := false
+	for k, row := range b.Rows {
+		if i < len(row.Figures) && !rows[k].ours && !rows[k].again {
+			peers = append(peers, row.Figures[i].Median)
+			most = row.Figures[i].Most
+		}
+	}
+	base := best(peers, most)
+	for k, row := range b.Rows {
+		if i >= len(row.Figures) {
+			continue
+		}
+		to := base
+		if rows[k].again {
+			// It repeats the first row.
+			if i >= len(b.Rows[0].Figures) {
+				continue
+			}
+			to = b.Rows[0].Figures[i].Median
+		}
+		if x := ratio(row.Figures[i].Median, to); !math.IsNaN(x) {
+			row.Figures[i].Ratio = &x
+		}
+	}
+}
+
+func (r *report) writeJSON(w io.Writer) error {
+	r.finish()
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(r)
+}
+
+// writeTable prints the table with a block of lines for each workload.
+func (r *report) writeTable(out io.Writer) error {
+	r.finish()
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s\n%s\n%s; × is the ratio to the best peer\n", r.Machine, strings.Join(r.Versions, "; "), r.Settings)
+	for _, b := range r.Workloads {
+		fmt.Fprintf(&text, "\n%s: %s\n", b.Name, b.Title)
+		w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
+		// Aligned to the right, every column begins with the gap before it.
+		for _, f := range figures(b.workload, sample{Units: 1, Elapsed: time.Second}) {
+			fmt.Fprintf(w, "\t%s %s\t×", f.Name, f.Unit)
+		}
+		fmt.Fprint(w, "\t\n")
+		for _, row := range b.Rows {
+			fmt.Fprint(w, row.Proxy)
+			if len(row.Figures) == 0 {
+				fmt.Fprint(w, "\tnot measured")
+			}
+			for _, c := range row.Figures {
+				times := "–"
+				if c.Ratio != nil {
+					times = fmt.Sprintf("%.2f", *c.Ratio)
+				}
+				fmt.Fprintf(w, "\t%s\t%s", number(c.Median), times)
+			}
+			fmt.Fprint(w, "\t\n")
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+	for i, note := range r.Notes {
+		if i == 0 {
+			text.WriteString("\n")
+		}
+		fmt.Fprintf(&text, "note: %s\n", note)
+	}
+	_, err := io.WriteString(out, text.String())
+	return err
+}
+
+// number shows three or four digits of x.
+func number(x float64) string {
+	switch size := math.Abs(x); {
+	case size >= 100:
+		return fmt.Sprintf("%.0f", x)
+	case size >= 10:
+		return fmt.Sprintf("%.1f", x)
+	}
+	return fmt.Sprintf("%.2f", x)
+}

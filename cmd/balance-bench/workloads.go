@@ -1,0 +1,182 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// kind is what a generator does with its connections.
+type kind string
+
+const (
+	kindShort   kind = "short"   // connect, request, answer, close, again
+	kindTrip    kind = "rtt"     // request, answer, again, on lasting connections
+	kindDown    kind = "down"    // backend to client, as fast as it goes
+	kindUp      kind = "up"      // client to backend, as fast as it goes
+	kindIdle    kind = "idle"    // connections that do nothing
+	kindLatency kind = "latency" // requests at fixed times, ready or not
+)
+
+// workload is one kind of work, in one size.
+type workload struct {
+	// Name is what -workloads selects by; the part before a "-" selects all
+	// that share it.
+	Name  string
+	Title string
+	Kind  kind
+	// Connections are open at the same time.
+	Connections int
+	// Size is the bytes of a request, and of its answer.
+	Size int
+	// Offered is the requests per second of kindLatency.
+	Offered float64
+}
+
+const (
+	messageSize = 64
+	// latencyConnections share the offered load.
+	latencyConnections = 64
+	// descriptorsPerSession is what the hungriest relay known takes for one
+	// session: two sockets and two pipes.
+	descriptorsPerSession = 6
+)
+
+// allWorkloads lists every workload in the order of the table. limit is the
+// number of descriptors a process may have; the large workloads shrink to it,
+// and notes says so.
+func allWorkloads(limit int, offered float64) (ws []workload, notes []string) {
+	most := max(1, (limit-200)/descriptorsPerSession)
+	shrink := func(what string, want int) int {
+		if want <= most {
+			return want
+		}
+		notes = append(notes, fmt.Sprintf("%s: %d connections instead of %d, for a limit of %d descriptors a process", what, most, want, limit))
+		return most
+	}
+	for _, n := range []int{1, 8, 64} {
+		ws = append(ws, workload{Name: fmt.Sprintf("short-%d", n), Kind: kindShort, Connections: n, Size: messageSize,
+			Title: fmt.Sprintf("connect, 64 B request, 64 B answer, close; %d at a time", n)})
+	}
+	for _, n := range []int{1, 64, 1000} {
+		name := fmt.Sprintf("rtt-%d", n)
+		n = shrink(name, n)
+		ws = append(ws, workload{Name: name, Kind: kindTrip, Connections: n, Size: messageSize,
+			Title: fmt.Sprintf("round trip of 64 B, %s", connections(n))})
+	}
+	ws = append(ws, workload{Name: "rtt-64-4k", Kind: kindTrip, Connections: 64, Size: 4096,
+		Title: "round trip of 4 KiB, 64 connections"})
+	for _, n := range []int{1, 4} {
+		ws = append(ws, workload{Name: fmt.Sprintf("bulk-down-%d", n), Kind: kindDown, Connections: n,
+			Title: fmt.Sprintf("bulk from backend to client, %s", connections(n))})
+	}
+	for _, n := range []int{1, 4} {
+		ws = append(ws, workload{Name: fmt.Sprintf("bulk-up-%d", n), Kind: kindUp, Connections: n,
+			Title: fmt.Sprintf("bulk from client to backend, %s", connections(n))})
+	}
+	idle := shrink("idle", 2000)
+	ws = append(ws,
+		workload{Name: "idle", Kind: kindIdle, Connections: idle, Size: messageSize,
+			Title: fmt.Sprintf("idle after one round trip of 64 B, %s", connections(idle))},
+		workload{Name: "latency", Kind: kindLatency, Connections: latencyConnections, Size: messageSize, Offered: offered,
+			Title: fmt.Sprintf("latency at %.0f requests/s of 64 B over %d connections", offered, latencyConnections)})
+	return ws, notes
+}
+
+func connections(n int) string {
+	if n == 1 {
+		return "1 connection"
+	}
+	return fmt.Sprintf("%d connections", n)
+}
+
+// selectWorkloads keeps those that the comma-separated list names, by their
+// name or by the part of it before a "-". An empty list keeps all.
+func selectWorkloads(all []workload, list string) ([]workload, error) {
+	if list == "" {
+		return all, nil
+	}
+	keep := make([]bool, len(all))
+	for _, word := range strings.Split(list, ",") {
+		word = strings.TrimSpace(word)
+		found := false
+		for i, w := range all {
+			if w.Name == word || strings.HasPrefix(w.Name, word+"-") {
+				keep[i], found = true, true
+			}
+		}
+		if !found {
+			names := make([]string, len(all))
+			for i, w := range all {
+				names[i] = w.Name
+			}
+			return nil, fmt.Errorf("no workload %q; there are %s", word, strings.Join(names, ", "))
+		}
+	}
+	var ws []workload
+	for i, w := range all {
+		if keep[i] {
+			ws = append(ws, w)
+		}
+	}
+	return slices.Clip(ws), nil
+}
+
+// sample is what one cell measured: one workload through one proxy, once.
+// Durations are nanoseconds.
+type sample struct {
+	// Units is how many connections or round trips were made, or bytes moved.
+	Units   int64
+	Elapsed time.Duration
+	// Proxy is the CPU time of the proxy and its descendants.
+	Proxy time.Duration
+	// Machine is the time the CPUs of the machine were not idle.
+	Machine        time.Duration
+	P50, P99, P999 time.Duration
+	// Memory, in bytes, and Descriptors are the growth of the proxy over
+	// Units idle connections.
+	Memory, Descriptors int64
+}
+
+// figure is one number of the table.
+type figure struct {
+	Name  string  `json:"figure"`
+	Unit  string  `json:"unit"`
+	Value float64 `json:"-"`
+	// Most says that larger is better.
+	Most bool `json:"larger_is_better"`
+}
+
+// figures turns a sample into the numbers shown for its workload.
+func figures(w workload, s sample) []figure {
+	units := float64(s.Units)
+	micros := func(d time.Duration) float64 { return float64(d) / 1e3 }
+	switch w.Kind {
+	case kindIdle:
+		return []figure{
+			{Name: "private memory", Unit: "B", Value: float64(s.Memory) / units},
+			{Name: "descriptors", Unit: "each", Value: float64(s.Descriptors) / units},
+		}
+	case kindDown, kindUp:
+		gigabytes := units / 1e9
+		return []figure{
+			{Name: "proxy CPU", Unit: "ms/GB", Value: float64(s.Proxy) / 1e6 / gigabytes},
+			{Name: "machine CPU", Unit: "ms/GB", Value: float64(s.Machine) / 1e6 / gigabytes},
+			{Name: "rate", Unit: "GB/s", Value: gigabytes / s.Elapsed.Seconds(), Most: true},
+		}
+	}
+	fs := []figure{
+		{Name: "proxy CPU", Unit: "µs", Value: micros(s.Proxy) / units},
+		{Name: "machine CPU", Unit: "µs", Value: micros(s.Machine) / units},
+		{Name: "rate", Unit: "1/s", Value: units / s.Elapsed.Seconds(), Most: true},
+		{Name: "p50", Unit: "µs", Value: micros(s.P50)},
+		{Name: "p99", Unit: "µs", Value: micros(s.P99)},
+	}
+	if w.Kind == kindLatency {
+		fs = append(fs, figure{Name: "p99.9", Unit: "µs", Value: micros(s.P999)})
+	}
+	return fs
+}

@@ -40,7 +40,7 @@ type Socket interface {
 	// the clients that are accepted from then on to another listener.
 	Serve(*Listener)
 	// Share says whether another socket may be bound to an overlapping
-	// address.
+	// address. It fails with net.ErrClosed once the socket is closed.
 	Share(bool) error
 	// Retire keeps new clients away (see Divert), accepts those who wait in
 	// the queue or are on their way into it, then closes the socket. It

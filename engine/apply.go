@@ -1,0 +1,327 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"balance/engine/balancer"
+	"balance/engine/plane"
+)
+
+// Apply changes from the configuration in force to another one, and returns
+// what that changed. All that can fail comes first; on an error nothing has
+// changed, sockets included. Listeners, sockets, channels and sessions that
+// both configurations have are left as they are, with their counters.
+func (e *Engine) Apply(ctx context.Context, config *Config) (Changes, error) {
+	e.applying.Lock()
+	defer e.applying.Unlock()
+	if e.closed {
+		return nil, ErrShutdown
+	}
+	if err := validate(config); err != nil {
+		return nil, err
+	}
+	old := e.current.Load()
+	changes := e.preview(old, config)
+	if old.config != nil && len(changes) == 0 {
+		return nil, nil
+	}
+	if err := e.resolve(ctx, config, old.config == nil); err != nil {
+		return nil, err
+	}
+	opening := &opening{plane: e.plane, open: old.sockets, retiring: e.retiringSockets(), opened: sockets{}}
+	next, err := e.prepare(ctx, old, config, opening)
+	if err != nil {
+		return nil, errors.Join(err, e.abandon(old, opening))
+	}
+	e.swap(old, next)
+	if err := opening.commit(); err != nil {
+		e.log.Warn("another process could bind an address of this one", "error", err)
+	}
+	e.announce(old, next, changes)
+	return changes, nil
+}
+
+func validate(config *Config) error {
+	var errs []error
+	for _, fault := range config.Validate() {
+		errs = append(errs, fault)
+	}
+	return errors.Join(errs...)
+}
+
+// Preview returns what Apply would change, and how many running sessions each
+// change concerns.
+func (e *Engine) Preview(config *Config) (Changes, error) {
+	if err := validate(config); err != nil {
+		return nil, err
+	}
+	return e.preview(e.current.Load(), config), nil
+}
+
+func (e *Engine) preview(old *state, config *Config) Changes {
+	changes := Diff(old.config, config)
+	if old.config == nil || len(changes) == 0 {
+		return changes
+	}
+	running := map[*plane.Listener]int{}
+	onChannel := map[*balancer.Channel]int{}
+	e.plane.Sessions(func(s plane.Session) bool {
+		running[s.Listener]++
+		onChannel[s.Channel]++
+		return true
+	})
+	for i := range changes {
+		c := &changes[i]
+		switch {
+		case c.old < 0:
+		case c.Channel != "":
+			c.Sessions = onChannel[old.listeners[c.old].channels[c.key]]
+		case c.Group != nil:
+		case c.Key == "" || c.Key == "idle_timeout" || c.Key == "half_close_timeout":
+			c.Sessions = running[old.listeners[c.old].plane]
+		}
+	}
+	return changes
+}
+
+// resolve looks up the names that have no address yet. At the start a listener
+// whose first group has no address at all is an error; later the name service
+// may be down just when somebody has to change the configuration.
+func (e *Engine) resolve(ctx context.Context, config *Config, first bool) error {
+	failures := e.names.lookup(ctx, e.names.unknown(slices.Concat(config.channelNames(), config.listenNames())))
+	for _, host := range config.channelNames() {
+		if err := failures[host]; err != nil {
+			e.log.Warn("cannot resolve, its channels are unusable until it does", "host", host, "error", err)
+		}
+	}
+	var errs []error
+	for i := range config.Listeners {
+		l := &config.Listeners[i]
+		for _, key := range l.listenKeys() {
+			if err := failures[key.host]; err != nil {
+				errs = append(errs, fmt.Errorf("listener %q: resolve %q to listen on: %w: %w", l.Name, key.host, ErrUnresolved, err))
+			}
+		}
+		if first && !e.anyAddress(&l.Groups[0]) {
+			var hosts []string
+			for _, channel := range l.Groups[0].Channels {
+				hosts = append(hosts, fmt.Sprintf("%q", channel.Host))
+			}
+			errs = append(errs, fmt.Errorf("listener %q group 0: resolve %s: %w", l.Name, strings.Join(hosts, ", "), ErrUnresolved))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Engine) anyAddress(group *Group) bool {
+	return slices.ContainsFunc(group.Channels, func(c Channel) bool { return len(e.names.addresses(c.Host)) > 0 })
+}
+
+// prepare makes the next state without changing anything that is in force. Its
+// new sockets are open, but nobody accepts from them.
+func (e *Engine) prepare(ctx context.Context, old *state, config *Config, opening *opening) (*state, error) {
+	next := &state{generation: old.generation + 1, config: config, byPlane: map[*plane.Listener]*listener{}, sockets: sockets{}}
+	var errs []error
+	var before []Listener
+	if old.config != nil {
+		before = old.config.Listeners
+	}
+	matches := matchListeners(before, config.Listeners)
+	for i := range config.Listeners {
+		l := &listener{config: &config.Listeners[i], plane: new(plane.Listener)}
+		var previous *listener
+		if matches[i] >= 0 {
+			previous = old.listeners[matches[i]]
+			l.plane = previous.plane
+			l.same = previous.config.equal(l.config)
+		}
+		e.route(l, previous)
+		addrs, err := e.listen(ctx, l.config, opening)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		l.addrs = addrs
+		next.listeners = append(next.listeners, l)
+		next.byPlane[l.plane] = l
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for _, l := range next.listeners {
+		for _, addr := range l.addrs {
+			if next.sockets[addr] = opening.opened[addr]; next.sockets[addr] == nil {
+				next.sockets[addr] = old.sockets[addr]
+			}
+		}
+	}
+	return next, nil
+}
+
+// route builds the router of a listener over the channels that it had before
+// and new ones.
+func (e *Engine) route(l, previous *listener) {
+	if l.same {
+		l.channels, l.router = previous.channels, previous.router
+		return
+	}
+	var older *balancer.Router
+	if previous != nil {
+		older = previous.router
+	}
+	order, places := l.config.keys()
+	l.channels = make(map[balancer.Key]*balancer.Channel, len(order))
+	groups := make([]balancer.Group, len(l.config.Groups))
+	for g := range groups {
+		groups[g].Mode = l.config.Groups[g].Mode
+	}
+	for _, key := range order {
+		at := places[key]
+		var channel *balancer.Channel
+		if previous != nil {
+			channel = previous.channels[key]
+		}
+		if channel == nil {
+			declared := l.config.Groups[at.group].Channels[at.index]
+			channel = balancer.NewChannel(key)
+			channel.Declare(declared.Disabled)
+			channel.SetLimit(declared.MaxConns)
+			e.point(channel)
+		}
+		l.channels[key] = channel
+		groups[at.group].Channels = append(groups[at.group].Channels, channel)
+	}
+	l.router = balancer.NewRouter(groups, balancer.Options{
+		AutoDisable:  l.config.AutoDisable,
+		HashFailover: l.config.HashFailover,
+	}, older)
+}
+
+// listen opens the sockets of a listener that are not open yet and returns the
+// keys of all.
+func (e *Engine) listen(ctx context.Context, l *Listener, opening *opening) ([]netip.AddrPort, error) {
+	var addrs []netip.AddrPort
+	var errs []error
+	for _, key := range l.listenKeys() {
+		hosts := []netip.Addr{{}}
+		if key.host != "" {
+			hosts = e.names.addresses(key.host)
+		}
+		var skipped error
+		found := 0
+		for _, host := range hosts {
+			addr := netip.AddrPortFrom(host, key.port)
+			err := opening.listen(ctx, addr)
+			switch {
+			case err == nil:
+				addrs = append(addrs, addr)
+				found++
+			case isName(key.host) && unavailable(err):
+				skipped = err
+			default:
+				errs = append(errs, fmt.Errorf("listener %q: %w", l.Name, err))
+			}
+		}
+		if found == 0 && skipped != nil {
+			errs = append(errs, fmt.Errorf("listener %q: %w", l.Name, skipped))
+		}
+	}
+	return addrs, errors.Join(errs...)
+}
+
+// swap puts the next state in force. It cannot fail.
+func (e *Engine) swap(old, next *state) {
+	for _, l := range next.listeners {
+		if !l.same {
+			l.plane.SetService(l.service())
+		}
+	}
+	e.current.Store(next)
+	e.logSessions.Store(next.config.Log.Sessions)
+	for _, l := range next.listeners {
+		for _, addr := range l.addrs {
+			next.sockets[addr].Serve(l.plane)
+		}
+	}
+	for _, l := range next.listeners {
+		e.redeclare(old, l)
+	}
+	e.removeChannels(old, next)
+	e.removeListeners(old, next)
+	e.names.retain(slices.Concat(next.config.channelNames(), next.config.listenNames()))
+}
+
+func (l *listener) service() *plane.Service {
+	return &plane.Service{
+		Name:             l.config.Name,
+		Router:           l.router,
+		Source:           l.config.Source,
+		ConnectTimeout:   l.config.ConnectTimeout,
+		IdleTimeout:      l.config.IdleTimeout,
+		HalfCloseTimeout: l.config.HalfCloseTimeout,
+		KeepAlive:        l.config.KeepAlive,
+	}
+}
+
+// redeclare gives the channels that the listener had before what is declared
+// of them now. A channel whose declaration changed gets a new chance.
+func (e *Engine) redeclare(old *state, l *listener) {
+	previous := old.byPlane[l.plane]
+	if previous == nil || l.same {
+		return
+	}
+	_, before := previous.config.keys()
+	_, after := l.config.keys()
+	for key, channel := range l.channels {
+		was, known := before[key]
+		if !known {
+			continue
+		}
+		at := after[key]
+		oldChannel := previous.config.Groups[was.group].Channels[was.index]
+		newChannel := l.config.Groups[at.group].Channels[at.index]
+		channel.SetLimit(newChannel.MaxConns)
+		channel.Declare(newChannel.Disabled)
+		if was.group != at.group || oldChannel.MaxConns != newChannel.MaxConns || oldChannel.Disabled != newChannel.Disabled {
+			channel.Forgive()
+		}
+	}
+}
+
+// announce logs what is listened on at the start, and the changes later.
+func (e *Engine) announce(old, next *state, changes Changes) {
+	if old.config != nil {
+		for _, c := range changes {
+			e.log.Info("configuration changed", "change", c.String())
+		}
+	}
+	for _, l := range next.listeners {
+		for _, addr := range l.addrs {
+			if old.sockets[addr] == nil {
+				e.log.Info("listening", "listener", l.config.Name, "address", address(next.sockets[addr].Addr()))
+			}
+		}
+	}
+}
+
+// address prints a socket's address; the zero Addr as no host.
+func address(addr netip.AddrPort) string {
+	if !addr.Addr().IsValid() {
+		return fmt.Sprintf(":%d", addr.Port())
+	}
+	return addr.String()
+}
+
+func (e *Engine) retiringSockets() []boundSocket {
+	e.retiringMu.Lock()
+	defer e.retiringMu.Unlock()
+	var list []boundSocket
+	for socket, addr := range e.retiring {
+		list = append(list, boundSocket{socket, addr})
+	}
+	return list
+}

@@ -1,0 +1,305 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"balance/engine/balancer"
+)
+
+// Sign is what kind of change a Change is.
+type Sign string
+
+// The signs, as they are printed.
+const (
+	Added   Sign = "+"
+	Removed Sign = "-"
+	Changed Sign = "~"
+)
+
+// Change is one difference between two configurations. Fields that do not
+// apply are empty.
+type Change struct {
+	Sign Sign `json:"sign"`
+	// Listener is the name of the listener: the new one, unless it is
+	// removed. Empty for settings of the daemon.
+	Listener string `json:"listener,omitempty"`
+	// Group is the number of the group: the new one, unless the group or
+	// channel is removed.
+	Group *int `json:"group,omitempty"`
+	// Channel is host:port of the channel.
+	Channel string `json:"channel,omitempty"`
+	// Key names the setting that changed.
+	Key string `json:"key,omitempty"`
+	Old string `json:"old,omitempty"`
+	New string `json:"new,omitempty"`
+	// Detail tells more about what is added or removed.
+	Detail string `json:"detail,omitempty"`
+	// Sessions is how many running sessions the change concerns, where that
+	// is known.
+	Sessions int `json:"sessions,omitempty"`
+
+	old int          // index of the old listener, or -1
+	key balancer.Key // of the channel
+}
+
+// String returns the change as one line.
+func (c Change) String() string {
+	words := []string{string(c.Sign)}
+	add := func(more ...string) { words = append(words, more...) }
+	if c.Listener != "" {
+		if c.Group == nil && c.Channel == "" && c.Key == "" {
+			add("listener")
+		}
+		add(c.Listener)
+	}
+	if c.Group != nil {
+		add("group", strconv.Itoa(*c.Group))
+	}
+	if c.Channel != "" {
+		add("channel", c.Channel)
+	}
+	if c.Key != "" {
+		add(c.Key)
+	}
+	switch {
+	case c.Sign == Changed:
+		add(orNone(c.Old), "→", orNone(c.New))
+	case c.Detail != "":
+		add(c.Detail)
+	}
+	switch {
+	case c.Sessions == 1:
+		add("(1 session)")
+	case c.Sessions > 1:
+		add(fmt.Sprintf("(%d sessions)", c.Sessions))
+	}
+	return strings.Join(words, " ")
+}
+
+func orNone(value string) string {
+	if value == "" {
+		return "none"
+	}
+	return value
+}
+
+// Changes are the differences between two configurations, in the order of the
+// file.
+type Changes []Change
+
+// String returns one line a change.
+func (cs Changes) String() string {
+	var b strings.Builder
+	for _, c := range cs {
+		fmt.Fprintln(&b, c)
+	}
+	return b.String()
+}
+
+// setting is a key whose value prints as one word.
+type setting[T any] struct {
+	key string
+	get func(*T) any
+}
+
+var daemonSettings = []setting[Config]{
+	{"shutdown_timeout", func(c *Config) any { return c.ShutdownTimeout }},
+	{"log level", func(c *Config) any { return c.Log.Level }},
+	{"log format", func(c *Config) any { return c.Log.Format }},
+	{"log sessions", func(c *Config) any { return c.Log.Sessions }},
+	{"control watch", func(c *Config) any { return c.Control.Watch }},
+}
+
+var listenerSettings = []setting[Listener]{
+	{"name", func(l *Listener) any { return l.Name }},
+	{"source", func(l *Listener) any {
+		if !l.Source.IsValid() {
+			return ""
+		}
+		return l.Source
+	}},
+	{"connect_timeout", func(l *Listener) any { return l.ConnectTimeout }},
+	{"idle_timeout", func(l *Listener) any { return l.IdleTimeout }},
+	{"half_close_timeout", func(l *Listener) any { return l.HalfCloseTimeout }},
+	{"keepalive", func(l *Listener) any { return l.KeepAlive }},
+	{"auto_disable", func(l *Listener) any { return l.AutoDisable }},
+	{"hash_failover", func(l *Listener) any { return l.HashFailover }},
+	{"on_remove", func(l *Listener) any { return l.OnRemove }},
+	{"drain_timeout", func(l *Listener) any { return l.DrainTimeout }},
+}
+
+var channelSettings = []setting[Channel]{
+	{"maxc", func(c *Channel) any { return c.MaxConns }},
+	{"disabled", func(c *Channel) any { return c.Disabled }},
+}
+
+// changed calls yield for each setting in which the two differ.
+func changed[T any](settings []setting[T], old, new *T, yield func(key, old, new string)) {
+	for _, s := range settings {
+		if a, b := s.get(old), s.get(new); a != b {
+			yield(s.key, word(a), word(b))
+		}
+	}
+}
+
+func word(value any) string {
+	if d, ok := value.(time.Duration); ok {
+		return shortDuration(d)
+	}
+	return fmt.Sprint(value)
+}
+
+// shortDuration prints 1h0m0s as 1h.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// Diff returns what has to change to get from the old configuration, which may
+// be nil, to the new one. It is empty exactly if applying new over old would
+// change nothing.
+func Diff(old, new *Config) Changes {
+	var d differ
+	if old == nil {
+		old = &Config{}
+	} else {
+		changed(daemonSettings, old, new, func(key, a, b string) {
+			d.add(Change{Sign: Changed, Key: key, Old: a, New: b, old: -1})
+		})
+	}
+	matches := matchListeners(old.Listeners, new.Listeners)
+	for i := range old.Listeners {
+		if !slices.Contains(matches, i) {
+			l := &old.Listeners[i]
+			d.add(Change{Sign: Removed, Listener: l.Name, Detail: strings.Join(l.Listen, " "), old: i})
+		}
+	}
+	for i := range new.Listeners {
+		l := &new.Listeners[i]
+		if matches[i] < 0 {
+			d.add(Change{Sign: Added, Listener: l.Name, Detail: strings.Join(l.Listen, " "), old: -1})
+			d.groups(&Listener{}, l, -1)
+			continue
+		}
+		d.listener(&old.Listeners[matches[i]], l, matches[i])
+	}
+	return d.changes
+}
+
+type differ struct{ changes Changes }
+
+func (d *differ) add(c Change) { d.changes = append(d.changes, c) }
+
+func (d *differ) listener(old, new *Listener, oldIndex int) {
+	if old.equal(new) {
+		return
+	}
+	for _, address := range old.Listen {
+		if !slices.Contains(new.Listen, address) {
+			d.add(Change{Sign: Removed, Listener: new.Name, Key: "listen", Detail: address, old: oldIndex})
+		}
+	}
+	for _, address := range new.Listen {
+		if !slices.Contains(old.Listen, address) {
+			d.add(Change{Sign: Added, Listener: new.Name, Key: "listen", Detail: address, old: oldIndex})
+		}
+	}
+	changed(listenerSettings, old, new, func(key, a, b string) {
+		d.add(Change{Sign: Changed, Listener: new.Name, Key: key, Old: a, New: b, old: oldIndex})
+	})
+	d.groups(old, new, oldIndex)
+}
+
+func (d *differ) groups(old, new *Listener, oldIndex int) {
+	oldOrder, oldPlaces := old.keys()
+	newOrder, newPlaces := new.keys()
+	for _, key := range oldOrder {
+		if _, stays := newPlaces[key]; !stays {
+			group := oldPlaces[key].group
+			d.add(Change{Sign: Removed, Listener: new.Name, Group: &group, Channel: key.String(), old: oldIndex, key: key})
+		}
+	}
+	for g := len(new.Groups); g < len(old.Groups); g++ {
+		d.add(Change{Sign: Removed, Listener: new.Name, Group: &g, Detail: old.Groups[g].Mode.String(), old: oldIndex})
+	}
+	for g := range new.Groups {
+		d.group(old, new, g, oldIndex)
+	}
+	for _, key := range newOrder {
+		at := newPlaces[key]
+		channel := &new.Groups[at.group].Channels[at.index]
+		was, known := oldPlaces[key]
+		c := Change{Listener: new.Name, Group: &at.group, Channel: key.String(), old: oldIndex, key: key}
+		if !known {
+			c.Sign, c.Detail = Added, describe(channel)
+			d.add(c)
+			continue
+		}
+		c.Sign = Changed
+		if was.group != at.group {
+			moved := c
+			moved.Group, moved.Key, moved.Old, moved.New = nil, "group", strconv.Itoa(was.group), strconv.Itoa(at.group)
+			d.add(moved)
+		}
+		changed(channelSettings, &old.Groups[was.group].Channels[was.index], channel, func(key, a, b string) {
+			c.Key, c.Old, c.New = key, a, b
+			d.add(c)
+		})
+	}
+}
+
+// group compares the groups with one number: the mode, and the order of the
+// channels that are in both.
+func (d *differ) group(old, new *Listener, g, oldIndex int) {
+	group := &new.Groups[g]
+	c := Change{Sign: Changed, Listener: new.Name, Group: &g, old: oldIndex}
+	if g >= len(old.Groups) {
+		c.Sign, c.Detail = Added, group.Mode.String()
+		d.add(c)
+		return
+	}
+	if was := old.Groups[g].Mode; was != group.Mode {
+		mode := c
+		mode.Key, mode.Old, mode.New = "mode", was.String(), group.Mode.String()
+		d.add(mode)
+	}
+	before, after := old.keysOfGroup(g), new.keysOfGroup(g)
+	keep := func(in []balancer.Key, both []balancer.Key) []string {
+		var kept []string
+		for _, key := range in {
+			if slices.Contains(both, key) {
+				kept = append(kept, key.String())
+			}
+		}
+		return kept
+	}
+	was, now := keep(before, after), keep(after, before)
+	if !slices.Equal(was, now) {
+		c.Key, c.Old, c.New = "order", strings.Join(was, " "), strings.Join(now, " ")
+		d.add(c)
+	}
+}
+
+func (l *Listener) keysOfGroup(g int) []balancer.Key {
+	order, places := l.keys()
+	return slices.DeleteFunc(order, func(key balancer.Key) bool { return places[key].group != g })
+}
+
+// describe tells what of a new channel is not the default.
+func describe(c *Channel) string {
+	var words []string
+	changed(channelSettings, &Channel{}, c, func(key, _, value string) {
+		words = append(words, key, value)
+	})
+	return strings.Join(words, " ")
+}

@@ -1,0 +1,204 @@
+// Package engine runs a configuration: it opens listening sockets, gives each
+// client a channel, relays, and changes from one configuration to the next
+// without touching what stays the same.
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"balance/engine/balancer"
+	"balance/engine/plane"
+	"balance/engine/portable"
+)
+
+// ErrUnresolved is wrapped by the error of the first Apply if no channel of
+// the first group of a listener has an address, and by that of any Apply if a
+// name to listen on has none.
+var ErrUnresolved = errors.New("no address found")
+
+// ErrShutdown is returned by calls that come after Shutdown.
+var ErrShutdown = errors.New("the engine is shut down")
+
+// Options are what an engine is made with. All but Log may be left empty.
+type Options struct {
+	Log      *slog.Logger
+	Dump     *plane.Dump // shown every chunk that is relayed
+	Resolver Resolver    // default: net.DefaultResolver
+	// NewPlane makes the data plane; default: portable.New.
+	NewPlane func(plane.Options) plane.Plane
+}
+
+// Engine runs one configuration at a time. All methods may be called from any
+// goroutine.
+type Engine struct {
+	log   *slog.Logger
+	plane plane.Plane
+	names *names
+
+	logSessions atomic.Bool
+	current     atomic.Pointer[state]
+
+	applying sync.Mutex // held by whoever makes the next state
+	closed   bool       // guarded by applying
+
+	retiringMu sync.Mutex
+	retiring   map[plane.Socket]netip.AddrPort // guarded by retiringMu
+
+	life    context.Context // ends with Shutdown
+	end     context.CancelFunc
+	workers sync.WaitGroup // refresh, and removals under way
+}
+
+// state is one configuration in force. It is not written to.
+type state struct {
+	generation uint64
+	config     *Config
+	listeners  []*listener // in the order of the configuration
+	byPlane    map[*plane.Listener]*listener
+	sockets    sockets
+}
+
+// listener is a Listener in force.
+type listener struct {
+	config   *Listener
+	same     bool            // the state before had it just so
+	plane    *plane.Listener // the same in all configurations
+	router   *balancer.Router
+	channels map[balancer.Key]*balancer.Channel
+	addrs    []netip.AddrPort // keys of its sockets
+}
+
+// New returns an engine that runs nothing yet. Shutdown ends it.
+func New(options Options) *Engine {
+	e := &Engine{
+		log:      options.Log,
+		retiring: make(map[plane.Socket]netip.AddrPort),
+	}
+	e.life, e.end = context.WithCancel(context.Background())
+	resolver := options.Resolver
+	if resolver == nil {
+		resolver = net.DefaultResolver
+	}
+	e.names = newNames(resolver)
+	newPlane := options.NewPlane
+	if newPlane == nil {
+		newPlane = func(o plane.Options) plane.Plane { return portable.New(o) }
+	}
+	e.plane = newPlane(plane.Options{Log: options.Log, Dump: options.Dump, Ended: e.ended})
+	e.current.Store(&state{})
+	e.workers.Add(1)
+	go e.refresh()
+	return e
+}
+
+// Config returns the configuration in force, or nil before the first Apply.
+func (e *Engine) Config() *Config { return e.current.Load().config }
+
+// ended logs a session, if that is asked for.
+func (e *Engine) ended(end plane.End) {
+	if !e.logSessions.Load() {
+		return
+	}
+	channel := ""
+	if end.Channel != nil {
+		channel = end.Channel.Key().String()
+	}
+	attrs := []any{
+		"id", end.ID, "client", end.Client.String(), "listener", end.Listener.Service().Name,
+		"group", end.Group, "channel", channel, "sent", end.Sent, "received", end.Received,
+		"duration", time.Since(end.Started).Round(time.Millisecond), "by", end.Cause.By(), "how", end.Cause.How(),
+	}
+	if end.Err != nil {
+		attrs = append(attrs, "error", end.Err)
+	}
+	e.log.Info("session", attrs...)
+}
+
+// Resolve looks up the names of all channels again and returns how many could
+// not be resolved; those keep their last addresses.
+func (e *Engine) Resolve(ctx context.Context) (failed int) {
+	config := e.Config()
+	if config == nil {
+		return 0
+	}
+	failures := e.names.lookup(ctx, config.channelNames())
+	for host, err := range failures {
+		e.log.Warn("cannot resolve", "host", host, "error", err)
+	}
+	e.applying.Lock()
+	defer e.applying.Unlock()
+	for _, l := range e.current.Load().listeners {
+		for _, channel := range l.channels {
+			e.point(channel)
+		}
+	}
+	return len(failures)
+}
+
+// refresh resolves the names from time to time.
+func (e *Engine) refresh() {
+	defer e.workers.Done()
+	ticker := time.NewTicker(resolveEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-e.life.Done():
+			return
+		case <-ticker.C:
+			e.Resolve(e.life)
+		}
+	}
+}
+
+// point gives a channel the addresses that its host has now.
+func (e *Engine) point(channel *balancer.Channel) {
+	key := channel.Key()
+	hosts := e.names.addresses(key.Host)
+	addrs := make([]netip.AddrPort, len(hosts))
+	for i, host := range hosts {
+		addrs[i] = netip.AddrPortFrom(host, key.Port)
+	}
+	channel.SetAddresses(addrs)
+}
+
+// Enable is the operator's word that a channel, named by the listener's name
+// and its place in the configuration in force, is to serve or not. It reports
+// false if that was so already. It survives every Apply that keeps the
+// channel.
+func (e *Engine) Enable(listener string, group, channel int, enable bool) (changed bool, err error) {
+	c, err := e.channel(listener, group, channel)
+	if err != nil {
+		return false, err
+	}
+	if enable {
+		return c.Enable(), nil
+	}
+	return c.Disable(), nil
+}
+
+// Shutdown stops accepting and waits until the last session has ended, or
+// until ctx ends, which resets those that are left.
+func (e *Engine) Shutdown(ctx context.Context) {
+	e.applying.Lock()
+	closed := e.closed
+	e.closed = true
+	e.applying.Unlock()
+	if closed {
+		return
+	}
+	e.end()
+	var retired sync.WaitGroup
+	for _, socket := range e.current.Load().sockets {
+		retired.Go(socket.Retire)
+	}
+	retired.Wait()
+	e.workers.Wait()
+	e.plane.Shutdown(ctx)
+}

@@ -1,0 +1,117 @@
+package engine
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"balance/engine/balancer"
+)
+
+// matchListeners returns, for each new listener, the index of the old one that
+// it continues, or -1. It is the one with the same address; failing that the
+// one with the same name; failing that one with an overlapping address. Each
+// old listener is continued at most once.
+func matchListeners(old, new []Listener) []int {
+	m := matcher{matches: slices.Repeat([]int{-1}, len(new)), taken: make([]bool, len(old))}
+	byAddress, byName := map[listenKey]int{}, map[string]int{}
+	for k := range old {
+		byName[old[k].Name] = k
+		for _, address := range old[k].listenKeys() {
+			byAddress[address] = k
+		}
+	}
+	for i := range new {
+		for _, address := range new[i].listenKeys() {
+			tryKey(&m, i, byAddress, address)
+		}
+	}
+	for i := range new {
+		tryKey(&m, i, byName, new[i].Name)
+	}
+	for i := range new {
+		for k := 0; k < len(old) && m.matches[i] < 0; k++ {
+			if !m.taken[k] && overlapping(&old[k], &new[i]) {
+				m.take(i, k)
+			}
+		}
+	}
+	return m.matches
+}
+
+type matcher struct {
+	matches []int
+	taken   []bool
+}
+
+func tryKey[K comparable](m *matcher, i int, index map[K]int, key K) {
+	if k, ok := index[key]; ok && m.matches[i] < 0 && !m.taken[k] {
+		m.take(i, k)
+	}
+}
+
+func (m *matcher) take(i, k int) { m.matches[i], m.taken[k] = k, true }
+
+// listenKey is the identity of an address to listen on.
+type listenKey struct {
+	host string
+	port uint16
+}
+
+func (l *Listener) listenKeys() []listenKey {
+	keys := make([]listenKey, 0, len(l.Listen))
+	for _, address := range l.Listen {
+		if host, port, err := SplitListen(address); err == nil {
+			keys = append(keys, listenKey{host, port})
+		}
+	}
+	return keys
+}
+
+func overlapping(a, b *Listener) bool {
+	for _, x := range a.listenKeys() {
+		for _, y := range b.listenKeys() {
+			if x.port == y.port && overlap(x.host, y.host) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (l *Listener) equal(other *Listener) bool {
+	a, b := *l, *other
+	a.Listen, a.Groups, b.Listen, b.Groups = nil, nil, nil, nil
+	return reflect.DeepEqual(a, b) && slices.Equal(l.Listen, other.Listen) &&
+		slices.EqualFunc(l.Groups, other.Groups, func(g, h Group) bool {
+			return g.Mode == h.Mode && slices.Equal(g.Channels, h.Channels)
+		})
+}
+
+// place is where a channel stands in its listener.
+type place struct{ group, index int }
+
+// keys returns the identity of each channel of the listener, in the order of
+// the groups, and where each stands.
+func (l *Listener) keys() (order []balancer.Key, places map[balancer.Key]place) {
+	seen := map[balancer.Key]int{}
+	places = map[balancer.Key]place{}
+	for g := range l.Groups {
+		for i, c := range l.Groups[g].Channels {
+			key := balancer.Key{Host: canonicalHost(c.Host), Port: c.Port}
+			key.Nth = seen[key]
+			seen[balancer.Key{Host: key.Host, Port: key.Port}]++
+			order = append(order, key)
+			places[key] = place{g, i}
+		}
+	}
+	return order, places
+}
+
+// canonicalHost makes two spellings of one IP address the same.
+func canonicalHost(host string) string {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Unmap().String()
+	}
+	return host
+}

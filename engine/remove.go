@@ -1,0 +1,92 @@
+package engine
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"balance/engine/balancer"
+	"balance/engine/plane"
+)
+
+// removeChannels takes the channels that are in the old state alone out of
+// service, and ends their sessions as the listener says.
+func (e *Engine) removeChannels(old, next *state) {
+	for _, l := range next.listeners {
+		previous := old.byPlane[l.plane]
+		if previous == nil || l.same {
+			continue
+		}
+		removed := map[*balancer.Channel]bool{}
+		for key, channel := range previous.channels {
+			if l.channels[key] == nil {
+				channel.Remove()
+				removed[channel] = true
+			}
+		}
+		if len(removed) > 0 {
+			e.endSessions(l.config, func(s *plane.Session) bool { return removed[s.Channel] })
+		}
+	}
+}
+
+// removeListeners retires the sockets that are in the old state alone, and
+// ends the sessions of the listeners that are gone as those said.
+func (e *Engine) removeListeners(old, next *state) {
+	for _, l := range old.listeners {
+		var retired sync.WaitGroup
+		for _, addr := range l.addrs {
+			if next.sockets[addr] == nil {
+				e.retire(old.sockets[addr], addr, &retired)
+			}
+		}
+		if next.byPlane[l.plane] != nil {
+			continue
+		}
+		belongs := func(s *plane.Session) bool { return s.Listener == l.plane }
+		if l.config.OnRemove == Close {
+			e.plane.Abort(plane.Removed, belongs)
+		}
+		e.workers.Go(func() {
+			retired.Wait() // who waited in the queue has a session now
+			e.endSessions(l.config, belongs)
+		})
+	}
+}
+
+// retire closes a socket once its queue is empty.
+func (e *Engine) retire(socket plane.Socket, addr netip.AddrPort, retired *sync.WaitGroup) {
+	e.retiringMu.Lock()
+	defer e.retiringMu.Unlock()
+	e.retiring[socket] = addr
+	retired.Add(1)
+	e.workers.Go(func() {
+		defer retired.Done()
+		socket.Retire()
+		e.retiringMu.Lock()
+		defer e.retiringMu.Unlock()
+		delete(e.retiring, socket)
+	})
+}
+
+// endSessions ends the sessions that match as the listener's on_remove says.
+func (e *Engine) endSessions(l *Listener, match func(*plane.Session) bool) {
+	switch l.OnRemove {
+	case Close:
+		e.plane.Abort(plane.Removed, match)
+	case Drain:
+		e.workers.Go(func() { e.drain(l.DrainTimeout, match) })
+	}
+}
+
+// drain aborts the sessions that match after the timeout; a shutdown has a
+// timeout of its own.
+func (e *Engine) drain(timeout time.Duration, match func(*plane.Session) bool) {
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		e.plane.Abort(plane.Removed, match)
+	case <-e.life.Done():
+	}
+}

@@ -1,0 +1,106 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+
+	"balance/engine/balancer"
+	"balance/engine/plane"
+)
+
+// Snapshot is a picture of the engine. Counters of different channels are not
+// read at exactly the same moment.
+type Snapshot struct {
+	Generation uint64 // counts from 1 with each Apply that changed something
+	Listeners  []ListenerStatus
+}
+
+// ListenerStatus is a picture of a listener.
+type ListenerStatus struct {
+	Name      string
+	Addresses []netip.AddrPort // bound; the zero Addr stands for every address
+	Accepted  uint64
+	Rejected  uint64 // of those accepted, for whom no channel was found
+	Groups    []GroupStatus
+}
+
+// GroupStatus is a picture of a group.
+type GroupStatus struct {
+	Mode     balancer.Mode
+	Channels []ChannelStatus
+}
+
+// ChannelStatus is a picture of a channel.
+type ChannelStatus struct {
+	Key          balancer.Key
+	Addresses    []netip.AddrPort // empty while the host does not resolve
+	Enabled      bool
+	AutoDisabled bool
+	Active       int
+	Limit        int // 0 = none
+	Sessions     uint64
+	Failures     uint64
+	Sent         uint64
+	Received     uint64
+}
+
+// Snapshot returns a picture of the engine.
+func (e *Engine) Snapshot() Snapshot {
+	s := e.current.Load()
+	snapshot := Snapshot{Generation: s.generation}
+	for _, l := range s.listeners {
+		status := ListenerStatus{
+			Name:     l.config.Name,
+			Accepted: l.plane.Accepted.Load(),
+			Rejected: l.plane.Rejected.Load(),
+		}
+		for _, addr := range l.addrs {
+			status.Addresses = append(status.Addresses, s.sockets[addr].Addr())
+		}
+		for _, group := range l.router.Groups() {
+			g := GroupStatus{Mode: group.Mode}
+			for _, channel := range group.Channels {
+				g.Channels = append(g.Channels, channelStatus(channel))
+			}
+			status.Groups = append(status.Groups, g)
+		}
+		snapshot.Listeners = append(snapshot.Listeners, status)
+	}
+	return snapshot
+}
+
+func channelStatus(c *balancer.Channel) ChannelStatus {
+	return ChannelStatus{
+		Key:          c.Key(),
+		Addresses:    c.Addresses(),
+		Enabled:      c.Enabled(),
+		AutoDisabled: c.AutoDisabled(),
+		Active:       c.Active(),
+		Limit:        c.Limit(),
+		Sessions:     c.Counters.Sessions.Load(),
+		Failures:     c.Counters.Failures.Load(),
+		Sent:         c.Counters.Sent.Load(),
+		Received:     c.Counters.Received.Load(),
+	}
+}
+
+// Sessions calls yield with a picture of each running session until it returns
+// false.
+func (e *Engine) Sessions(yield func(plane.Session) bool) { e.plane.Sessions(yield) }
+
+func (e *Engine) channel(name string, group, index int) (*balancer.Channel, error) {
+	for _, l := range e.current.Load().listeners {
+		if l.config.Name != name {
+			continue
+		}
+		groups := l.router.Groups()
+		if group < 0 || group >= len(groups) {
+			return nil, fmt.Errorf("listener %q has no group %d", name, group)
+		}
+		if index < 0 || index >= len(groups[group].Channels) {
+			return nil, fmt.Errorf("listener %q group %d has no channel %d", name, group, index)
+		}
+		return groups[group].Channels[index], nil
+	}
+	return nil, fmt.Errorf("there is no listener %q", name)
+}

@@ -1,0 +1,129 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"syscall"
+
+	"balance/engine/plane"
+)
+
+// sockets are listening sockets by the address that was asked for. A zero Addr
+// stands for every address; port 0 for one that the kernel picked.
+type sockets map[netip.AddrPort]plane.Socket
+
+// boundSocket is a socket and the address that was asked for.
+type boundSocket struct {
+	plane.Socket
+	addr netip.AddrPort
+}
+
+// opening is a set of sockets that are opened beside others of this process.
+// Exactly one of commit and abandon ends it.
+type opening struct {
+	plane    plane.Plane
+	open     sockets       // serving; not written to
+	retiring []boundSocket // on their way out
+	opened   sockets
+	shared   []plane.Socket // older ones that are shareable for a while
+	sharing  []plane.Socket // new ones that were bound beside them
+}
+
+// listen opens a socket for the address unless there is one that serves. While
+// an older socket is bound to an overlapping address, both are shareable: the
+// new one takes over what the old one still has, without a moment in which
+// nobody listens.
+func (o *opening) listen(ctx context.Context, addr netip.AddrPort) error {
+	if o.open[addr] != nil || o.opened[addr] != nil {
+		return nil
+	}
+	older := slices.Clone(o.retiring)
+	for other, socket := range o.open {
+		older = append(older, boundSocket{socket, other})
+	}
+	overlapped := false
+	for _, other := range older {
+		if !addressesOverlap(addr, other.addr) {
+			continue
+		}
+		if err := other.Share(true); err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				continue // it has retired meanwhile
+			}
+			return fmt.Errorf("share %s: %w", other.addr, err)
+		}
+		o.shared = append(o.shared, other)
+		overlapped = true
+	}
+	socket, err := o.plane.Listen(ctx, addr, overlapped)
+	if err != nil {
+		return err
+	}
+	o.opened[addr] = socket
+	if overlapped {
+		o.sharing = append(o.sharing, socket)
+	}
+	return nil
+}
+
+// commit forbids sharing again.
+func (o *opening) commit() error {
+	var errs []error
+	for _, socket := range append(o.shared, o.sharing...) {
+		if err := socket.Share(false); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// abandon closes what was opened. A new socket that overlaps one that serves
+// may have clients in its queue already; they are served as before.
+func (e *Engine) abandon(old *state, o *opening) error {
+	var retired sync.WaitGroup
+	for addr, socket := range o.opened {
+		if l := old.overlapping(addr); l != nil {
+			socket.Serve(l.plane)
+			e.retire(socket, addr, &retired)
+		} else {
+			socket.Close()
+		}
+	}
+	return o.commit()
+}
+
+// overlapping returns the listener with a socket that has clients in common
+// with one at addr, or nil.
+func (s *state) overlapping(addr netip.AddrPort) *listener {
+	for _, l := range s.listeners {
+		for _, other := range l.addrs {
+			if addressesOverlap(addr, other) {
+				return l
+			}
+		}
+	}
+	return nil
+}
+
+// addressesOverlap reports whether sockets at a and b have clients in common.
+func addressesOverlap(a, b netip.AddrPort) bool {
+	return a.Port() != 0 && a.Port() == b.Port() && overlap(hostOf(a), hostOf(b))
+}
+
+func hostOf(addr netip.AddrPort) string {
+	if !addr.Addr().IsValid() {
+		return ""
+	}
+	return addr.Addr().String()
+}
+
+// unavailable reports whether an address that a name stands for does not exist
+// on this machine, such as ::1 of localhost where IPv6 is off.
+func unavailable(err error) bool {
+	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)
+}

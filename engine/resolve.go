@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -145,4 +147,22 @@ func (c *Config) listenNames() []string {
 		}
 	}
 	return hosts
+}
+
+// CheckNames returns an error for each host name of the configuration that
+// does not resolve now. A nil resolver stands for net.DefaultResolver.
+func CheckNames(ctx context.Context, resolver Resolver, config *Config) []error {
+	if resolver == nil {
+		resolver = net.DefaultResolver
+	}
+	hosts := slices.Concat(config.channelNames(), config.listenNames())
+	failures := newNames(resolver).lookup(ctx, hosts)
+	var errs []error
+	for _, host := range hosts {
+		if err := failures[host]; err != nil {
+			errs = append(errs, fmt.Errorf("resolve %q: %w", host, err))
+			delete(failures, host)
+		}
+	}
+	return errs
 }

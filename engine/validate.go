@@ -141,19 +141,19 @@ func (v *validator) listen(path, where, name, address string) {
 	v.bound = append(v.bound, boundAddress{host, port, name})
 }
 
-// overlap reports whether two sockets with one port, bound to these hosts,
-// would take some of each other's clients. An IPv6 socket takes no IPv4
-// clients; the empty host takes both.
+// overlap reports whether two sockets with one port, bound to these hosts in
+// their shortest form, would take some of each other's clients. An IPv6 socket
+// takes no IPv4 clients; the empty host takes both.
 func overlap(a, b string) bool {
-	if a == b || a == "" || b == "" {
-		return true
-	}
-	x, errX := netip.ParseAddr(a)
-	y, errY := netip.ParseAddr(b)
-	if errX != nil || errY != nil || x.Is4() != y.Is4() {
+	return a == b || a == "" || b == "" || covers(a, b) || covers(b, a)
+}
+
+func covers(every, host string) bool {
+	if every != "0.0.0.0" && every != "::" {
 		return false
 	}
-	return x == y || x.IsUnspecified() || y.IsUnspecified()
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Is4() == (every == "0.0.0.0")
 }
 
 func (v *validator) channel(path, where string, c Channel) {

@@ -43,7 +43,7 @@ type backendPeer struct {
 // address as one line to out and serves until the process is killed.
 func serveBackend(out io.Writer) error {
 	runtime.LockOSThread()
-	quietRuntime()
+	quietRuntime(1)
 	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)

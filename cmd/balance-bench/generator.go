@@ -68,11 +68,11 @@ type loop interface {
 
 // generate reads a job, does it and writes its sample.
 func generate(in io.Reader, out io.Writer) error {
-	quietRuntime()
 	var j job
 	if err := json.NewDecoder(in).Decode(&j); err != nil {
 		return fmt.Errorf("read the job: %w", err)
 	}
+	quietRuntime(j.Threads)
 	var s sample
 	var err error
 	if j.Workload.Kind == kindIdle {
@@ -152,13 +152,14 @@ func share(whole, i, n int64) int64 { return whole*(i+1)/n - whole*i/n }
 
 // newLoops spreads the connections of the job over its threads.
 func newLoops(j job) ([]loop, error) {
-	to, err := socketAddress(j.Target)
-	if err != nil {
-		return nil, err
-	}
 	n := min(j.Threads, j.Workload.Connections)
 	loops := make([]loop, n)
 	for i := range loops {
+		// connect writes into it: each loop has its own.
+		to, err := socketAddress(j.Target)
+		if err != nil {
+			return nil, err
+		}
 		ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 		if err != nil {
 			return nil, err

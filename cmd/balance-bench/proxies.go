@@ -30,7 +30,7 @@ type settings struct {
 
 // sessions is how many sessions a proxy must be ready for. Proxies that
 // reserve descriptors for it take two a session and some for pipes.
-func (s settings) sessions() int { return max(64, s.descriptors/4) }
+func (s settings) sessions() int { return s.descriptors / 4 }
 
 // proxy is one row of the table: a program with its configuration.
 type proxy struct {
@@ -168,7 +168,8 @@ func programVersion(ctx context.Context, name, program string) string {
 // quiet is longer than any run: no proxy closes what is idle.
 const quiet = time.Hour
 
-// haproxy: once copying, once splicing where it finds a fast stream.
+// haproxy: once copying, once splicing whatever it relays. Its splice-auto is
+// not measured: it waits for streams faster than its buffer shows, and copies.
 func haproxy(string) []proxy {
 	variant := func(name string, splice bool) proxy {
 		return proxy{name: name, death: syscall.SIGKILL,
@@ -181,7 +182,7 @@ func haproxy(string) []proxy {
 func haproxyConfig(s settings, splice bool) string {
 	global, option := "    nosplice\n", ""
 	if splice {
-		global, option = "", "    option splice-auto\n"
+		global, option = "", "    option splice-request\n    option splice-response\n"
 	}
 	var servers strings.Builder
 	for i, b := range s.backends {

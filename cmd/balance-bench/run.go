@@ -47,8 +47,11 @@ func measure(ctx context.Context, o options, progress io.Writer) (_ *report, err
 	if err != nil {
 		return nil, err
 	}
+	if limit < leastDescriptors {
+		return nil, fmt.Errorf("a limit of %d descriptors a process is too low, it takes %d", limit, leastDescriptors)
+	}
 	all, notes := allWorkloads(limit, o.offered)
-	ws, err := selectWorkloads(all, o.workloads)
+	ws, err := selectWorkloads(all, names(o.workloads))
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +78,8 @@ func measure(ctx context.Context, o options, progress io.Writer) (_ *report, err
 		return nil, err
 	}
 	for round := range o.rounds {
+		fmt.Fprintf(progress, "balance-bench: round %d of %d\n", round+1, o.rounds)
 		for i, w := range ws {
-			fmt.Fprintf(progress, "round %d of %d: %s\n", round+1, o.rounds, w.Name)
 			for k := range b.instances {
 				b.cell(ctx, w, b.instances[(k+round+i)%len(b.instances)])
 				if ctx.Err() != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -18,10 +19,14 @@ import (
 // its cell up.
 const stallTimeout = 5 * time.Second
 
-// quietRuntime keeps the collector out of a child process. Its loops block in
-// RawSyscall, which would hold a collection up for ever; what they allocate
-// is bounded by the length of a cell.
-func quietRuntime() { debug.SetGCPercent(-1) }
+// quietRuntime readies a child process for loops that block in RawSyscall,
+// which hold a P and would hold a collection up for ever: each gets a P of
+// its own and the collector is off. What a child allocates is bounded by the
+// length of a cell.
+func quietRuntime(loops int) {
+	debug.SetGCPercent(-1)
+	runtime.GOMAXPROCS(loops + 1)
+}
 
 // epoch is where the monotonic nanoseconds of now start.
 var epoch = time.Now()

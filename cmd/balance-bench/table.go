@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,7 +60,7 @@ func newReport(o options, ws []workload, notes []string) *report {
 	}
 	r := &report{
 		Machine:  machine(),
-		Settings: fmt.Sprintf("medians of %d rounds, %s, %d threads a proxy", o.rounds, length, o.threads),
+		Settings: fmt.Sprintf("medians, rounds: %d, %s, threads of a proxy: %d", o.rounds, length, o.threads),
 		Notes:    notes,
 	}
 	for _, w := range ws {
@@ -74,6 +74,10 @@ func machine() string {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err == nil {
 		text = unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]) + ", " + text
+	}
+	// It decides how bulk behaves, and differs from one distribution to another.
+	if name, err := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control"); err == nil {
+		text += ", " + strings.TrimSpace(string(name))
 	}
 	return text
 }
@@ -119,8 +123,7 @@ func (r *report) finish() {
 	}
 }
 
-// compare computes the ratios of figure i. Where there are no peers but the
-// first row's own kind, that is the peer.
+// compare computes the ratios of figure i.
 func (b *block) compare(i int, rows []proxy) {
 	var peers []float64
 	most := false
@@ -165,21 +168,22 @@ func (r *report) writeTable(out io.Writer) error {
 		fmt.Fprintf(&text, "\n%s: %s\n", b.Name, b.Title)
 		w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
 		// Aligned to the right, every column begins with the gap before it.
-		for _, f := range figures(b.workload, sample{Units: 1, Elapsed: time.Second}) {
+		columns := figures(b.workload, sample{})
+		for _, f := range columns {
 			fmt.Fprintf(w, "\t%s %s\t×", f.Name, f.Unit)
 		}
 		fmt.Fprint(w, "\t\n")
 		for _, row := range b.Rows {
 			fmt.Fprint(w, row.Proxy)
-			if len(row.Figures) == 0 {
-				fmt.Fprint(w, "\tnot measured")
-			}
-			for _, c := range row.Figures {
-				times := "–"
-				if c.Ratio != nil {
-					times = fmt.Sprintf("%.2f", *c.Ratio)
+			for i := range columns {
+				value, times := "–", "–"
+				if i < len(row.Figures) {
+					value = number(row.Figures[i].Median)
+					if x := row.Figures[i].Ratio; x != nil {
+						times = number(*x)
+					}
 				}
-				fmt.Fprintf(w, "\t%s\t%s", number(c.Median), times)
+				fmt.Fprintf(w, "\t%s\t%s", value, times)
 			}
 			fmt.Fprint(w, "\t\n")
 		}
@@ -197,13 +201,15 @@ func (r *report) writeTable(out io.Writer) error {
 	return err
 }
 
-// number shows three or four digits of x.
+// number shows two to four digits of x, and all before the point.
 func number(x float64) string {
 	switch size := math.Abs(x); {
 	case size >= 100:
 		return fmt.Sprintf("%.0f", x)
 	case size >= 10:
 		return fmt.Sprintf("%.1f", x)
+	case size >= 0.1 || size == 0:
+		return fmt.Sprintf("%.2f", x)
 	}
-	return fmt.Sprintf("%.2f", x)
+	return fmt.Sprintf("%.2g", x)
 }

@@ -43,13 +43,15 @@ const (
 	// descriptorsPerSession is what the hungriest relay known takes for one
 	// session: two sockets and two pipes.
 	descriptorsPerSession = 6
+	// leastDescriptors leaves every workload but the two that shrink whole.
+	leastDescriptors = 1024
 )
 
 // allWorkloads lists every workload in the order of the table. limit is the
-// number of descriptors a process may have; the large workloads shrink to it,
-// and notes says so.
+// number of descriptors a process may have, at least leastDescriptors; the
+// large workloads shrink to it, and notes says so.
 func allWorkloads(limit int, offered float64) (ws []workload, notes []string) {
-	most := max(1, (limit-200)/descriptorsPerSession)
+	most := (limit - 200) / descriptorsPerSession
 	shrink := func(what string, want int) int {
 		if want <= most {
 			return want
@@ -93,27 +95,30 @@ func connections(n int) string {
 	return fmt.Sprintf("%d connections", n)
 }
 
-// selectWorkloads keeps those that the comma-separated list names, by their
-// name or by the part of it before a "-". An empty list keeps all.
-func selectWorkloads(all []workload, list string) ([]workload, error) {
-	if list == "" {
+// selectWorkloads keeps those that the list names, by their name or, where
+// none has it, by the part before a "-". An empty list keeps all.
+func selectWorkloads(all []workload, list []string) ([]workload, error) {
+	if len(list) == 0 {
 		return all, nil
 	}
+	known := make([]string, len(all))
+	for i, w := range all {
+		known[i] = w.Name
+	}
 	keep := make([]bool, len(all))
-	for _, word := range strings.Split(list, ",") {
-		word = strings.TrimSpace(word)
+	for _, word := range list {
+		if i := slices.Index(known, word); i >= 0 {
+			keep[i] = true
+			continue
+		}
 		found := false
-		for i, w := range all {
-			if w.Name == word || strings.HasPrefix(w.Name, word+"-") {
+		for i, name := range known {
+			if strings.HasPrefix(name, word+"-") {
 				keep[i], found = true, true
 			}
 		}
 		if !found {
-			names := make([]string, len(all))
-			for i, w := range all {
-				names[i] = w.Name
-			}
-			return nil, fmt.Errorf("no workload %q; there are %s", word, strings.Join(names, ", "))
+			return nil, fmt.Errorf("no workload %q; there are %s", word, strings.Join(known, ", "))
 		}
 	}
 	var ws []workload
@@ -122,7 +127,7 @@ func selectWorkloads(all []workload, list string) ([]workload, error) {
 			ws = append(ws, w)
 		}
 	}
-	return slices.Clip(ws), nil
+	return ws, nil
 }
 
 // sample is what one cell measured: one workload through one proxy, once.

@@ -1,0 +1,204 @@
+//go:build linux
+
+package main
+
+import (
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// testLoop makes the loop of a workload against address, opened.
+func testLoop(t *testing.T, w workload, address string) loop {
+	t.Helper()
+	loops, err := newLoops(job{Workload: w, Target: address, Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(loops[0].close)
+	if err := loops[0].open(); err != nil {
+		t.Fatal(err)
+	}
+	return loops[0]
+}
+
+func startTestBackend(t *testing.T) string {
+	t.Helper()
+	p, address, err := startBackend(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.stop)
+	return address
+}
+
+func TestLoopsAgainstTheBackend(t *testing.T) {
+	address := startTestBackend(t)
+	for _, c := range []struct {
+		w         workload
+		count     int64
+		latencies bool
+	}{
+		{workload{Kind: kindShort, Connections: 1, Size: 64}, 20, true},
+		{workload{Kind: kindShort, Connections: 8, Size: 64}, 100, true},
+		{workload{Kind: kindTrip, Connections: 1, Size: 64}, 100, true},
+		{workload{Kind: kindTrip, Connections: 200, Size: 64}, 1000, true},
+		{workload{Kind: kindTrip, Connections: 3, Size: 4096}, 100, true},
+		{workload{Kind: kindLatency, Connections: 3, Size: 64, Offered: 10000}, 300, true},
+		{workload{Kind: kindDown, Connections: 2}, 8 << 20, false},
+		{workload{Kind: kindUp, Connections: 2}, 8 << 20, false},
+	} {
+		l := testLoop(t, c.w, address)
+		for range 2 { // the second time as if the first had warmed it up
+			l.reset()
+			if err := l.run(&budget{counted: true, left: c.count}); err != nil {
+				t.Errorf("%+v: %v", c.w, err)
+				break
+			}
+			units, latencies := l.result()
+			if c.latencies && (units != c.count || int64(len(latencies)) != units || slices.Contains(latencies, 0)) {
+				t.Errorf("%+v: %d units with %d latencies, want %d", c.w, units, len(latencies), c.count)
+			}
+			if !c.latencies && (units < c.count || len(latencies) != 0) {
+				t.Errorf("%+v: %d bytes, want %d", c.w, units, c.count)
+			}
+		}
+	}
+}
+
+func TestTimedStretchEnds(t *testing.T) {
+	l := testLoop(t, workload{Kind: kindTrip, Connections: 2, Size: 64}, startTestBackend(t))
+	until := now() + int64(5*time.Millisecond)
+	if err := l.run(&budget{until: until}); err != nil {
+		t.Fatal(err)
+	}
+	if units, _ := l.result(); units < 2 || now() < until {
+		t.Errorf("%d units", units)
+	}
+}
+
+func TestWrongAnswersFail(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		serve      func(net.Conn)
+	}{
+		{"closed", "closed before the answer", func(c net.Conn) { io.ReadFull(c, make([]byte, 64)) }},
+		{"cut short", "closed before the answer", func(c net.Conn) {
+			b := make([]byte, 64)
+			io.ReadFull(c, b)
+			c.Write(b[:40])
+		}},
+		{"somebody else's", "answer to another request", func(c net.Conn) {
+			io.ReadFull(c, make([]byte, 64))
+			c.Write(make([]byte, 64))
+		}},
+		{"too long", "bytes answered to 64", func(c net.Conn) {
+			b := make([]byte, 80)
+			io.ReadFull(c, b[:64])
+			c.Write(b)
+		}},
+	} {
+		to, err := socketAddress(serveLoopback(t, c.serve))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := newTrips(ep, to, workload{Kind: kindShort, Connections: 1, Size: 64}, 1)
+		err = l.run(&budget{counted: true, left: 1})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+		l.close()
+	}
+}
+
+// A server that stalls makes late all that should have been sent meanwhile,
+// not only what was under way.
+func TestLatencyCountsFromTheIntendedTime(t *testing.T) {
+	const stall = 300 * time.Millisecond
+	address := serveLoopback(t, func(c net.Conn) {
+		b := make([]byte, messageSize)
+		for i := 0; ; i++ {
+			if _, err := io.ReadFull(c, b); err != nil {
+				return
+			}
+			if i == 1 { // the first request opens the connection
+				time.Sleep(stall)
+			}
+			if _, err := c.Write(b); err != nil {
+				return
+			}
+		}
+	})
+	l := testLoop(t, workload{Kind: kindLatency, Connections: 1, Size: messageSize, Offered: 1000}, address)
+	l.reset()
+	if err := l.run(&budget{counted: true, left: 300}); err != nil {
+		t.Fatal(err)
+	}
+	_, latencies := l.result()
+	late := 0
+	for _, ns := range latencies {
+		if time.Duration(ns) >= stall/6 {
+			late++
+		}
+	}
+	// The k-th of the 300 is due k ms after the start and cannot be answered
+	// before the 300th; 250 of them wait for 50 ms or more.
+	if late < 250 {
+		t.Errorf("%d of %d requests are late, want at least 250", late, len(latencies))
+	}
+}
+
+func TestBackendBreaksOffUnknownModes(t *testing.T) {
+	conn, err := net.Dial("tcp4", startTestBackend(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := conn.Write([]byte("?")); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+// A client that writes much and reads late gets all of it back, in order.
+func TestBackendEchoesToSlowReaders(t *testing.T) {
+	conn, err := net.Dial("tcp4", startTestBackend(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	sent := make([]byte, 32<<20)
+	for i := range sent {
+		sent[i] = byte(i >> 8 * 31)
+	}
+	sent[0] = modeEcho
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := conn.Write(sent)
+		wrote <- err
+	}()
+	time.Sleep(50 * time.Millisecond)
+	got := make([]byte, len(sent))
+	if _, err := io.ReadFull(conn, got); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-wrote; err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, sent) {
+		t.Error("the echo differs")
+	}
+}

@@ -1,0 +1,158 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var exampleSettings = settings{
+	listen:   "127.0.0.1:1000",
+	backends: []string{"127.0.0.1:2001", "127.0.0.1:2002"},
+	threads:  3, descriptors: 8000,
+}
+
+func TestConfigurations(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		want, not  []string
+	}{
+		{"haproxy", haproxyConfig(exampleSettings, false),
+			[]string{"nbthread 3\n", "maxconn 2000\n", "nosplice\n", "bind 127.0.0.1:1000 backlog 4096\n", "server s0 127.0.0.1:2001\n", "server s1 127.0.0.1:2002\n"},
+			[]string{"option splice"}},
+		{"haproxy-splice", haproxyConfig(exampleSettings, true),
+			[]string{"nbthread 3\n", "option splice-request\n", "option splice-response\n", "server s1 127.0.0.1:2002\n"},
+			[]string{"nosplice"}},
+		{"nginx with a module", nginxConfig(exampleSettings, "/m/stream.so"),
+			[]string{"load_module /m/stream.so;\n", "daemon off;", "worker_processes 3;", "worker_connections 4000;", "worker_rlimit_nofile 8000;",
+				"server 127.0.0.1:2001;", "server 127.0.0.1:2002;", "listen 127.0.0.1:1000 backlog=4096;"},
+			nil},
+		{"nginx built in", nginxConfig(exampleSettings, ""), []string{"worker_processes 3;"}, []string{"load_module"}},
+		{"pen", strings.Join(penArgs(exampleSettings), " "),
+			[]string{"-f ", "-r ", "-x 2000 ", "-q 4096 ", " 127.0.0.1:1000 127.0.0.1:2001 127.0.0.1:2002"}, nil},
+		{"balance with a plane", balanceConfig(exampleSettings, "eventloop"),
+			[]string{"[defaults]\ndata_plane = \"eventloop\"\n", "[[listener]]\nname = \"bench\"\nlisten = [\"127.0.0.1:1000\"]\n",
+				"[[listener.group]]\n", "channels = [\"127.0.0.1:2001\", \"127.0.0.1:2002\"]\n"},
+			nil},
+		{"balance without", balanceConfig(exampleSettings, ""), []string{"[[listener]]"}, []string{"defaults", "data_plane"}},
+	} {
+		for _, want := range c.want {
+			if !strings.Contains(c.text, want) {
+				t.Errorf("%s: no %q in\n%s", c.name, want, c.text)
+			}
+		}
+		for _, not := range c.not {
+			if strings.Contains(c.text, not) {
+				t.Errorf("%s: %q in\n%s", c.name, not, c.text)
+			}
+		}
+	}
+}
+
+// fakeBalance is a program that accepts only the configurations that the
+// shell condition holds for; $3 is the path of the file.
+func fakeBalance(t *testing.T, condition string) string {
+	path := filepath.Join(t.TempDir(), "fake")
+	script := "#!/bin/sh\n[ \"$1 $2\" = '-check -config' ] || exit 3\nif " + condition + "; then exit 0; fi\necho refused >&2\nexit 1\n"
+	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestBalancesAreWhatTheProgramAccepts(t *testing.T) {
+	for _, c := range []struct {
+		name, condition string
+		want            []string
+	}{
+		{"both planes", "true", []string{"balance-eventloop", "balance-portable"}},
+		{"one plane", `! grep -q eventloop "$3"`, []string{"balance-portable"}},
+		{"no such key", `! grep -q data_plane "$3"`, []string{"balance"}},
+		{"nothing", "false", nil},
+	} {
+		found, err := balances(context.Background(), fakeBalance(t, c.condition), t.TempDir())
+		var rows []string
+		for _, x := range found {
+			rows = append(rows, x.name)
+			if !x.ours {
+				t.Errorf("%s: %s is not ours", c.name, x.name)
+			}
+		}
+		if !slices.Equal(rows, c.want) || (err != nil) != (c.want == nil) {
+			t.Errorf("%s: rows %q, %v; want %q", c.name, rows, err, c.want)
+		}
+		if c.want == nil && (err == nil || !strings.Contains(err.Error(), "refused")) {
+			t.Errorf("%s: error %v does not say what the program said", c.name, err)
+		}
+	}
+}
+
+func TestUnknownPeer(t *testing.T) {
+	if _, _, err := peers(context.Background(), []string{"squid"}); err == nil || !strings.Contains(err.Error(), `"squid"`) {
+		t.Errorf("error %v does not name the proxy", err)
+	}
+}
+
+func TestMissingPeerBecomesANote(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	for _, name := range []string{"/usr/sbin/pen", "/usr/local/sbin/pen"} {
+		if _, err := os.Stat(name); err == nil {
+			t.Skipf("%s is installed where it is always found", name)
+		}
+	}
+	found, notes, err := peers(context.Background(), []string{"pen"})
+	if err != nil || len(found) != 0 || len(notes) != 1 || !strings.Contains(notes[0], "pen is not installed") {
+		t.Errorf("found %v, notes %q, %v", found, notes, err)
+	}
+}
+
+// serveLoopback answers every connection with f until the test ends.
+func serveLoopback(t *testing.T, f func(net.Conn)) string {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted := make(chan struct{})
+	go func() {
+		defer close(accepted)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				f(conn)
+			}()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-accepted })
+	return l.Addr().String()
+}
+
+func TestRelayIsProved(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		serve func(net.Conn)
+		fails bool
+	}{
+		{"echo", func(c net.Conn) { io.Copy(c, c) }, false},
+		{"closed at once", func(net.Conn) {}, true},
+		{"another answer", func(c net.Conn) {
+			io.ReadFull(c, make([]byte, messageSize))
+			c.Write(make([]byte, messageSize))
+		}, true},
+		{"half an answer", func(c net.Conn) { io.CopyN(c, c, messageSize/2) }, true},
+	} {
+		if err := relayOnce(context.Background(), serveLoopback(t, c.serve)); (err != nil) != c.fails {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}

@@ -1,0 +1,155 @@
+//go:build linux
+
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSelectWorkloads(t *testing.T) {
+	all, _ := allWorkloads(1<<20, 1)
+	for _, c := range []struct{ list, want string }{
+		{"", "short-1 short-8 short-64 rtt-1 rtt-64 rtt-1000 rtt-64-4k bulk-down-1 bulk-down-4 bulk-up-1 bulk-up-4 idle latency"},
+		{"idle", "idle"},
+		{"rtt-64", "rtt-64"},
+		{"bulk", "bulk-down-1 bulk-down-4 bulk-up-1 bulk-up-4"},
+		{"latency, bulk-up,short-8", "short-8 bulk-up-1 bulk-up-4 latency"},
+	} {
+		ws, err := selectWorkloads(all, names(c.list))
+		var got []string
+		for _, w := range ws {
+			got = append(got, w.Name)
+		}
+		if err != nil || strings.Join(got, " ") != c.want {
+			t.Errorf("%q selects %q, %v; want %q", c.list, got, err, c.want)
+		}
+	}
+	for _, bad := range []string{"shor", "idle,x", "rtt-6"} {
+		if _, err := selectWorkloads(all, names(bad)); err == nil {
+			t.Errorf("no error of %q", bad)
+		}
+	}
+}
+
+func TestWorkloadsShrinkToTheLimit(t *testing.T) {
+	for _, limit := range []int{leastDescriptors, 4096, 20000} {
+		ws, notes := allWorkloads(limit, 1)
+		noted := strings.Join(notes, "\n")
+		for _, w := range ws {
+			if (w.Name == "rtt-1000" && w.Connections < 1000 || w.Name == "idle" && w.Connections < 2000) != strings.Contains(noted, w.Name+":") {
+				t.Errorf("limit %d: %d connections of %s; notes %q", limit, w.Connections, w.Name, notes)
+			}
+			if w.Connections < 1 || w.Connections*descriptorsPerSession > limit {
+				t.Errorf("limit %d: %d connections of %s", limit, w.Connections, w.Name)
+			}
+		}
+	}
+}
+
+// exampleReport has one row of ours, two peers and a second instance of ours,
+// in two rounds of two workloads; the second peer failed in the idle one.
+func exampleReport() *report {
+	all, _ := allWorkloads(1<<20, 1)
+	ws, _ := selectWorkloads(all, []string{"short-1", "idle"})
+	r := newReport(options{rounds: 2, duration: time.Second, threads: 1}, ws, []string{"a note"})
+	r.Machine = "a machine"
+	r.add(proxy{name: "ours", version: "v", ours: true})
+	r.add(proxy{name: "first", version: "w"})
+	r.add(proxy{name: "second", version: "w"})
+	r.add(proxy{name: "A/A ours", version: "v", ours: true, again: true})
+	for name, micros := range map[string][2]int{"ours": {30, 34}, "first": {40, 40}, "second": {50, 10}, "A/A ours": {24, 24}} {
+		for _, m := range micros {
+			r.sample(ws[0], name, sample{Units: 1000, Elapsed: time.Duration(m) * time.Millisecond, Proxy: time.Duration(m) * time.Millisecond,
+				Machine: 100 * time.Millisecond, P50: time.Millisecond, P99: 2 * time.Millisecond})
+		}
+	}
+	for name, memory := range map[string]int64{"ours": 160, "first": 3200, "A/A ours": 160} {
+		r.sample(ws[1], name, sample{Units: 10, Memory: 10 * memory, Descriptors: 20})
+	}
+	return r
+}
+
+func TestTable(t *testing.T) {
+	var text strings.Builder
+	if err := exampleReport().writeTable(&text); err != nil {
+		t.Fatal(err)
+	}
+	const want = `a machine
+v; w
+medians, rounds: 2, 1s a cell, threads of a proxy: 1; × is the ratio to the best peer
+
+short-1: connect, 64 B request, 64 B answer, close; 1 at a time
+            proxy CPU µs     ×  machine CPU µs     ×  rate 1/s     ×  p50 µs     ×  p99 µs     ×
+      ours          32.0  1.07             100  1.00     31373  0.52    1000  1.00    2000  1.00
+     first          40.0  1.33             100  1.00     25000  0.42    1000  1.00    2000  1.00
+    second          30.0  1.00             100  1.00     60000  1.00    1000  1.00    2000  1.00
+  A/A ours          24.0  0.75             100  1.00     41667  1.33    1000  1.00    2000  1.00
+
+idle: idle after one round trip of 64 B, 2000 connections
+            private memory B     ×  descriptors each     ×
+      ours               160  0.05              2.00  1.00
+     first              3200  1.00              2.00  1.00
+    second                 –     –                 –     –
+  A/A ours               160  1.00              2.00  1.00
+
+note: a note
+`
+	if text.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", text.String(), want)
+	}
+}
+
+func TestTableWithoutPeers(t *testing.T) {
+	all, _ := allWorkloads(1<<20, 1)
+	r := newReport(options{}, all[:1], nil)
+	r.add(proxy{name: "ours", ours: true})
+	r.add(proxy{name: "A/A ours", ours: true, again: true})
+	for _, name := range []string{"ours", "A/A ours"} {
+		r.sample(all[0], name, sample{Units: 1, Elapsed: 1, Proxy: 1, Machine: 1, P50: 1, P99: 1})
+	}
+	r.finish()
+	rows := r.Workloads[0].Rows
+	if rows[0].Figures[0].Ratio != nil {
+		t.Errorf("a ratio of %v without a peer", *rows[0].Figures[0].Ratio)
+	}
+	if x := rows[1].Figures[0].Ratio; x == nil || *x != 1 {
+		t.Errorf("A/A ratio %v", x)
+	}
+}
+
+func TestFigures(t *testing.T) {
+	s := sample{Units: 2e9, Elapsed: 2 * time.Second, Proxy: time.Second, Machine: 3 * time.Second,
+		P50: 1500, P99: 2500, P999: 3500, Memory: 4e9, Descriptors: 4e9}
+	for _, c := range []struct {
+		kind kind
+		want map[string]float64
+	}{
+		{kindUp, map[string]float64{"proxy CPU ms/GB": 500, "machine CPU ms/GB": 1500, "rate GB/s": 1}},
+		{kindIdle, map[string]float64{"private memory B": 2, "descriptors each": 2}},
+		{kindTrip, map[string]float64{"proxy CPU µs": 0.0005, "machine CPU µs": 0.0015, "rate 1/s": 1e9, "p50 µs": 1.5, "p99 µs": 2.5}},
+		{kindLatency, map[string]float64{"proxy CPU µs": 0.0005, "machine CPU µs": 0.0015, "rate 1/s": 1e9, "p50 µs": 1.5, "p99 µs": 2.5, "p99.9 µs": 3.5}},
+	} {
+		fs := figures(workload{Kind: c.kind}, s)
+		if len(fs) != len(c.want) {
+			t.Errorf("%s: %d figures, want %d", c.kind, len(fs), len(c.want))
+		}
+		for _, f := range fs {
+			if want, ok := c.want[f.Name+" "+f.Unit]; !ok || f.Value != want {
+				t.Errorf("%s: %s is %v %s, want %v", c.kind, f.Name, f.Value, f.Unit, want)
+			}
+			if f.Most != (f.Name == "rate") {
+				t.Errorf("%s: %s is better when larger: %v", c.kind, f.Name, f.Most)
+			}
+		}
+	}
+}
+
+func TestNumber(t *testing.T) {
+	for x, want := range map[float64]string{0: "0.00", 0.0312: "0.031", 0.00049: "0.00049", 0.5: "0.50", 1: "1.00", 9.996: "10.00", 31.66: "31.7", 186.2: "186", 12168: "12168", -3: "-3.00"} {
+		if got := number(x); got != want {
+			t.Errorf("number(%v) = %s, want %s", x, got, want)
+		}
+	}
+}

@@ -244,7 +244,6 @@ func (r *rig) status(listener string, s *server) engine.ChannelStatus {
 type nameService struct {
 	mu    sync.Mutex
 	hosts map[string][]netip.Addr // guarded by mu
-	asked map[string]int          // guarded by mu
 }
 
 func (n *nameService) set(host string, addrs ...string) {

@@ -1,0 +1,221 @@
+package engine_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"balance/engine"
+	"balance/engine/balancer"
+)
+
+// pop3 is the configuration that the tests of Diff start from.
+func pop3() *engine.Config {
+	l := engine.Defaults()
+	l.Name = "pop3"
+	l.Listen = []string{"127.0.0.1:110"}
+	l.Groups = []engine.Group{
+		{Channels: []engine.Channel{{Host: "h1", Port: 110}, {Host: "h2", Port: 110, MaxConns: 16}}},
+		{Channels: []engine.Channel{{Host: "fo1", Port: 110}}},
+	}
+	return declare(l)
+}
+
+func TestDiff(t *testing.T) {
+	tests := []struct {
+		name string
+		edit func(*engine.Config)
+		want string
+	}{
+		{"nothing", func(*engine.Config) {}, ""},
+		{"a listener", func(c *engine.Config) {
+			c.Listeners = append(c.Listeners, listener("web", "127.0.0.1:80"))
+			c.Listeners[1].Groups = []engine.Group{{Mode: balancer.Hash, Channels: []engine.Channel{{Host: "::1", Port: 80, MaxConns: 3, Disabled: true}}}}
+		}, `
+			+ listener web 127.0.0.1:80
+			+ web group 0 hash
+			+ web group 0 channel [::1]:80 maxc 3 disabled true`},
+		{"all listeners", func(c *engine.Config) { c.Listeners = nil }, `- listener pop3 127.0.0.1:110`},
+		{"maxc", func(c *engine.Config) { c.Listeners[0].Groups[0].Channels[1].MaxConns = 32 }, `~ pop3 group 0 channel h2:110 maxc 16 → 32`},
+		{"disabled", func(c *engine.Config) { c.Listeners[0].Groups[1].Channels[0].Disabled = true }, `~ pop3 group 1 channel fo1:110 disabled false → true`},
+		{"port", func(c *engine.Config) { c.Listeners[0].Groups[0].Channels[0].Port = 111 }, `
+			- pop3 group 0 channel h1:110
+			+ pop3 group 0 channel h1:111`},
+		{"a repeat", func(c *engine.Config) {
+			g := &c.Listeners[0].Groups[0]
+			g.Channels = append(g.Channels, engine.Channel{Host: "h1", Port: 110})
+		}, `+ pop3 group 0 channel h1:110#2`},
+		{"order", func(c *engine.Config) {
+			g := c.Listeners[0].Groups[0].Channels
+			g[0], g[1] = g[1], g[0]
+		}, `~ pop3 group 0 order h1:110 h2:110 → h2:110 h1:110`},
+		{"moved", func(c *engine.Config) {
+			g := c.Listeners[0].Groups
+			g[1].Channels = append(g[1].Channels, g[0].Channels[1])
+			g[0].Channels = g[0].Channels[:1]
+		}, `~ pop3 channel h2:110 group 0 → 1`},
+		{"group inserted", func(c *engine.Config) {
+			c.Listeners[0].Groups = append([]engine.Group{{Mode: balancer.Hash, Channels: []engine.Channel{{Host: "h0", Port: 1}}}}, c.Listeners[0].Groups...)
+		}, `
+			~ pop3 group 0 mode rr → hash
+			+ pop3 group 2 rr
+			+ pop3 group 0 channel h0:1
+			~ pop3 channel h1:110 group 0 → 1
+			~ pop3 channel h2:110 group 0 → 1
+			~ pop3 channel fo1:110 group 1 → 2`},
+		{"group removed", func(c *engine.Config) { c.Listeners[0].Groups = c.Listeners[0].Groups[:1] }, `
+			- pop3 group 1 channel fo1:110
+			- pop3 group 1 rr`},
+		{"renamed", func(c *engine.Config) { c.Listeners[0].Name = "mail" }, `~ mail name pop3 → mail`},
+		{"address added", func(c *engine.Config) { c.Listeners[0].Listen = append(c.Listeners[0].Listen, "[::1]:110") }, `+ pop3 listen [::1]:110`},
+		{"address changed, name kept", func(c *engine.Config) { c.Listeners[0].Listen = []string{":995"} }, `
+			- pop3 listen 127.0.0.1:110
+			+ pop3 listen :995`},
+		{"address widened, name changed", func(c *engine.Config) {
+			c.Listeners[0].Name, c.Listeners[0].Listen = "all", []string{"0.0.0.0:110"}
+		}, `
+			- all listen 127.0.0.1:110
+			+ all listen 0.0.0.0:110
+			~ all name pop3 → all`},
+		{"settings", func(c *engine.Config) {
+			l := &c.Listeners[0]
+			l.Source = netip.MustParseAddr("192.0.2.1")
+			l.ConnectTimeout, l.IdleTimeout, l.HalfCloseTimeout, l.KeepAlive = time.Second, time.Minute, 2*time.Hour, 0
+			l.AutoDisable, l.HashFailover, l.OnRemove, l.DrainTimeout = true, true, engine.Drain, 90*time.Second
+			c.ShutdownTimeout = 0
+			c.Log = engine.Log{Level: engine.LogDebug, Format: engine.LogJSON, Sessions: true}
+			c.Control.Watch = false
+		}, `
+			~ shutdown_timeout 10s → 0s
+			~ log level info → debug
+			~ log format text → json
+			~ log sessions false → true
+			~ control watch true → false
+			~ pop3 source none → 192.0.2.1
+			~ pop3 connect_timeout 5s → 1s
+			~ pop3 idle_timeout 0s → 1m
+			~ pop3 half_close_timeout 1h → 2h
+			~ pop3 keepalive 15s → 0s
+			~ pop3 auto_disable false → true
+			~ pop3 hash_failover false → true
+			~ pop3 on_remove keep → drain
+			~ pop3 drain_timeout 30s → 1m30s`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			edited := pop3()
+			test.edit(edited)
+			want := strings.TrimSpace(strings.ReplaceAll(test.want, "\t", ""))
+			if got := strings.TrimSpace(engine.Diff(pop3(), edited).String()); got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+// Two configurations without a difference behave alike: what the engine shows
+// after going from one to the other is what it shows after starting with it.
+func TestDiffIsComplete(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 3000 {
+		old, new := randomConfig(random), randomConfig(random)
+		if len(engine.Diff(old, old)) != 0 {
+			t.Fatalf("a configuration differs from itself:\n%+v", old)
+		}
+		if len(engine.Diff(old, new)) == 0 && describe(old) != describe(new) {
+			t.Fatalf("no difference between\n%s\nand\n%s", describe(old), describe(new))
+		}
+	}
+}
+
+func randomConfig(random *rand.Rand) *engine.Config {
+	c := engine.DefaultConfig()
+	for i := range 1 + random.IntN(2) {
+		l := engine.Defaults()
+		l.Name = fmt.Sprintf("l%d", i)
+		l.Listen = []string{fmt.Sprintf("127.0.0.1:%d", 80+i)}
+		l.AutoDisable = random.IntN(2) == 0
+		for range 1 + random.IntN(2) {
+			var g engine.Group
+			g.Mode = balancer.Mode(random.IntN(2))
+			for range 1 + random.IntN(2) {
+				g.Channels = append(g.Channels, engine.Channel{Host: fmt.Sprintf("h%d", random.IntN(2)), Port: 80, MaxConns: random.IntN(2)})
+			}
+			l.Groups = append(l.Groups, g)
+		}
+		c.Listeners = append(c.Listeners, l)
+	}
+	return c
+}
+
+func describe(c *engine.Config) string { return fmt.Sprintf("%+v", c.Listeners) }
+
+func TestPreviewCountsSessions(t *testing.T) {
+	r := newRig(t)
+	a, b := r.server("a"), r.server("b")
+	web, other := free(t, "127.0.0.1"), free(t, "127.0.0.1")
+	r.apply(declare(listener("web", web, a, b), listener("other", other, a)))
+	for range 3 {
+		dial(t, web) // a, b, a
+	}
+	dial(t, other)
+	l := listener("web", web, b)
+	l.IdleTimeout = time.Hour
+	changes, err := r.Preview(declare(l))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("- listener other %s (1 session)\n~ web idle_timeout 0s → 1h (3 sessions)\n- web group 0 channel %s (2 sessions)\n", other, a.addr)
+	if changes.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", changes, want)
+	}
+	if r.Snapshot().Generation != 1 {
+		t.Error("a preview changed something")
+	}
+}
+
+func TestValidate(t *testing.T) {
+	bad := engine.DefaultConfig()
+	bad.ShutdownTimeout = -1
+	l := engine.Defaults()
+	l.Name = "x"
+	l.Listen = []string{"127.0.0.1:80", "0.0.0.0:80", "nonsense", "[::1]:99999"}
+	l.ConnectTimeout = 0
+	l.IdleTimeout = -time.Second
+	l.Groups = []engine.Group{{}, {Channels: []engine.Channel{{Host: "1.2.3", Port: 0, MaxConns: -1}, {Host: "a..b", Port: 1}, {Host: "-f", Port: 1}}}}
+	second := engine.Defaults()
+	second.Name = "x"
+	third := engine.Defaults()
+	third.Name = "a\x1b[2J"
+	bad.Listeners = []engine.Listener{l, second, third}
+	var got []string
+	for _, fault := range bad.Validate() {
+		got = append(got, fault.Path+" | "+fault.Error())
+	}
+	want := []string{
+		`defaults.shutdown_timeout | shutdown_timeout "-1ns" is less than the least, "0s"`,
+		`listener[0].listen[1] | listener "x": listen "0.0.0.0:80" overlaps "127.0.0.1:80" of listener "x"`,
+		`listener[0].listen[2] | listener "x": listen "nonsense": it must be host:port, [IPv6 address]:port or :port`,
+		`listener[0].listen[3] | listener "x": listen "[::1]:99999": port "99999" is not one of 0 to 65535`,
+		`listener[0].connect_timeout | listener "x": connect_timeout "0s" is less than the least, "1ms"`,
+		`listener[0].idle_timeout | listener "x": idle_timeout "-1s" is less than the least, "0s"`,
+		`listener[0].group[0].channels | listener "x" group 0: the group is empty: at least one channel is needed`,
+		`listener[0].group[1].channels[0].host | listener "x" group 1 channel 0: host "1.2.3" is neither an IP address nor a host name`,
+		`listener[0].group[1].channels[0].port | listener "x" group 1 channel 0: port 0 is not one of 1 to 65535`,
+		`listener[0].group[1].channels[0].maxc | listener "x" group 1 channel 0: maxc -1 is not one of 0 (no limit) to 4294967295`,
+		`listener[0].group[1].channels[1].host | listener "x" group 1 channel 1: host "a..b" is neither an IP address nor a host name`,
+		`listener[0].group[1].channels[2].host | listener "x" group 1 channel 2: host "-f" is neither an IP address nor a host name`,
+		`listener[1].name | listener "x": the name "x" is taken by listener 0 already`,
+		`listener[1].listen | listener "x": listen is missing: at least one "host:port" is needed`,
+		`listener[1].group | listener "x": there is no group: at least one [[listener.group]] is needed`,
+		`listener[2].name | listener "a\x1b[2J": the name "a\x1b[2J" has characters that cannot be printed`,
+		`listener[2].listen | listener "a\x1b[2J": listen is missing: at least one "host:port" is needed`,
+		`listener[2].group | listener "a\x1b[2J": there is no group: at least one [[listener.group]] is needed`,
+	}
+	if g, w := strings.Join(got, "\n"), strings.Join(want, "\n"); g != w {
+		t.Errorf("got\n%s\nwant\n%s", g, w)
+	}
+}

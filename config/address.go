@@ -1,0 +1,162 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"balance/engine"
+)
+
+// parsePort returns the port that text says as a number from least up or as
+// the name of a TCP service (services(5)).
+func parsePort(text string, least uint16) (uint16, error) {
+	var number uint64
+	var err error
+	if strings.Trim(text, "0123456789") == "" {
+		number, err = strconv.ParseUint(text, 10, 16)
+	} else {
+		var service int
+		service, err = net.LookupPort("tcp", text)
+		number = uint64(service)
+	}
+	if err != nil || number < uint64(least) {
+		return 0, fmt.Errorf("port %q is not one of %d to 65535 or the name of a TCP service", text, least)
+	}
+	return uint16(number), nil
+}
+
+// parseListen returns an address as engine.Listener.Listen has it, and its
+// port.
+func parseListen(text string) (address string, port uint16, err error) {
+	host, service, err := net.SplitHostPort(text)
+	if err == nil {
+		port, err = parsePort(service, 0)
+		if err != nil {
+			return "", 0, fmt.Errorf("listen %q: %w", text, err)
+		}
+		text = joinHostPort(host, port)
+	}
+	host, port, err = engine.SplitListen(text)
+	if err != nil {
+		return "", 0, fmt.Errorf("listen %q: %w", text, err)
+	}
+	return joinHostPort(host, port), port, nil
+}
+
+func joinHostPort(host string, port uint16) string {
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
+}
+
+// listening is the port that a channel takes that has none of its own.
+type listening struct {
+	port uint16
+	ok   bool // false if the port of the listener is not known, which is reported elsewhere
+}
+
+const noPort = "the port is missing, and the listener's first address has port 0"
+
+// parseChannel returns the channel that text says in its short form,
+// host[:port[:maxc]]. The paths of the faults are relative to the channel.
+func parseChannel(text string, inherited listening) (channel engine.Channel, wrong faults) {
+	host, port, maxc, err := splitChannel(text)
+	if err != nil {
+		wrong.add("", "", "%s", err)
+		return channel, wrong
+	}
+	channel = engine.Channel{Host: host, Port: inherited.port}
+	switch {
+	case port != "":
+		if channel.Port, err = parsePort(port, 1); err != nil {
+			wrong.add(".port", "", "%s", err)
+		}
+	case !inherited.ok:
+		wrong.cover(".port")
+	case inherited.port == 0:
+		wrong.add(".port", "", noPort)
+	}
+	if maxc != "" {
+		limit, err := strconv.ParseUint(maxc, 10, 32)
+		if err != nil {
+			wrong.add(".maxc", "", "maxc %q is not one of 0 (no limit) to %d", maxc, uint32(engine.MaxMaxConns))
+		}
+		channel.MaxConns = int(limit)
+	}
+	return channel, wrong
+}
+
+// splitChannel takes the short form of a channel apart. The host comes back
+// without brackets; port and maxc are empty if they are left out.
+func splitChannel(text string) (host, port, maxc string, err error) {
+	const form = "host[:port[:maxc]] or [IPv6 address][:port[:maxc]]"
+	rest := ""
+	if strings.HasPrefix(text, "[") {
+		end := strings.IndexByte(text, ']')
+		if end < 0 {
+			return "", "", "", fmt.Errorf("%q is not %s: the ] is missing", text, form)
+		}
+		host, rest = text[1:end], text[end+1:]
+		if addr, err := netip.ParseAddr(host); err != nil || !addr.Is6() {
+			return "", "", "", fmt.Errorf("%q in brackets is not an IPv6 address", host)
+		}
+		if rest != "" && rest[0] != ':' {
+			return "", "", "", fmt.Errorf("%q is not %s", text, form)
+		}
+	} else {
+		if bareIPv6(text) {
+			return "", "", "", fmt.Errorf("the IPv6 address %s must stand in brackets: \"[%s]\", \"[%s]:port\"", text, text, text)
+		}
+		if colon := strings.IndexByte(text, ':'); colon >= 0 {
+			host, rest = text[:colon], text[colon:]
+		} else {
+			host = text
+		}
+	}
+	fields := strings.Split(rest, ":")
+	if len(fields) > 3 {
+		return "", "", "", fmt.Errorf("%q is not %s", text, form)
+	}
+	fields = append(fields, "", "")
+	return host, fields[1], fields[2], nil
+}
+
+// assigned holds the IPv6 addresses that hosts can have (RFC 4291, RFC 4193):
+// global unicast, unique local, link-local, multicast.
+var assigned = []netip.Prefix{
+	netip.MustParsePrefix("2000::/3"),
+	netip.MustParsePrefix("fc00::/7"),
+	netip.MustParsePrefix("fe80::/10"),
+	netip.MustParsePrefix("ff00::/8"),
+}
+
+// bareIPv6 reports whether text is meant as an IPv6 address. "db::16" reads as
+// one too, but means the channel db with maxc 16: nobody has the address.
+func bareIPv6(text string) bool {
+	addr, err := netip.ParseAddr(text)
+	if err != nil || !addr.Is6() {
+		return false
+	}
+	if strings.HasPrefix(text, ":") || strings.Count(text, ":") > 2 {
+		return true
+	}
+	for _, prefix := range assigned {
+		if prefix.Contains(addr.WithZone("")) {
+			return true
+		}
+	}
+	return false
+}
+
+// parseSource returns the local address that text says; none if it is empty.
+func parseSource(text string) (netip.Addr, error) {
+	if text == "" {
+		return netip.Addr{}, nil
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("source %q is not an IP address", text)
+	}
+	return addr, nil
+}

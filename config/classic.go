@@ -1,0 +1,193 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"balance/engine"
+	"balance/engine/balancer"
+)
+
+// Classic is a classic command line whose options have been read.
+type Classic struct {
+	Bind   string // -b: host or address to listen on; empty for every address
+	Source string // -B: IP address to dial from; empty for the kernel's choice
+
+	ConnectTimeout time.Duration // -t; zero for the default
+	IdleTimeout    time.Duration // -T; zero for never
+
+	AutoDisable  bool // -a
+	HashFailover bool // -H
+	// IPv6 is taken for old command lines' sake: with -6 or without it, the
+	// default socket takes IPv4 and IPv6 clients, and -b takes both kinds.
+	IPv6  bool
+	Debug bool // -d
+
+	// Args are the operands: the port to listen on, then channels, each group
+	// of which "!" (round robin) or "%" (hash) may end.
+	Args []string
+}
+
+// ErrAddress tells, with errors.Is, that among the faults Parse has found is a
+// host or port of a channel, of -b or of -B (sysexits(3): 65). Without it they
+// are all faults of usage (64).
+var ErrAddress = errors.New("bad address")
+
+// Parse returns the configuration that a classic command line declares, with
+// one listener. The error prints one line for each fault, in the order of the
+// operands, and quotes the option or operand.
+func Parse(c Classic) (*engine.Config, error) {
+	p := classicParser{at: positions{}, derived: map[string]string{}}
+	config := p.parse(c)
+	p.validate(config, p.derived)
+	if len(p.list) == 0 {
+		return config, nil
+	}
+	p.sort(p.at)
+	var errs []error
+	for _, fault := range p.list {
+		if at := p.at.find(fault.Path); at > 0 {
+			fault.Where = p.operands[at-1]
+		}
+		if isAddress(fault.Path) {
+			errs = append(errs, addressFault{fault})
+		} else {
+			errs = append(errs, fault)
+		}
+	}
+	return nil, join(errs...)
+}
+
+// addressFault is a fault that is ErrAddress too.
+type addressFault struct{ engine.Fault }
+
+func (f addressFault) Unwrap() []error { return []error{f.Fault, ErrAddress} }
+
+func isAddress(path string) bool {
+	return strings.Contains(path, ".channels[") && !strings.HasSuffix(path, ".maxc") ||
+		strings.HasPrefix(path, listenPath) || path == sourcePath
+}
+
+// The paths of what a command line declares in one place.
+const (
+	portPath   = "port" // the operand; it has no path of its own in a Config
+	listenPath = "listener[0].listen[0]"
+	sourcePath = "listener[0].source"
+)
+
+type classicParser struct {
+	faults
+	at       positions         // of paths among the operands
+	operands []string          // options and operands as faults quote them
+	derived  map[string]string // see faults.validate
+}
+
+// operand notes that text, an option or operand, stands for path.
+func (p *classicParser) operand(path, kind, text string) {
+	p.operands = append(p.operands, fmt.Sprintf("%s %q", kind, text))
+	p.at[path] = len(p.operands)
+}
+
+func (p *classicParser) parse(c Classic) *engine.Config {
+	l := engine.Defaults()
+	l.AutoDisable, l.HashFailover = c.AutoDisable, c.HashFailover
+	l.IdleTimeout = c.IdleTimeout
+	p.operand("listener[0].idle_timeout", "-T", c.IdleTimeout.String())
+	if c.ConnectTimeout != 0 {
+		l.ConnectTimeout = c.ConnectTimeout
+		p.operand("listener[0].connect_timeout", "-t", c.ConnectTimeout.String())
+	}
+	if c.Source != "" {
+		p.operand(sourcePath, "-B", c.Source)
+		addr, err := parseSource(unbracket(c.Source))
+		if err != nil {
+			p.add(sourcePath, "", "%s", err)
+		}
+		l.Source = addr
+	}
+	inherited := p.listen(c, &l)
+	p.groups(c.Args, inherited, &l)
+
+	config := engine.DefaultConfig()
+	if c.Debug {
+		config.Log.Level = engine.LogDebug
+	}
+	config.Listeners = []engine.Listener{l}
+	return config
+}
+
+// listen reads -b and the first operand.
+func (p *classicParser) listen(c Classic, l *engine.Listener) listening {
+	if c.Bind != "" {
+		p.operand(listenPath, "-b", c.Bind)
+	}
+	if len(c.Args) == 0 {
+		p.add(portPath, "", "the port to listen on is missing")
+		p.cover("listener[0].name")
+		p.cover(listenPath)
+		p.cover("listener[0].group")
+		return listening{}
+	}
+	service := c.Args[0]
+	p.operand(portPath, "port", service)
+	bind := unbracket(c.Bind)
+	l.Name = net.JoinHostPort(bind, service)
+	p.derived["listener[0].name"] = listenPath
+	port, wrongPort := parsePort(service, 0)
+	if wrongPort != nil {
+		p.add(portPath, "", "%s", wrongPort)
+	}
+	host, _, wrongHost := engine.SplitListen(joinHostPort(bind, port))
+	if wrongHost != nil {
+		p.add(listenPath, "", "%s", wrongHost)
+	}
+	if wrongPort != nil || wrongHost != nil {
+		p.cover(listenPath)
+	}
+	l.Listen = []string{joinHostPort(host, port)}
+	return listening{port, wrongPort == nil}
+}
+
+// groups reads the operands after the first.
+func (p *classicParser) groups(args []string, inherited listening, l *engine.Listener) {
+	var group engine.Group
+	for i := 1; i < len(args); i++ {
+		path := elementPath("listener[0].group", len(l.Groups))
+		switch text := args[i]; text {
+		case "!", "%":
+			if text == "%" {
+				group.Mode = balancer.Hash
+			}
+			if len(group.Channels) == 0 {
+				p.operand(path, "operand", text)
+				p.add(path, "", "group %d is empty: at least one channel must stand before the %s", len(l.Groups), text)
+			}
+			l.Groups = append(l.Groups, group)
+			group = engine.Group{}
+		default:
+			channelPath := elementPath(path+".channels", len(group.Channels))
+			p.operand(channelPath, "channel", text)
+			channel, wrong := parseChannel(text, inherited)
+			p.absorb(channelPath, "", wrong)
+			group.Channels = append(group.Channels, channel)
+		}
+	}
+	if len(group.Channels) > 0 {
+		l.Groups = append(l.Groups, group)
+	}
+	if len(l.Groups) == 0 && len(args) > 0 {
+		p.add(portPath, "", "no channel follows it: at least one host[:port[:maxc]] is needed")
+		p.cover("listener[0].group")
+	}
+}
+
+// unbracket returns an address without the brackets that it may stand in.
+func unbracket(address string) string {
+	if inside, ok := strings.CutPrefix(address, "["); ok {
+		return strings.TrimSuffix(inside, "]")
+	}
+	return address
+}

@@ -1,0 +1,117 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/go-multierror"
+
+	"balance/engine"
+)
+
+// faults gathers everything that is wrong with an input. A place that has a
+// fault is covered: what Validate finds there, around it or in it follows from
+// that fault and is not reported again.
+type faults struct {
+	list    []engine.Fault
+	covered map[string]bool // paths of faults
+	around  map[string]bool // all that covered paths stand in
+}
+
+func (f *faults) add(path, where, format string, args ...any) {
+	f.list = append(f.list, engine.Fault{Path: path, Where: where, Problem: fmt.Sprintf(format, args...)})
+	f.cover(path)
+}
+
+func (f *faults) cover(path string) {
+	if f.covered == nil {
+		f.covered, f.around = map[string]bool{}, map[string]bool{}
+	}
+	f.covered[path] = true
+	for p := parent(path); p != ""; p = parent(p) {
+		f.around[p] = true
+	}
+}
+
+func (f *faults) covers(path string) bool {
+	if f.around[path] {
+		return true
+	}
+	for p := path; p != ""; p = parent(p) {
+		if f.covered[p] {
+			return true
+		}
+	}
+	return false
+}
+
+// absorb adds the faults of a part, whose paths are relative to path.
+func (f *faults) absorb(path, where string, part faults) {
+	for _, fault := range part.list {
+		f.add(path+fault.Path, where, "%s", fault.Problem)
+	}
+	for relative := range part.covered {
+		f.cover(path + relative)
+	}
+}
+
+// validate adds what the configuration still has wrong. derived maps the path
+// of a value that the input does not spell out to the path it comes from.
+func (f *faults) validate(c *engine.Config, derived map[string]string) {
+	var later []engine.Fault
+	for _, fault := range c.Validate() {
+		if from, ok := derived[fault.Path]; ok {
+			fault.Path = from
+			later = append(later, fault)
+		} else {
+			f.addUncovered(fault)
+		}
+	}
+	for _, fault := range later {
+		f.addUncovered(fault)
+	}
+}
+
+func (f *faults) addUncovered(fault engine.Fault) {
+	if !f.covers(fault.Path) {
+		f.add(fault.Path, fault.Where, "%s", fault.Problem)
+	}
+}
+
+// sort puts the faults in the order of the input.
+func (f *faults) sort(at positions) {
+	slices.SortStableFunc(f.list, func(a, b engine.Fault) int {
+		return cmp.Compare(at.find(a.Path), at.find(b.Path))
+	})
+}
+
+// positions maps the path of each value of an input, in the form of
+// engine.Fault.Path, to its place there: a number from 1, in the order of the
+// input.
+type positions map[string]int
+
+// find returns the place of path or, if it has none, of what it stands in; 0
+// if that has none either.
+func (p positions) find(path string) int {
+	for ; path != ""; path = parent(path) {
+		if at, ok := p[path]; ok {
+			return at
+		}
+	}
+	return 0
+}
+
+// parent returns the path of what the value at path stands in, or "".
+func parent(path string) string {
+	return path[:max(strings.LastIndexAny(path, ".["), 0)]
+}
+
+// join returns one error that prints each of errs on a line.
+func join(errs ...error) error {
+	return &multierror.Error{Errors: errs, ErrorFormat: func(errs []error) string {
+		return errors.Join(errs...).Error()
+	}}
+}

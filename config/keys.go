@@ -1,0 +1,68 @@
+package config
+
+import "balance/engine"
+
+// key is one key of a table of the file. field returns a pointer to what the
+// key sets: *time.Duration, *bool, or an encoding.TextUnmarshaler that is set
+// with a word.
+type key[T any] struct {
+	name  string
+	field func(*T) any
+}
+
+// settings may stand in [defaults] and in each [[listener]].
+var settings = []key[engine.Listener]{
+	{"connect_timeout", func(l *engine.Listener) any { return &l.ConnectTimeout }},
+	{"idle_timeout", func(l *engine.Listener) any { return &l.IdleTimeout }},
+	{"half_close_timeout", func(l *engine.Listener) any { return &l.HalfCloseTimeout }},
+	{"keepalive", func(l *engine.Listener) any { return &l.KeepAlive }},
+	{"auto_disable", func(l *engine.Listener) any { return &l.AutoDisable }},
+	{"hash_failover", func(l *engine.Listener) any { return &l.HashFailover }},
+	{"on_remove", func(l *engine.Listener) any { return &l.OnRemove }},
+	{"drain_timeout", func(l *engine.Listener) any { return &l.DrainTimeout }},
+}
+
+// daemonSettings stand in [defaults] only.
+var daemonSettings = []key[engine.Config]{
+	{"shutdown_timeout", func(c *engine.Config) any { return &c.ShutdownTimeout }},
+}
+
+var logSettings = []key[engine.Log]{
+	{"level", func(l *engine.Log) any { return &l.Level }},
+	{"format", func(l *engine.Log) any { return &l.Format }},
+	{"sessions", func(l *engine.Log) any { return &l.Sessions }},
+}
+
+var controlSettings = []key[engine.Control]{
+	{"watch", func(c *engine.Control) any { return &c.Watch }},
+}
+
+// The tables of the file, by the keys that lead to them.
+const (
+	root          = ""
+	defaultsTable = "defaults"
+	logTable      = "log"
+	controlTable  = "control"
+	listenerTable = "listener"
+	groupTable    = "listener.group"
+	channelTable  = "listener.group.channels"
+)
+
+// known holds the names of all keys of each table.
+var known = map[string][]string{
+	root:          {"defaults", "log", "control", "listener"},
+	defaultsTable: append(names(settings), names(daemonSettings)...),
+	logTable:      names(logSettings),
+	controlTable:  names(controlSettings),
+	listenerTable: append([]string{"name", "listen", "source", "group"}, names(settings)...),
+	groupTable:    {"mode", "channels"},
+	channelTable:  {"host", "port", "maxc", "disabled"},
+}
+
+func names[T any](keys []key[T]) []string {
+	var all []string
+	for _, k := range keys {
+		all = append(all, k.name)
+	}
+	return all
+}

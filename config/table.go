@@ -1,0 +1,175 @@
+package config
+
+import (
+	"encoding"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agnivade/levenshtein"
+)
+
+// table is a table of the file that is being read. Its methods report what is
+// wrong with a value, and leave what it was to set as it was.
+type table struct {
+	faults *faults
+	path   string // as in engine.Fault
+	where  string // likewise
+	values map[string]any
+}
+
+// open returns the table that value is and reports its keys that are not among
+// the known ones of its kind. What is no table is reported and returned as an
+// empty one.
+func (f *faults) open(kind, path, where string, value any) table {
+	values, ok := value.(map[string]any)
+	if !ok {
+		f.add(path, where, "%s, not a table", describe(value))
+	}
+	t := table{f, path, where, values}
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if !slices.Contains(known[kind], key) {
+			t.unknown(key, known[kind])
+		}
+	}
+	return t
+}
+
+func (t table) unknown(key string, known []string) {
+	near := slices.MinFunc(known, func(a, b string) int {
+		return levenshtein.ComputeDistance(key, a) - levenshtein.ComputeDistance(key, b)
+	})
+	if levenshtein.ComputeDistance(key, near) > max(2, len(near)/3) {
+		t.fault(key, "unknown key %q: known here are %s", key, strings.Join(known, ", "))
+		return
+	}
+	t.fault(key, "unknown key %q: did you mean %q?", key, near)
+	if _, ok := t.values[near]; !ok {
+		t.faults.cover(keyPath(t.path, near))
+	}
+}
+
+func (t table) fault(key, format string, args ...any) {
+	t.faults.add(keyPath(t.path, key), t.where, format, args...)
+}
+
+// table returns the table at key; an empty one if there is none.
+func (t table) table(kind, key string) table {
+	value, ok := t.values[key]
+	if !ok {
+		value = map[string]any(nil)
+	}
+	return t.faults.open(kind, keyPath(t.path, key), key, value)
+}
+
+// array returns the elements of the array at key, of which allowed says what
+// it may be.
+func (t table) array(key, allowed string) []any {
+	switch value := t.values[key].(type) {
+	case nil:
+	case []any:
+		return value
+	case []map[string]any:
+		elements := make([]any, len(value))
+		for i := range value {
+			elements[i] = value[i]
+		}
+		return elements
+	default:
+		t.fault(key, "%s is %s, not %s", key, describe(value), allowed)
+	}
+	return nil
+}
+
+// text returns the string at key and whether there is one.
+func (t table) text(key string) (string, bool) {
+	value, ok := t.values[key]
+	if !ok {
+		return "", false
+	}
+	text, ok := value.(string)
+	if !ok {
+		t.fault(key, "%s is %s, not a string", key, describe(value))
+	}
+	return text, ok
+}
+
+// boolean sets into to the value of key, if there is one.
+func (t table) boolean(key string, into *bool) {
+	switch value := t.values[key].(type) {
+	case nil:
+	case bool:
+		*into = value
+	default:
+		t.fault(key, "%s is %s, not true or false", key, describe(value))
+	}
+}
+
+// duration sets into to the value of key, if there is one.
+func (t table) duration(key string, into *time.Duration) {
+	switch value := t.values[key].(type) {
+	case nil:
+	case string:
+		duration, err := time.ParseDuration(value)
+		if err != nil {
+			t.fault(key, "%s %q is not a duration such as \"1m30s\"", key, value)
+			return
+		}
+		*into = duration
+	case int64:
+		t.fault(key, "%s is the integer %d, not a duration such as \"%ds\"", key, value, value)
+	default:
+		t.fault(key, "%s is %s, not a duration such as \"1m30s\"", key, describe(value))
+	}
+}
+
+// word sets into to the value of key, if there is one.
+func (t table) word(key string, into encoding.TextUnmarshaler) {
+	value, ok := t.values[key]
+	if !ok {
+		return
+	}
+	word, ok := value.(string)
+	if !ok {
+		word = describe(value) // which is none of the words
+	}
+	if err := into.UnmarshalText([]byte(word)); err != nil {
+		t.fault(key, "%s %s", key, err)
+	}
+}
+
+// read sets the fields that the keys of the table stand for.
+func read[T any](t table, keys []key[T], into *T) {
+	for _, k := range keys {
+		switch field := k.field(into).(type) {
+		case *bool:
+			t.boolean(k.name, field)
+		case *time.Duration:
+			t.duration(k.name, field)
+		case encoding.TextUnmarshaler:
+			t.word(k.name, field)
+		}
+	}
+}
+
+// describe says what a value of a file is.
+func describe(value any) string {
+	switch value := value.(type) {
+	case string:
+		return fmt.Sprintf("the string %.60q", value)
+	case bool:
+		return fmt.Sprintf("the boolean %t", value)
+	case int64:
+		return fmt.Sprintf("the integer %d", value)
+	case float64:
+		return fmt.Sprintf("the float %v", value)
+	case time.Time:
+		return "a date or time"
+	case map[string]any:
+		return "a table"
+	default:
+		return "an array"
+	}
+}

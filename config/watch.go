@@ -1,0 +1,175 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// How a file that is being written is waited for: until it has been quiet for
+// so long, but not longer than that. Mounts that send no events are looked at
+// every pollEvery.
+const (
+	quietFor    = 100 * time.Millisecond
+	atMost      = time.Second
+	pollEvery   = 2 * time.Second
+	maxSymlinks = 40 // as the kernel allows (path_resolution(7))
+)
+
+// Watch calls changed after each change to the file at path, or to what the
+// path leads to: the file may be written in place, replaced, removed and
+// created, and any symbolic link on the way may be pointed elsewhere. It
+// returns when ctx ends. It calls warn when events cannot be had; the file is
+// looked at every two seconds all the same.
+//
+// A change of the file's attributes counts, and the first call comes when the
+// watch is in place, so the caller compares the content. The calls come one
+// after the other.
+func Watch(ctx context.Context, path string, changed func(), warn func(error)) {
+	w := &watch{path: path, warn: warn}
+	var events chan fsnotify.Event
+	var failures chan error
+	notifier, err := fsnotify.NewWatcher()
+	if err != nil {
+		warn(fmt.Errorf("watch %q: %w; looking every %s instead", path, err, pollEvery))
+	} else {
+		defer notifier.Close()
+		w.notifier = notifier
+		events, failures = notifier.Events, notifier.Errors
+	}
+	w.follow()
+	last := identify(path)
+	changed()
+
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	quiet := time.NewTimer(0)
+	quiet.Stop()
+	defer quiet.Stop()
+	var first time.Time // event of those that are waited out; zero if none is
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case event := <-events:
+			if !w.concerns(event) {
+				continue
+			}
+			if first.IsZero() {
+				first = time.Now()
+			}
+			quiet.Reset(min(quietFor, max(0, atMost-time.Since(first))))
+		case err := <-failures:
+			warn(fmt.Errorf("watch %q: %w", path, err))
+		case <-poll.C:
+			if now := identify(path); now != last && first.IsZero() {
+				first = time.Now()
+				quiet.Reset(quietFor)
+			}
+		case <-quiet.C:
+			first = time.Time{}
+			w.follow()
+			last = identify(path)
+			changed()
+		}
+	}
+}
+
+// watch knows the names on the way to the file: the path itself and each
+// symbolic link behind it. Their directories are watched, since a watch on a
+// file is lost when the file is replaced.
+type watch struct {
+	path     string
+	notifier *fsnotify.Watcher // nil if there are no events
+	warn     func(error)
+	names    []string // absolute; files and links whose change counts
+}
+
+func (w *watch) concerns(event fsnotify.Event) bool {
+	return slices.Contains(w.names, event.Name)
+}
+
+// follow brings names up to date, and watches their directories anew: one that
+// was replaced by another of the same name has no watch any more. An event
+// that is lost meanwhile is none, for the file is read afterwards.
+func (w *watch) follow() {
+	w.names = hops(w.path)
+	if w.notifier == nil {
+		return
+	}
+	for _, dir := range w.notifier.WatchList() {
+		w.notifier.Remove(dir) // an error says that it is gone already
+	}
+	for _, name := range w.names {
+		dir := filepath.Dir(name)
+		if err := w.notifier.Add(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			w.warn(fmt.Errorf("watch directory %q: %w", dir, err))
+		}
+	}
+}
+
+// hops returns every name on the way to the file that could be replaced by
+// another: each prefix of the path, and of the path behind each link.
+func hops(path string) []string {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for range maxSymlinks {
+		for name := path; name != filepath.Dir(name); name = filepath.Dir(name) {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+		resolved, link := followLink(path)
+		if !link {
+			break
+		}
+		path = resolved
+	}
+	return names
+}
+
+// followLink replaces the first symbolic link among the prefixes of the path by
+// its target.
+func followLink(path string) (resolved string, link bool) {
+	var prefixes []string
+	for name := path; name != filepath.Dir(name); name = filepath.Dir(name) {
+		prefixes = append(prefixes, name)
+	}
+	for _, prefix := range slices.Backward(prefixes) {
+		target, err := os.Readlink(prefix)
+		if err != nil {
+			continue
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(prefix), target)
+		}
+		return filepath.Join(target, path[len(prefix):]), true
+	}
+	return path, false
+}
+
+// identity tells two states of a file apart without reading it.
+type identity struct {
+	exists  bool
+	size    int64
+	changed time.Time
+	inode   any
+}
+
+func identify(path string) identity {
+	info, err := os.Stat(path)
+	if err != nil {
+		return identity{}
+	}
+	return identity{exists: true, size: info.Size(), changed: info.ModTime(), inode: inodeOf(info)}
+}

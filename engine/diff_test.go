@@ -185,7 +185,8 @@ func TestValidate(t *testing.T) {
 	l.Listen = []string{"127.0.0.1:80", "0.0.0.0:80", "nonsense", "[::1]:99999"}
 	l.ConnectTimeout = 0
 	l.IdleTimeout = -time.Second
-	l.Groups = []engine.Group{{}, {Channels: []engine.Channel{{Host: "1.2.3", Port: 0, MaxConns: -1}, {Host: "a..b", Port: 1}, {Host: "-f", Port: 1}}}}
+	l.Groups = []engine.Group{{}, {Channels: []engine.Channel{{Host: "1.2.3", Port: 0, MaxConns: -1}, {Host: "a..b", Port: 1}, {Host: "-f", Port: 1}, {Host: "fe80::1%a\x1b", Port: 1}}}}
+	l.Source = netip.MustParseAddr("fe80::1%e]:1")
 	second := engine.Defaults()
 	second.Name = "x"
 	third := engine.Defaults()
@@ -200,6 +201,7 @@ func TestValidate(t *testing.T) {
 		`listener[0].listen[1] | listener "x": listen "0.0.0.0:80" overlaps "127.0.0.1:80" of listener "x"`,
 		`listener[0].listen[2] | listener "x": listen "nonsense": it must be host:port, [IPv6 address]:port or :port`,
 		`listener[0].listen[3] | listener "x": listen "[::1]:99999": port "99999" is not one of 0 to 65535`,
+		`listener[0].source | listener "x": source "fe80::1%e]:1" has a zone that is not the name of a network interface`,
 		`listener[0].connect_timeout | listener "x": connect_timeout "0s" is less than the least, "1ms"`,
 		`listener[0].idle_timeout | listener "x": idle_timeout "-1s" is less than the least, "0s"`,
 		`listener[0].group[0].channels | listener "x" group 0: the group is empty: at least one channel is needed`,
@@ -208,6 +210,7 @@ func TestValidate(t *testing.T) {
 		`listener[0].group[1].channels[0].maxc | listener "x" group 1 channel 0: maxc -1 is not one of 0 (no limit) to 4294967295`,
 		`listener[0].group[1].channels[1].host | listener "x" group 1 channel 1: host "a..b" is neither an IP address nor a host name`,
 		`listener[0].group[1].channels[2].host | listener "x" group 1 channel 2: host "-f" is neither an IP address nor a host name`,
+		`listener[0].group[1].channels[3].host | listener "x" group 1 channel 3: host "fe80::1%a\x1b" has a zone that is not the name of a network interface`,
 		`listener[1].name | listener "x": the name "x" is taken by listener 0 already`,
 		`listener[1].listen | listener "x": listen is missing: at least one "host:port" is needed`,
 		`listener[1].group | listener "x": there is no group: at least one [[listener.group]] is needed`,

@@ -81,6 +81,9 @@ func (v *validator) listener(i int, l *Listener) {
 	for k, address := range l.Listen {
 		v.listen(fmt.Sprintf("%s.listen[%d]", path, k), where, l.Name, address)
 	}
+	if problem := badZone(l.Source); problem != "" {
+		v.fault(path+".source", where, "source %q %s", l.Source, problem)
+	}
 	v.duration(path+".connect_timeout", where, "connect_timeout", l.ConnectTimeout, time.Millisecond)
 	v.duration(path+".idle_timeout", where, "idle_timeout", l.IdleTimeout, 0)
 	v.duration(path+".half_close_timeout", where, "half_close_timeout", l.HalfCloseTimeout, 0)
@@ -199,8 +202,8 @@ func badHost(host string) string {
 	if host == "" {
 		return "is empty"
 	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		return ""
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return badZone(addr)
 	}
 	const not = "is neither an IP address nor a host name"
 	name := strings.TrimSuffix(host, ".")
@@ -216,6 +219,15 @@ func badHost(host string) string {
 	last := labels[len(labels)-1]
 	if strings.Trim(last, "0123456789") == "" {
 		return not
+	}
+	return ""
+}
+
+// badZone returns what is wrong with the zone of an IPv6 address, or "". A zone
+// is the name or the number of a network interface (RFC 4007).
+func badZone(addr netip.Addr) string {
+	if strings.ContainsFunc(addr.Zone(), func(r rune) bool { return r != '.' && notInName(r) }) {
+		return "has a zone that is not the name of a network interface"
 	}
 	return ""
 }

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"balance/config"
+	"balance/engine"
+)
+
+// check tells what a valid file declares, and which names do not resolve at
+// the moment, which is no fault of the file.
+func check(ctx context.Context, o *options, c *engine.Config, stdout, stderr io.Writer) int {
+	groups, channels := 0, 0
+	for _, l := range c.Listeners {
+		groups += len(l.Groups)
+		for _, g := range l.Groups {
+			channels += len(g.Channels)
+		}
+	}
+	for _, err := range engine.CheckNames(ctx, nil, c) {
+		fmt.Fprintf(stderr, "balance: warning: %v\n", err)
+	}
+	fmt.Fprintf(stdout, "%s: ok, %s, %s, %s\n", o.configAsGiven,
+		count(len(c.Listeners), "listener"), count(groups, "group"), count(channels, "channel"))
+	return exitOK
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// diff prints what changes from one file to another.
+func diff(o *options, stdout, stderr io.Writer) int {
+	var configs [2]*engine.Config
+	failed := false
+	for i, path := range o.classic.Args {
+		c, err := config.Load(path)
+		if err != nil {
+			printErrors(stderr, err)
+			failed = true
+		}
+		configs[i] = c
+	}
+	if failed {
+		return exitDiffFailure
+	}
+	changes := engine.Diff(configs[0], configs[1])
+	if err := printChanges(stdout, changes, o.json); err != nil {
+		printErrors(stderr, err)
+		return exitDiffFailure
+	}
+	if len(changes) > 0 {
+		return exitDiffer
+	}
+	return exitOK
+}
+
+// printChanges prints one line a change, or one JSON array.
+func printChanges(w io.Writer, changes engine.Changes, asJSON bool) error {
+	if !asJSON {
+		_, err := io.WriteString(w, changes.String())
+		return err
+	}
+	if changes == nil {
+		changes = engine.Changes{}
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(changes)
+}

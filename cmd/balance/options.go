@@ -1,0 +1,198 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"balance/config"
+	"balance/engine"
+)
+
+const usage = `Usage:
+  balance [options] port host1[:port1[:maxc1]] [!|%] [... hostN[:portN[:maxcN]]]
+  balance [options] -config FILE
+  balance -demo
+
+Classic options, which combine as in -fp and -t3:
+  -a            autodisable: a channel that fails is disabled
+  -b ADDR       listen on this address (default: every address, IPv4 and IPv6)
+  -B ADDR       dial from this local address
+  -d            debug messages
+  -f, -F        stay in the foreground
+  -H            hash groups fail over to their other channels too
+  -p            dump the bytes of both directions on standard output; implies -f
+  -t SECONDS    connect timeout (default 5, at least 1)
+  -T SECONDS    idle timeout (default 0: never)
+  -6            listen on IPv6 too, as is the default
+
+A group ends with ! (round robin) or % (hash). [ADDRESS]:PORT:MAXC is an IPv6
+channel; a channel without a port takes the listening port.
+
+Options with a file:
+  -config FILE  run what FILE declares, in the foreground
+  -daemon       go to the background
+  -check        check FILE, print its faults or what it holds, and exit
+  -diff OLD NEW print what changes from one file to another; exit 0 same, 2 differs
+  -json         with -diff: as JSON
+
+  -print-config print the TOML that means the same as the arguments
+  -demo         run a demonstration on 127.0.0.1:8080 with servers of its own
+  -version, -help
+
+Long options may be written with one dash or two.
+`
+
+// options are the command line.
+type options struct {
+	classic config.Classic
+	config  string // absolute path, or empty
+
+	configAsGiven string
+
+	foreground, dump                                            bool
+	check, daemon, demo, diff, help, json, printConfig, version bool
+	demoBackend                                                 string // name of a server of -demo; not for users
+}
+
+// longOptions may be written with one dash.
+var longOptions = []string{"check", "config", "daemon", "demo", "demo-backend", "diff", "help", "json", "print-config", "version"}
+
+func parseOptions(args []string) (*options, error) {
+	o := new(options)
+	flags := pflag.NewFlagSet("balance", pflag.ContinueOnError)
+	flags.Usage = func() {}
+	flags.SortFlags = false
+	var connect, idle int
+	var foregroundToo bool
+	flags.BoolVarP(&o.classic.AutoDisable, "auto-disable", "a", false, "")
+	flags.StringVarP(&o.classic.Bind, "bind", "b", "", "")
+	flags.StringVarP(&o.classic.Source, "source", "B", "", "")
+	flags.BoolVarP(&o.classic.Debug, "debug", "d", false, "")
+	flags.BoolVarP(&o.foreground, "foreground", "f", false, "")
+	flags.BoolVarP(&foregroundToo, "F", "F", false, "")
+	flags.BoolVarP(&o.classic.HashFailover, "hash-failover", "H", false, "")
+	flags.BoolVarP(&o.dump, "dump", "p", false, "")
+	flags.IntVarP(&connect, "connect-timeout", "t", 5, "")
+	flags.IntVarP(&idle, "idle-timeout", "T", 0, "")
+	flags.BoolVarP(&o.classic.IPv6, "ipv6", "6", false, "")
+	flags.StringVar(&o.config, "config", "", "")
+	flags.BoolVar(&o.check, "check", false, "")
+	flags.BoolVar(&o.daemon, "daemon", false, "")
+	flags.BoolVar(&o.demo, "demo", false, "")
+	flags.StringVar(&o.demoBackend, "demo-backend", "", "")
+	flags.BoolVar(&o.diff, "diff", false, "")
+	flags.BoolVar(&o.help, "help", false, "")
+	flags.BoolVar(&o.json, "json", false, "")
+	flags.BoolVar(&o.printConfig, "print-config", false, "")
+	flags.BoolVar(&o.version, "version", false, "")
+	if err := flags.Parse(doubleDashes(args)); err != nil {
+		return nil, err
+	}
+	o.foreground = o.foreground || foregroundToo || o.dump
+	if connect < 1 {
+		return nil, fmt.Errorf("connect timeout -t %d: it must be at least 1 second", connect)
+	}
+	if idle < 0 {
+		return nil, fmt.Errorf("idle timeout -T %d: it must be 0 (never) or more seconds", idle)
+	}
+	o.classic.ConnectTimeout = time.Duration(connect) * time.Second
+	o.classic.IdleTimeout = time.Duration(idle) * time.Second
+	o.classic.Args = flags.Args()
+	if o.help || o.version || o.demo || o.demoBackend != "" {
+		return o, nil
+	}
+	if o.config == "" && flags.Changed("config") {
+		return nil, errors.New("-config needs the name of a file")
+	}
+	if err := o.contradiction(flags); err != nil {
+		return nil, err
+	}
+	if o.config != "" {
+		o.configAsGiven = o.config
+		path, err := filepath.Abs(o.config)
+		if err != nil {
+			return nil, fmt.Errorf("find %q: %w", o.config, err)
+		}
+		o.config = path
+	}
+	return o, nil
+}
+
+// doubleDashes lets long options be written with one dash.
+func doubleDashes(args []string) []string {
+	args = slices.Clone(args)
+	for i, arg := range args {
+		if arg == "--" {
+			break
+		}
+		name, _, _ := strings.Cut(strings.TrimPrefix(arg, "-"), "=")
+		if strings.HasPrefix(arg, "-") && slices.Contains(longOptions, name) {
+			args[i] = "-" + arg
+		}
+	}
+	return args
+}
+
+// classicOptions say what a file says in its own way.
+var classicOptions = []string{"auto-disable", "bind", "source", "hash-failover", "connect-timeout", "idle-timeout", "ipv6"}
+
+// contradiction finds options that make no sense together.
+func (o *options) contradiction(flags *pflag.FlagSet) error {
+	switch {
+	case o.diff && len(o.classic.Args) != 2:
+		return errors.New("-diff needs two files: the old one and the new one")
+	case o.diff:
+		return nil
+	case o.json:
+		return errors.New("-json goes with -diff")
+	case o.config != "" && len(o.classic.Args) > 0:
+		return fmt.Errorf("-config and %q: either a file or arguments declare what to run", o.classic.Args[0])
+	case o.config == "" && len(o.classic.Args) == 0:
+		return errors.New("a port and a host are needed, or -config FILE, or -demo")
+	case o.config == "" && o.check:
+		return errors.New("-check goes with -config FILE")
+	case o.config != "":
+		for _, name := range classicOptions {
+			if flags.Changed(name) {
+				return fmt.Errorf("-config and --%s: the file says that", name)
+			}
+		}
+		if o.daemon && o.foreground {
+			return errors.New("-daemon contradicts -f and -p")
+		}
+	}
+	return nil
+}
+
+// background reports whether the program is to leave the terminal: classic
+// arguments do so by default, a file does not.
+func (o *options) background() bool {
+	if o.config != "" {
+		return o.daemon
+	}
+	return !o.foreground
+}
+
+// load reads what the options declare, and returns the content of the file if
+// there is one.
+func (o *options) load() (*engine.Config, []byte, error) {
+	if o.config == "" {
+		c, err := config.Parse(o.classic)
+		return c, nil, err
+	}
+	data, err := config.Read(o.configAsGiven)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := config.Decode(o.configAsGiven, data)
+	if err == nil && o.classic.Debug {
+		c.Log.Level = engine.LogDebug
+	}
+	return c, data, err
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"sync"
+	"time"
+
+	"balance/config"
+	"balance/engine"
+)
+
+// reloader applies the configuration file when it has changed, or when
+// somebody asks for it. Whatever is wrong with the file, the configuration in
+// force stays.
+type reloader struct {
+	path    string
+	debug   bool // -d outranks the log level of the file
+	engine  *engine.Engine
+	logging *logging
+	log     *slog.Logger
+
+	mu   sync.Mutex        // held during a reload, so there is one at a time
+	seen [sha256.Size]byte // guarded by mu; of the content that was tried last
+	last reloadStatus      // guarded by mu
+}
+
+// reloadStatus is what came of the last reload.
+type reloadStatus struct {
+	Time       time.Time
+	Err        error  // nil if it succeeded; flatten it to print it
+	Generation uint64 // of the configuration in force afterwards
+	Hash       string // SHA-256 of the content that was tried, in hexadecimal; empty if it could not be read
+}
+
+// status returns what came of the last reload.
+func (r *reloader) status() reloadStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
+}
+
+// changed reloads if the content is not that of the last attempt.
+func (r *reloader) changed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	data, err := config.Read(r.path)
+	if err == nil && sha256.Sum256(data) == r.seen {
+		r.log.Debug("configuration file touched, its content is the same", "file", r.path)
+		return
+	}
+	r.reloadLocked(data, err)
+}
+
+// reload tries the file as it is now, even if it was tried before: what kept
+// it from being applied may be gone.
+func (r *reloader) reload() (engine.Changes, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	data, err := config.Read(r.path)
+	return r.reloadLocked(data, err)
+}
+
+// reloadLocked applies the content, or tells why it could not be read.
+func (r *reloader) reloadLocked(data []byte, err error) (engine.Changes, error) {
+	r.seen = [sha256.Size]byte{}
+	r.last = reloadStatus{Time: time.Now()}
+	var changes engine.Changes
+	if err == nil {
+		r.seen = sha256.Sum256(data)
+		r.last.Hash = hex.EncodeToString(r.seen[:])
+		changes, err = r.apply(data)
+	}
+	r.last.Err = err
+	r.last.Generation = r.engine.Snapshot().Generation
+	if err != nil {
+		for _, one := range flatten(err) {
+			r.log.Error("cannot reload", "file", r.path, "error", one)
+		}
+		r.log.Error("the running configuration stays in force", "generation", r.last.Generation)
+		return nil, err
+	}
+	r.log.Info("configuration reloaded", "file", r.path, "changes", len(changes), "generation", r.last.Generation)
+	return changes, nil
+}
+
+func (r *reloader) apply(data []byte) (engine.Changes, error) {
+	c, err := config.Decode(r.path, data)
+	if err != nil {
+		return nil, err
+	}
+	if r.debug {
+		c.Log.Level = engine.LogDebug
+	}
+	changes, err := r.engine.Apply(context.Background(), c)
+	if err != nil {
+		return nil, err
+	}
+	r.logging.set(c.Log)
+	return changes, nil
+}

@@ -46,5 +46,10 @@ func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, 
 		dialer.KeepAlive = -1
 	}
 	dialer.SetMultipathTCP(false)
-	return dialer.DialTCP(ctx, "tcp", source, addr)
+	conn, err := dialer.DialTCP(ctx, "tcp", source, addr)
+	var failure *net.OpError
+	if errors.As(err, &failure) && !source.IsValid() {
+		failure.Source = nil // it would print as ":0"
+	}
+	return conn, err
 }

@@ -34,6 +34,9 @@ func (k Key) String() string {
 	return fmt.Sprintf("%s:%d", host, k.Port)
 }
 
+// MarshalText returns what String does, for logs and JSON.
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 // Counters are what a channel has done so far. The struct holds nothing but
 // atomics of fixed size, and fills one cache line.
 type Counters struct {

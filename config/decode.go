@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -89,13 +90,12 @@ func (d *decoder) settings(t table) {
 	d.defaults = engine.Defaults()
 	read(t, daemonSettings, d.config)
 	read(t, settings, &d.defaults)
-	alone := engine.Config{Listeners: []engine.Listener{d.defaults}}
+	alone := engine.Config{ShutdownTimeout: d.config.ShutdownTimeout, Listeners: []engine.Listener{d.defaults}}
 	for _, fault := range alone.Validate() {
-		for _, setting := range settings {
-			if fault.Path == "listener[0]."+setting.name {
-				t.fault(setting.name, "%s", fault.Problem)
-				d.defaults = engine.Defaults()
-			}
+		in, name, _ := strings.Cut(fault.Path, ".")
+		if in == "defaults" || slices.Contains(names(settings), name) {
+			t.fault(name, "%s", fault.Problem)
+			d.defaults = engine.Defaults()
 		}
 	}
 }
@@ -107,8 +107,10 @@ func (d *decoder) listener(i int, value any) {
 	addresses := t.addresses()
 	if name, ok := t.text("name"); ok {
 		l.Name = name
-	} else if len(addresses) > 0 {
-		l.Name = addresses[0]
+	} else {
+		if len(addresses) > 0 {
+			l.Name = addresses[0]
+		}
 		d.derived[path+".name"] = path + ".listen[0]"
 	}
 	inherited := d.listen(t, addresses, &l)

@@ -1,0 +1,423 @@
+package config
+
+import (
+	"errors"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"balance/engine"
+	"balance/engine/balancer"
+)
+
+func TestDecode(t *testing.T) {
+	c, err := Decode("balance.toml", []byte(`
+[defaults]
+connect_timeout = "250ms"
+idle_timeout = "0"
+on_remove = "drain"
+shutdown_timeout = "1m30s"
+[log]
+level = "warn"
+format = "json"
+sessions = true
+[control]
+watch = false
+[[listener]]
+name = "pop3"
+listen = ["0.0.0.0:pop3", "[0::1]:0110"]
+source = "192.0.2.1"
+connect_timeout = "2s"
+half_close_timeout = "0s"
+keepalive = "1h"
+auto_disable = true
+  [[listener.group]]
+  channels = ["h1", "h2:25:16", "h3::7", "h4:smtp", "[2001:db8::1]", "[2001:db8::2]:80:3", "db::16",
+    {host = "h5"}, {host = "2001:db8::3", port = 26, maxc = 4, disabled = true}, {host = "h6", port = "smtp"}]
+[[listener]]
+listen = ":8080"
+hash_failover = true
+on_remove = "close"
+drain_timeout = "1s"
+group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &engine.Config{
+		ShutdownTimeout: 90 * time.Second,
+		Log:             engine.Log{Level: engine.LogWarn, Format: engine.LogJSON, Sessions: true},
+		Listeners: []engine.Listener{{
+			Name:           "pop3",
+			Listen:         []string{"0.0.0.0:110", "[::1]:110"},
+			Source:         netip.MustParseAddr("192.0.2.1"),
+			ConnectTimeout: 2 * time.Second,
+			KeepAlive:      time.Hour,
+			AutoDisable:    true,
+			OnRemove:       engine.Drain,
+			DrainTimeout:   30 * time.Second,
+			Groups: []engine.Group{{Channels: []engine.Channel{
+				{Host: "h1", Port: 110}, {Host: "h2", Port: 25, MaxConns: 16}, {Host: "h3", Port: 110, MaxConns: 7},
+				{Host: "h4", Port: 25}, {Host: "2001:db8::1", Port: 110}, {Host: "2001:db8::2", Port: 80, MaxConns: 3},
+				{Host: "db", Port: 110, MaxConns: 16}, {Host: "h5", Port: 110},
+				{Host: "2001:db8::3", Port: 26, MaxConns: 4, Disabled: true}, {Host: "h6", Port: 25},
+			}}},
+		}, {
+			Name:             ":8080",
+			Listen:           []string{":8080"},
+			ConnectTimeout:   250 * time.Millisecond,
+			HalfCloseTimeout: time.Hour,
+			KeepAlive:        15 * time.Second,
+			HashFailover:     true,
+			OnRemove:         engine.Close,
+			DrainTimeout:     time.Second,
+			Groups: []engine.Group{
+				{Mode: balancer.Hash, Channels: []engine.Channel{{Host: "h1", Port: 8080}}},
+				{Channels: []engine.Channel{{Host: "h1", Port: 8080}}},
+			},
+		}},
+	}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", c, want)
+	}
+}
+
+// Each case asserts the whole of the error.
+func TestDecodeFaults(t *testing.T) {
+	const group = "[[listener.group]]\nchannels = [\"h1\"]\n"
+	for _, c := range []struct{ name, data, want string }{{
+		"empty file", "", `
+f: there is no listener: at least one is needed`,
+	}, {
+		"syntax", "[[listener]]\nlisten = \":80\"\nname = pop3\n", `
+f:3: not valid TOML: expected value but found "pop" instead`,
+	}, {
+		"key twice", "[log]\nlevel = \"info\"\n\nlevel = \"info\"\n", `
+f:4: not valid TOML: Key 'log.level' has already been defined.`,
+	}, {
+		"syntax with a character that cannot be printed", "[log]\nlevel = \"\\\u202ex\"\n", `
+f:2: not valid TOML: invalid escape in string '\\u202e'`,
+	}, {
+		"unknown keys", `[lgo]
+[log]
+lvel = "info"
+[defaults]
+idle_timout = "5s"
+time = "5s"
+[control]
+"wat\u001b" = true
+"a.b".c = 1
+[[listener]]
+listen = ":80"
+Name = "x"
+shutdown_timeout = "5s"
+  [[listener.group]]
+  chanels = ["h1"]
+  [[listener.group]]
+  mod = "rr"
+  channels = [
+    {host = "h1", maxcon = 1},
+    {hots = "h1"},
+  ]
+`, `
+f:1: unknown key "lgo": did you mean "log"?
+f:3: log: unknown key "lvel": did you mean "level"?
+f:5: defaults: unknown key "idle_timout": did you mean "idle_timeout"?
+f:6: defaults: unknown key "time": known here are connect_timeout, idle_timeout, half_close_timeout, keepalive, auto_disable, hash_failover, on_remove, drain_timeout, shutdown_timeout
+f:8: control: unknown key "wat\x1b": did you mean "watch"?
+f:9: control: unknown key "a.b": known here are watch
+f:12: listener ":80": unknown key "Name": did you mean "name"?
+f:13: listener ":80": unknown key "shutdown_timeout": known here are name, listen, source, group, connect_timeout, idle_timeout, half_close_timeout, keepalive, auto_disable, hash_failover, on_remove, drain_timeout
+f:15: listener ":80" group 0: unknown key "chanels": did you mean "channels"?
+f:17: listener ":80" group 1: unknown key "mod": did you mean "mode"?
+f:19: listener ":80" group 1 channel 0: unknown key "maxcon": did you mean "maxc"?
+f:20: listener ":80" group 1 channel 1: unknown key "hots": did you mean "host"?`,
+	}, {
+		"mistyped listener", "[[listner]]\nlisten = \":80\"\n", `
+f:1: unknown key "listner": did you mean "listener"?`,
+	}, {
+		"types of settings", `[defaults]
+connect_timeout = 5
+idle_timeout = 1.5
+half_close_timeout = "5"
+keepalive = "5 s"
+auto_disable = "yes"
+hash_failover = 1
+on_remove = "kept"
+drain_timeout = 2020-01-01
+shutdown_timeout = true
+[log]
+level = 7
+format = ["text"]
+sessions = "no"
+[control]
+watch = {}
+[[listener]]
+name = 5
+listen = ":80"
+source = 1
+connect_timeout = [5]
+on_remove = false
+` + group, `
+f:2: defaults: connect_timeout is the integer 5, not a duration such as "5s"
+f:3: defaults: idle_timeout is the float 1.5, not a duration such as "1m30s"
+f:4: defaults: half_close_timeout "5" is not a duration such as "1m30s"
+f:5: defaults: keepalive "5 s" is not a duration such as "1m30s"
+f:6: defaults: auto_disable is the string "yes", not true or false
+f:7: defaults: hash_failover is the integer 1, not true or false
+f:8: defaults: on_remove "kept" is none of "keep", "drain", "close"
+f:9: defaults: drain_timeout is a date or time, not a duration such as "1m30s"
+f:10: defaults: shutdown_timeout is the boolean true, not a duration such as "1m30s"
+f:12: log: level "the integer 7" is none of "debug", "info", "warn", "error"
+f:13: log: format "an array" is none of "text", "json"
+f:14: log: sessions is the string "no", not true or false
+f:16: control: watch is a table, not true or false
+f:18: listener ":80": name is the integer 5, not a string
+f:20: listener ":80": source is the integer 1, not a string
+f:21: listener ":80": connect_timeout is an array, not a duration such as "1m30s"
+f:22: listener ":80": on_remove "the boolean false" is none of "keep", "drain", "close"`,
+	}, {
+		"ranges of settings", `[defaults]
+connect_timeout = "0s"
+idle_timeout = "-1s"
+shutdown_timeout = "-1s"
+[[listener]]
+listen = ":80"
+source = "localhost"
+` + group + `[[listener]]
+listen = ":81"
+connect_timeout = "1us"
+keepalive = "-1h"
+source = "fe80::1%\u001b"
+` + group, `
+f:2: defaults: connect_timeout "0s" is less than the least, "1ms"
+f:3: defaults: idle_timeout "-1s" is less than the least, "0s"
+f:4: defaults: shutdown_timeout "-1s" is less than the least, "0s"
+f:7: listener ":80": source "localhost" is not an IP address
+f:12: listener ":81": connect_timeout "1µs" is less than the least, "1ms"
+f:13: listener ":81": keepalive "-1h0m0s" is less than the least, "0s"
+f:14: listener ":81": source "fe80::1%\x1b" has a zone that is not the name of a network interface`,
+	}, {
+		"types of tables", "defaults = 5\nlog = [1]\nlistener = \"x\"\n[[control]]\n", `
+f:1: defaults: the integer 5, not a table
+f:2: log: an array, not a table
+f:3: listener is the string "x", not an array of tables: write [[listener]]
+f:4: control: an array, not a table`,
+	}, {
+		"table for an array of tables", "[listener]\nlisten = \":80\"\n", `
+f:1: listener is a table, not an array of tables: write [[listener]]`,
+	}, {
+		"types in arrays", `listener = [
+  5,
+  {listen = 80, group = {channels = ["h1"]}},
+  {name = "a", listen = [":81", 82], group = [{channels = "h1"}, 7,
+    {channels = [8,
+      [9]]}]},
+  {listen = [], group = []}]
+`, `
+f:2: listener 0: the integer 5, not a table
+f:3: listener 1: listen is the integer 80, not a string or an array of strings
+f:3: listener 1: group is a table, not an array of tables: write [[listener.group]]
+f:4: listener "a": listen is the integer 82, not a string
+f:4: listener "a" group 0: channels is the string "h1", not an array of channels
+f:4: listener "a" group 1: the integer 7, not a table
+f:5: listener "a" group 2 channel 0: the channel is the integer 8, not a string such as "host:port:maxc" or a table such as {host = "host"}
+f:6: listener "a" group 2 channel 1: the channel is an array, not a string such as "host:port:maxc" or a table such as {host = "host"}
+f:7: listener 3: listen is missing: at least one "host:port" is needed
+f:7: listener 3: there is no group: at least one [[listener.group]] is needed`,
+	}, {
+		"addresses to listen on", `[[listener]]
+name = "a"
+listen = [
+  ":nosuch",
+  ":65536",
+  ":-1",
+  ":",
+  "80",
+  "::1:80",
+  "a b:80",
+  "1.2.3:80",
+  "127.0.0.1:80",
+  "localhost:80",
+]
+` + group + `[[listener]]
+listen = "0.0.0.0:80"
+` + group + `[[listener]]
+listen = "127.0.0.1:80"
+` + group, `
+f:4: listener "a": listen ":nosuch": port "nosuch" is not one of 0 to 65535 or the name of a TCP service
+f:5: listener "a": listen ":65536": port "65536" is not one of 0 to 65535 or the name of a TCP service
+f:6: listener "a": listen ":-1": port "-1" is not one of 0 to 65535 or the name of a TCP service
+f:7: listener "a": listen ":": port "" is not one of 0 to 65535 or the name of a TCP service
+f:8: listener "a": listen "80": it must be host:port, [IPv6 address]:port or :port
+f:9: listener "a": listen "::1:80": it must be host:port, [IPv6 address]:port or :port
+f:10: listener "a": listen "a b:80": host "a b" is neither an IP address nor a host name
+f:11: listener "a": listen "1.2.3:80": host "1.2.3" is neither an IP address nor a host name
+f:18: listener "0.0.0.0:80": listen "0.0.0.0:80" overlaps "127.0.0.1:80" of listener "a"
+f:22: listener "127.0.0.1:80": listen "127.0.0.1:80" is the same as "127.0.0.1:80" of listener "a"`,
+	}, {
+		"names", `[[listener]]
+name = "a"
+listen = ":80"
+` + group + `[[listener]]
+name = "a"
+listen = ":81"
+` + group + `[[listener]]
+name = ""
+listen = ":82"
+` + group + `[[listener]]
+name = "a\u0007"
+listen = ":83"
+` + group + `[[listener]]
+listen = ":0"
+` + group + `[[listener]]
+listen = ":0"
+` + strings.ReplaceAll(group, "h1", "h1:80"), `
+f:7: listener "a": the name "a" is taken by listener 0 already
+f:12: listener 2: the name is empty
+f:17: listener "a\a": the name "a\a" has characters that cannot be printed
+f:24: listener ":0" group 0 channel 0: the port is missing, and the listener's first address has port 0
+f:26: listener ":0": the name ":0" is taken by listener 4 already`,
+	}, {
+		"groups", `[[listener]]
+name = "a"
+listen = ":80"
+[[listener]]
+name = "b"
+listen = ":81"
+  [[listener.group]]
+  [[listener.group]]
+  mode = "fastest"
+  channels = []
+`, `
+f:1: listener "a": there is no group: at least one [[listener.group]] is needed
+f:7: listener "b" group 0: the group is empty: at least one channel is needed
+f:9: listener "b" group 1: mode "fastest" is none of "rr", "hash"
+f:10: listener "b" group 1: the group is empty: at least one channel is needed`,
+	}, {
+		"channels in short form", `[[listener]]
+listen = ":80"
+[[listener.group]]
+channels = [
+  "",
+  ":80",
+  "h1:99999",
+  "h1:0",
+  "h1:nosuch:x",
+  "h1:80:4294967296",
+  "h1:80:-1",
+  "h1:80:1:1",
+  "::1",
+  "2001:db8::1",
+  "fe80::1",
+  "fe80::1%eth0",
+  "[::1",
+  "[::1]80",
+  "[h1]:80",
+  "[127.0.0.1]",
+  "a\u001b:80",
+  "a b:0:x",
+  "1.2.3:80",
+]
+`, `
+f:5: listener ":80" group 0 channel 0: host "" is empty
+f:6: listener ":80" group 0 channel 1: host "" is empty
+f:7: listener ":80" group 0 channel 2: port "99999" is not one of 1 to 65535 or the name of a TCP service
+f:8: listener ":80" group 0 channel 3: port "0" is not one of 1 to 65535 or the name of a TCP service
+f:9: listener ":80" group 0 channel 4: port "nosuch" is not one of 1 to 65535 or the name of a TCP service
+f:9: listener ":80" group 0 channel 4: maxc "x" is not one of 0 (no limit) to 4294967295
+f:10: listener ":80" group 0 channel 5: maxc "4294967296" is not one of 0 (no limit) to 4294967295
+f:11: listener ":80" group 0 channel 6: maxc "-1" is not one of 0 (no limit) to 4294967295
+f:12: listener ":80" group 0 channel 7: "h1:80:1:1" is not host[:port[:maxc]] or [IPv6 address][:port[:maxc]]
+f:13: listener ":80" group 0 channel 8: the IPv6 address ::1 must stand in brackets: "[::1]", "[::1]:port"
+f:14: listener ":80" group 0 channel 9: the IPv6 address 2001:db8::1 must stand in brackets: "[2001:db8::1]", "[2001:db8::1]:port"
+f:15: listener ":80" group 0 channel 10: the IPv6 address fe80::1 must stand in brackets: "[fe80::1]", "[fe80::1]:port"
+f:16: listener ":80" group 0 channel 11: the IPv6 address fe80::1%eth0 must stand in brackets: "[fe80::1%eth0]", "[fe80::1%eth0]:port"
+f:17: listener ":80" group 0 channel 12: "[::1" is not host[:port[:maxc]] or [IPv6 address][:port[:maxc]]: the ] is missing
+f:18: listener ":80" group 0 channel 13: "[::1]80" is not host[:port[:maxc]] or [IPv6 address][:port[:maxc]]
+f:19: listener ":80" group 0 channel 14: "h1" in brackets is not an IPv6 address
+f:20: listener ":80" group 0 channel 15: "127.0.0.1" in brackets is not an IPv6 address
+f:21: listener ":80" group 0 channel 16: host "a\x1b" is neither an IP address nor a host name
+f:22: listener ":80" group 0 channel 17: port "0" is not one of 1 to 65535 or the name of a TCP service
+f:22: listener ":80" group 0 channel 17: maxc "x" is not one of 0 (no limit) to 4294967295
+f:22: listener ":80" group 0 channel 17: host "a b" is neither an IP address nor a host name
+f:23: listener ":80" group 0 channel 18: host "1.2.3" is neither an IP address nor a host name`,
+	}, {
+		"channels in long form", `[[listener]]
+name = "a"
+listen = ":nosuch"
+[[listener.group]]
+channels = [
+  {},
+  {host = 1, port = 1.5, maxc = "16", disabled = 1},
+  {host = "h1", port = 65536},
+  {host = "h1", port = "nosuch", maxc = -1},
+  {host = "h1", port = 80, maxc = 4294967296},
+  {host = "[::1]"},
+  "h1",
+]
+[[listener]]
+name = "b"
+listen = ":0"
+[[listener.group]]
+channels = [{host = "h1"}, "h2", "h3::16", "h4:80", {host = "h1", port = 0}]
+`, `
+f:3: listener "a": listen ":nosuch": port "nosuch" is not one of 0 to 65535 or the name of a TCP service
+f:6: listener "a" group 0 channel 0: host is missing
+f:7: listener "a" group 0 channel 1: host is the integer 1, not a string
+f:7: listener "a" group 0 channel 1: port is the float 1.5, not a number or the name of a service
+f:7: listener "a" group 0 channel 1: disabled is the integer 1, not true or false
+f:7: listener "a" group 0 channel 1: maxc is the string "16", not an integer
+f:8: listener "a" group 0 channel 2: port "65536" is not one of 1 to 65535 or the name of a TCP service
+f:9: listener "a" group 0 channel 3: port "nosuch" is not one of 1 to 65535 or the name of a TCP service
+f:9: listener "a" group 0 channel 3: maxc -1 is not one of 0 (no limit) to 4294967295
+f:10: listener "a" group 0 channel 4: maxc 4294967296 is not one of 0 (no limit) to 4294967295
+f:11: listener "a" group 0 channel 5: host "[::1]" is neither an IP address nor a host name
+f:18: listener "b" group 0 channel 0: the port is missing, and the listener's first address has port 0
+f:18: listener "b" group 0 channel 1: the port is missing, and the listener's first address has port 0
+f:18: listener "b" group 0 channel 2: the port is missing, and the listener's first address has port 0
+f:18: listener "b" group 0 channel 4: port "0" is not one of 1 to 65535 or the name of a TCP service`,
+	}, {
+		"lines end with CR LF", strings.ReplaceAll("\n[log]\nlevel = 'x'\n", "\n", "\r\n"), `
+f: there is no listener: at least one is needed
+f:3: log: level "x" is none of "debug", "info", "warn", "error"`,
+	}} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Decode("f", []byte(c.data))
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if want := strings.TrimPrefix(c.want, "\n"); err.Error() != want {
+				t.Errorf("got\n%s\nwant\n%s", err, want)
+			}
+		})
+	}
+}
+
+func TestDecodeFaultsAreValues(t *testing.T) {
+	_, err := Decode("f", []byte("[[listener]]\nlisten = \":80\"\n"))
+	fault, ok := errors.AsType[engine.Fault](err)
+	if !ok || fault.Path != "listener[0].group" {
+		t.Errorf("%v holds the fault %+v", err, fault)
+	}
+}
+
+// Faults have the right lines however their places are spelled.
+func TestLines(t *testing.T) {
+	for _, c := range []struct{ name, data, want string }{
+		{"quoted keys", "\n[\"defaults\"]\n\n'idle_timeout' = 5", "f:4: "},
+		{"dotted keys", "\n\ndefaults . \"idle_timeout\" = 5", "f:3: "},
+		{"inline table", "defaults = {\nkeepalive = '5s',\nidle_timeout = 5}", "f:3: "},
+		{"behind a multi-line string", "[log]\nlevel = '''\n\n\n'''\n[defaults]\nidle_timeout = 5", "f:7: "},
+		{"CR LF", "[log]\r\n[defaults]\r\nidle_timeout = 5", "f:3: "},
+		{"header with spaces", "#\n[ defaults ]\nidle_timeout = 5", "f:3: "},
+	} {
+		_, err := Decode("f", []byte(c.data))
+		want := c.want + "defaults: idle_timeout is the integer 5, not a duration such as \"5s\""
+		if err == nil || !strings.Contains("\n"+err.Error()+"\n", "\n"+want+"\n") {
+			t.Errorf("%s: got\n%v\nwithout\n%s", c.name, err, want)
+		}
+	}
+}

@@ -1,0 +1,182 @@
+package config
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/BurntSushi/toml"
+
+	"balance/engine"
+)
+
+const example = "../balance.toml.example"
+
+// commented is a key that the example has as a comment.
+var commented = regexp.MustCompile(`(?m)^# ([a-z_]+ = )`)
+
+// everyKey returns the example with the keys that it has as comments.
+func everyKey(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return commented.ReplaceAllString(string(data), "$1")
+}
+
+func TestExampleHoldsEveryKey(t *testing.T) {
+	values := map[string]any{}
+	if _, err := toml.Decode(everyKey(t), &values); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]map[string]bool{}
+	gather(found, root, values)
+	for kind, keys := range known {
+		for _, key := range keys {
+			if !found[kind][key] {
+				t.Errorf("table %q lacks the key %q", kind, key)
+			}
+		}
+	}
+}
+
+// gather notes the keys of all tables in value, by the kind of the table.
+func gather(found map[string]map[string]bool, kind string, value any) {
+	switch value := value.(type) {
+	case map[string]any:
+		if found[kind] == nil {
+			found[kind] = map[string]bool{}
+		}
+		for key := range maps.Keys(value) {
+			found[kind][key] = true
+			gather(found, strings.TrimPrefix(kind+"."+key, "."), value[key])
+		}
+	case []map[string]any:
+		for _, element := range value {
+			gather(found, kind, element)
+		}
+	case []any:
+		for _, element := range value {
+			gather(found, kind, element)
+		}
+	}
+}
+
+// As it stands and with the keys it has as comments, the example declares the
+// defaults.
+func TestExampleShowsDefaults(t *testing.T) {
+	plain, err := Load(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full, err := Decode("everything", []byte(everyKey(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(plain, full) {
+		t.Errorf("the commented keys change\n%+v\nto\n%+v", plain, full)
+	}
+	l := plain.Listeners[0]
+	for _, group := range l.Groups {
+		for _, channel := range group.Channels {
+			if channel.Disabled {
+				t.Errorf("channel %s is disabled", channel)
+			}
+		}
+	}
+	want := engine.DefaultConfig()
+	settled := engine.Defaults()
+	settled.Name, settled.Listen, settled.Groups = l.Name, l.Listen, l.Groups
+	want.Listeners = []engine.Listener{settled}
+	if !reflect.DeepEqual(plain, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", plain, want)
+	}
+}
+
+// That the settings of the example equal the defaults says nothing if they
+// were not read: each, changed in the example, must change the configuration.
+func TestExampleIsRead(t *testing.T) {
+	text := everyKey(t)
+	setting := regexp.MustCompile(`(?m)^([a-z_]+) = ("[^"]*"|true|false)`)
+	other := map[string]string{"true": "false", "false": "true", `"info"`: `"warn"`, `"text"`: `"json"`, `"keep"`: `"close"`, `"rr"`: `"hash"`, `"hash"`: `"rr"`, `""`: `"::1"`, `"pop3"`: `"x"`}
+	plain, err := Load(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inDefaults := strings.Index(text, "[log]")
+	tried := 0
+	for _, at := range setting.FindAllStringSubmatchIndex(text, -1) {
+		key, old := text[at[2]:at[3]], text[at[4]:at[5]]
+		changed, ok := other[old]
+		if !ok {
+			changed = `"77s"`
+		}
+		document := text[:at[4]] + changed + text[at[5]:]
+		if at[0] < inDefaults { // where the listener does not say otherwise
+			listener := strings.Index(document, "# The keys of [defaults]")
+			document = document[:listener] + regexp.MustCompile(`(?m)^`+key+` = `).ReplaceAllString(document[listener:], "# ")
+		}
+		c, err := Decode(key, []byte(document))
+		if err != nil {
+			t.Errorf("%s = %s: %v", key, changed, err)
+		} else if reflect.DeepEqual(c, plain) {
+			t.Errorf("%s = %s changes nothing", key, changed)
+		}
+		tried++
+	}
+	if least := 2*len(settings) + len(daemonSettings) + len(logSettings) + len(controlSettings); tried < least {
+		t.Errorf("tried %d settings of at least %d", tried, least)
+	}
+}
+
+func TestExamples(t *testing.T) {
+	paths, err := filepath.Glob("../examples/*.toml")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, path := range paths {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			c, err := Load(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			roundTrip(t, c)
+			data, err := Read(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasPrefix(string(data), "# ") || !strings.Contains(string(data), "Shows ") && !strings.Contains(string(data), "shows ") {
+				t.Error("the header does not say what the file shows")
+			}
+		})
+	}
+}
+
+// The example says that it declares what the classic command line in its
+// header does.
+func TestCascadeIsClassic(t *testing.T) {
+	data, err := Read("../examples/cascade.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^#   balance (.*)$`).FindSubmatch(data)
+	if line == nil {
+		t.Fatal("no command line in the header")
+	}
+	file, err := Decode("cascade.toml", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	classic, err := Parse(args(string(line[1])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(file, classic) {
+		t.Errorf("the file declares\n%+v\nthe command line\n%+v", file, classic)
+	}
+}

@@ -1,0 +1,66 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// FuzzDecode: no document makes Decode panic; every fault fits one line; what
+// is accepted survives Marshal.
+func FuzzDecode(f *testing.F) {
+	paths, err := filepath.Glob("../examples/*.toml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range append(paths, example) {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add([]byte("listener=[{listen=':1',group=[{channels=['h1',{host='h2'}]}]}]"))
+	f.Add([]byte("a.b.c={d=[[1,{e='''x'''}],\"\"\"y\"\"\"]}\r\n[[a.x]]\n[a.x.y]\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Decode("f", data)
+		if err != nil {
+			checkLines(t, err)
+			return
+		}
+		roundTrip(t, c)
+	})
+}
+
+// FuzzParse: no command line makes Parse panic; every fault fits one line;
+// what is accepted survives Marshal.
+func FuzzParse(f *testing.F) {
+	f.Add("", "", int64(0), int64(0), uint8(0), "8888\nlocalhost::12\n!\nlocalhost::4\n!\nlocalhost::2\nlocalhost::2\n!\nlocalhost:25")
+	f.Add("::1", "192.0.2.1", int64(3e9), int64(60e9), uint8(15), "pop3\nh1\nh2\n!\nfo1")
+	f.Add("[::1]", "fe80::1%eth0", int64(1), int64(1), uint8(1), "0\n[2001:db8::1]:80:16\n%\ndb:smtp:16\n%")
+	f.Fuzz(func(t *testing.T, bind, source string, connect, idle int64, flags uint8, operands string) {
+		c, err := Parse(Classic{
+			Bind: bind, Source: source,
+			ConnectTimeout: time.Duration(connect), IdleTimeout: time.Duration(idle),
+			AutoDisable: flags&1 != 0, HashFailover: flags&2 != 0, IPv6: flags&4 != 0, Debug: flags&8 != 0,
+			Args: strings.Split(operands, "\n"),
+		})
+		if err != nil {
+			checkLines(t, err)
+			return
+		}
+		roundTrip(t, c)
+	})
+}
+
+// checkLines fails if an error could disturb a terminal.
+func checkLines(t *testing.T, err error) {
+	t.Helper()
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if line == "" || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			t.Errorf("a line that cannot be printed: %q", line)
+		}
+	}
+}

@@ -1,0 +1,209 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"balance/engine"
+	"balance/engine/balancer"
+)
+
+func roundTrip(t *testing.T, c *engine.Config) {
+	t.Helper()
+	data := Marshal(c)
+	again, err := Decode("marshalled", data)
+	if err != nil {
+		t.Fatalf("%v\nin\n%s\nof\n%+v", err, data, c)
+	}
+	if !reflect.DeepEqual(again, c) {
+		t.Fatalf("got\n%+v\nwant\n%+v\nthrough\n%s", again, c, data)
+	}
+}
+
+func TestMarshal(t *testing.T) {
+	c, err := Decode("f", []byte(`
+[defaults]
+shutdown_timeout = "1h"
+idle_timeout = "90m"
+[log]
+format = "json"
+level = "info"
+[control]
+watch = false
+[[listener]]
+name = 'the "web" \ é'
+listen = ["0.0.0.0:80", "[::]:80"]
+source = "192.0.2.1"
+keepalive = "15s"
+group = [
+  {channels = ["h1", "[2001:db8::1]:81:16", {host = "h2", disabled = true, maxc = 4}]},
+  {mode = "hash", channels = ["h3::7"]},
+]
+[[listener]]
+listen = ":8080"
+idle_timeout = "0s"
+group = [{channels = ["h1"]}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `[defaults]
+shutdown_timeout = "1h"
+
+[log]
+format = "json"
+
+[control]
+watch = false
+
+[[listener]]
+name = "the \"web\" \\ é"
+listen = ["0.0.0.0:80", "[::]:80"]
+source = "192.0.2.1"
+idle_timeout = "1h30m"
+
+[[listener.group]]
+channels = ["h1:80", "[2001:db8::1]:81:16", {host = "h2", port = 80, maxc = 4, disabled = true}]
+
+[[listener.group]]
+mode = "hash"
+channels = ["h3:80:7"]
+
+[[listener]]
+listen = ":8080"
+
+[[listener.group]]
+channels = ["h1:8080"]
+`
+	if got := string(Marshal(c)); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	roundTrip(t, c)
+}
+
+func TestMarshalRoundTrip(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	g := generator{rand.New(rand.NewPCG(seed, 0))}
+	for range 2000 {
+		c := g.config()
+		if faults := c.Validate(); len(faults) > 0 {
+			t.Fatalf("generated an invalid configuration: %v", faults)
+		}
+		roundTrip(t, c)
+	}
+}
+
+func TestClassicRoundTrip(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	g := generator{rand.New(rand.NewPCG(seed, 0))}
+	for range 2000 {
+		classic := g.classic()
+		c, err := Parse(classic)
+		if err != nil {
+			t.Fatalf("%+v: %v", classic, err)
+		}
+		roundTrip(t, c)
+	}
+}
+
+// generator makes valid configurations and classic command lines.
+type generator struct{ *rand.Rand }
+
+func pick[T any](g generator, from ...T) T { return from[g.IntN(len(from))] }
+
+func (g generator) bool() bool { return g.IntN(2) == 0 }
+
+func (g generator) duration() time.Duration {
+	return pick(g, 0, 1, time.Duration(g.Int64()), time.Duration(g.IntN(100))*time.Second, time.Duration(g.IntN(100))*time.Minute, time.Duration(g.IntN(100))*time.Hour)
+}
+
+func (g generator) maxc() int { return pick(g, 0, 1, g.IntN(100), math.MaxUint32) }
+
+func (g generator) host() string {
+	return pick(g, "h1", "db", "a", "fe80", "localhost", "pop.example.net", "under_score", "dot.", "127.0.0.1", "::1", "2001:db8::1", "fe80::1%eth0.1", "::ffff:1.2.3.4")
+}
+
+func (g generator) config() *engine.Config {
+	c := engine.DefaultConfig()
+	c.ShutdownTimeout = g.duration()
+	c.Log = engine.Log{Level: pick(g, engine.LogInfo, engine.LogDebug, engine.LogWarn, engine.LogError), Format: pick(g, engine.LogText, engine.LogJSON), Sessions: g.bool()}
+	c.Control.Watch = g.bool()
+	for i := range 1 + g.IntN(3) {
+		l := engine.Listener{
+			ConnectTimeout:   time.Millisecond + g.duration()/2,
+			IdleTimeout:      g.duration(),
+			HalfCloseTimeout: g.duration(),
+			KeepAlive:        g.duration(),
+			AutoDisable:      g.bool(),
+			HashFailover:     g.bool(),
+			OnRemove:         pick(g, engine.Keep, engine.Drain, engine.Close),
+			DrainTimeout:     g.duration(),
+			Source:           pick(g, netip.Addr{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1%eth0")),
+		}
+		for k := range 1 + g.IntN(2) {
+			l.Listen = append(l.Listen, fmt.Sprintf("%s:%d", pick(g, "", "h1", "[::]", "0.0.0.0", "[fe80::1%eth0]"), 1000+10*i+k))
+		}
+		l.Name = pick(g, l.Listen[0], fmt.Sprint(i), fmt.Sprintf("\"l'%d\" \\n é #=[]", i))
+		for range 1 + g.IntN(3) {
+			group := engine.Group{Mode: pick(g, balancer.RoundRobin, balancer.Hash)}
+			for range 1 + g.IntN(4) {
+				group.Channels = append(group.Channels, engine.Channel{Host: g.host(), Port: uint16(1 + g.IntN(math.MaxUint16)), MaxConns: g.maxc(), Disabled: g.bool()})
+			}
+			l.Groups = append(l.Groups, group)
+		}
+		c.Listeners = append(c.Listeners, l)
+	}
+	return c
+}
+
+func (g generator) classic() Classic {
+	port := pick(g, "80", "pop3", "65535", "0")
+	c := Classic{
+		Bind:           pick(g, "", "localhost", "::1", "127.0.0.1"),
+		Source:         pick(g, "", "::1", "192.0.2.1"),
+		ConnectTimeout: time.Duration(g.IntN(3)) * time.Second,
+		IdleTimeout:    g.duration(),
+		AutoDisable:    g.bool(),
+		HashFailover:   g.bool(),
+		IPv6:           g.bool(),
+		Debug:          g.bool(),
+		Args:           []string{port},
+	}
+	for range 1 + g.IntN(3) {
+		for range 1 + g.IntN(3) {
+			c.Args = append(c.Args, g.channel(port == "0"))
+		}
+		c.Args = append(c.Args, pick(g, "!", "%"))
+	}
+	if g.bool() {
+		c.Args = append(c.Args, g.channel(port == "0"))
+	}
+	return c
+}
+
+func (g generator) channel(needsPort bool) string {
+	host := g.host()
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	port := pick(g, ":25", ":smtp")
+	if !needsPort {
+		port = pick(g, port, ":")
+	}
+	switch {
+	case host == "fe80": // with no port it reads as an IPv6 address
+		return host + ":25:" + fmt.Sprint(g.maxc())
+	case g.bool():
+		return host + port + ":" + fmt.Sprint(g.maxc())
+	default:
+		return host + port
+	}
+}

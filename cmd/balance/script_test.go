@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 // which greet with their name and then echo, at $A, $B and $C, and free
 // addresses at $LISTEN1 to $LISTEN3.
 func TestScripts(t *testing.T) {
+	if err := adoptOrphans(); err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -56,17 +59,19 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":   exits,
-			"start":   start,
-			"signal":  signalProgram,
-			"finish":  finish,
-			"becomes": becomes,
-			"replace": replace,
-			"served":  served,
-			"refused": refused,
-			"session": session,
-			"await":   await,
-			"append":  appendTo,
+			"exits":      exits,
+			"start":      start,
+			"signal":     signalProgram,
+			"finish":     finish,
+			"now":        now,
+			"becomes":    becomes,
+			"daemonized": daemonized,
+			"replace":    replace,
+			"served":     served,
+			"refused":    refused,
+			"session":    session,
+			"await":      await,
+			"append":     appendTo,
 		},
 	})
 }
@@ -207,6 +212,15 @@ func served(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if want := args[1:]; strings.Join(got, " ") != strings.Join(want, " ") {
 		ts.Fatalf("served by %v, want %v", got, want)
+	}
+}
+
+// now ADDRESS NAME connects once and does not wait for anything.
+func now(ts *testscript.TestScript, neg bool, args []string) {
+	by, err := greeting(args[0])
+	ts.Check(err)
+	if by != args[1] {
+		ts.Fatalf("served by %q, want %s", by, args[1])
 	}
 }
 

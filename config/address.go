@@ -106,7 +106,7 @@ func splitChannel(text string) (host, port, maxc string, err error) {
 		}
 	} else {
 		if bareIPv6(text) {
-			return "", "", "", fmt.Errorf("the IPv6 address %s must stand in brackets: \"[%s]\", \"[%s]:port\"", text, text, text)
+			return "", "", "", fmt.Errorf("the IPv6 address %q must stand in brackets: %q, %q", text, "["+text+"]", "["+text+"]:port")
 		}
 		if colon := strings.IndexByte(text, ':'); colon >= 0 {
 			host, rest = text[:colon], text[colon:]

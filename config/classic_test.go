@@ -104,7 +104,7 @@ func TestParseFaults(t *testing.T) {
 		{"! !", args("80 h1 ! ! h2"), `operand "!": group 1 is empty: at least one channel must stand before the !`, false},
 		{"maxc", args("80 h1:80:many"), `channel "h1:80:many": maxc "many" is not one of 0 (no limit) to 4294967295`, false},
 		{"host", args("80 1.2.3"), `channel "1.2.3": host "1.2.3" is neither an IP address nor a host name`, true},
-		{"bare IPv6 address", args("80 ::1"), `channel "::1": the IPv6 address ::1 must stand in brackets: "[::1]", "[::1]:port"`, true},
+		{"bare IPv6 address", args("80 ::1"), `channel "::1": the IPv6 address "::1" must stand in brackets: "[::1]", "[::1]:port"`, true},
 		{"port of a channel", args("80 h1:99999"), `channel "h1:99999": port "99999" is not one of 1 to 65535 or the name of a TCP service`, true},
 		{"port 0", args("0 h1 h2:80"), `channel "h1": the port is missing, and the listener's first address has port 0`, true},
 		{"-b", Classic{Bind: "a b", Args: []string{"80", "h1"}}, `-b "a b": host "a b" is neither an IP address nor a host name`, true},
@@ -119,7 +119,7 @@ channel "a\x1b:0:x": port "0" is not one of 1 to 65535 or the name of a TCP serv
 channel "a\x1b:0:x": maxc "x" is not one of 0 (no limit) to 4294967295
 channel "a\x1b:0:x": host "a\x1b" is neither an IP address nor a host name
 operand "!": group 1 is empty: at least one channel must stand before the !
-channel "2001:db8::1": the IPv6 address 2001:db8::1 must stand in brackets: "[2001:db8::1]", "[2001:db8::1]:port"`, true},
+channel "2001:db8::1": the IPv6 address "2001:db8::1" must stand in brackets: "[2001:db8::1]", "[2001:db8::1]:port"`, true},
 	} {
 		_, err := Parse(c.classic)
 		if err == nil || err.Error() != c.want {

@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -223,7 +222,7 @@ func (d *decoder) channelTable(t table, inherited listening) engine.Channel {
 	switch value := t.values["maxc"].(type) {
 	case nil:
 	case int64:
-		if value < 0 || value > engine.MaxMaxConns || value > math.MaxInt {
+		if value < 0 || value > engine.MaxMaxConns {
 			t.fault("maxc", "maxc %d is not one of 0 (no limit) to %d", value, int64(engine.MaxMaxConns))
 		}
 		channel.MaxConns = int(value)

@@ -104,7 +104,7 @@ f:2: not valid TOML: invalid escape in string '\\u202e'`,
 [log]
 lvel = "info"
 [defaults]
-idle_timout = "5s"
+conn_timeout = "5s"
 time = "5s"
 [control]
 "wat\u001b" = true
@@ -124,7 +124,7 @@ shutdown_timeout = "5s"
 `, `
 f:1: unknown key "lgo": did you mean "log"?
 f:3: log: unknown key "lvel": did you mean "level"?
-f:5: defaults: unknown key "idle_timout": did you mean "idle_timeout"?
+f:5: defaults: unknown key "conn_timeout": did you mean "connect_timeout"?
 f:6: defaults: unknown key "time": known here are connect_timeout, idle_timeout, half_close_timeout, keepalive, auto_disable, hash_failover, on_remove, drain_timeout, shutdown_timeout
 f:8: control: unknown key "wat\x1b": did you mean "watch"?
 f:9: control: unknown key "a.b": known here are watch
@@ -331,10 +331,10 @@ f:9: listener ":80" group 0 channel 4: maxc "x" is not one of 0 (no limit) to 42
 f:10: listener ":80" group 0 channel 5: maxc "4294967296" is not one of 0 (no limit) to 4294967295
 f:11: listener ":80" group 0 channel 6: maxc "-1" is not one of 0 (no limit) to 4294967295
 f:12: listener ":80" group 0 channel 7: "h1:80:1:1" is not host[:port[:maxc]] or [IPv6 address][:port[:maxc]]
-f:13: listener ":80" group 0 channel 8: the IPv6 address ::1 must stand in brackets: "[::1]", "[::1]:port"
-f:14: listener ":80" group 0 channel 9: the IPv6 address 2001:db8::1 must stand in brackets: "[2001:db8::1]", "[2001:db8::1]:port"
-f:15: listener ":80" group 0 channel 10: the IPv6 address fe80::1 must stand in brackets: "[fe80::1]", "[fe80::1]:port"
-f:16: listener ":80" group 0 channel 11: the IPv6 address fe80::1%eth0 must stand in brackets: "[fe80::1%eth0]", "[fe80::1%eth0]:port"
+f:13: listener ":80" group 0 channel 8: the IPv6 address "::1" must stand in brackets: "[::1]", "[::1]:port"
+f:14: listener ":80" group 0 channel 9: the IPv6 address "2001:db8::1" must stand in brackets: "[2001:db8::1]", "[2001:db8::1]:port"
+f:15: listener ":80" group 0 channel 10: the IPv6 address "fe80::1" must stand in brackets: "[fe80::1]", "[fe80::1]:port"
+f:16: listener ":80" group 0 channel 11: the IPv6 address "fe80::1%eth0" must stand in brackets: "[fe80::1%eth0]", "[fe80::1%eth0]:port"
 f:17: listener ":80" group 0 channel 12: "[::1" is not host[:port[:maxc]] or [IPv6 address][:port[:maxc]]: the ] is missing
 f:18: listener ":80" group 0 channel 13: "[::1]80" is not host[:port[:maxc]] or [IPv6 address][:port[:maxc]]
 f:19: listener ":80" group 0 channel 14: "h1" in brackets is not an IPv6 address

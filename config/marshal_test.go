@@ -125,7 +125,9 @@ func (g generator) duration() time.Duration {
 	return pick(g, 0, 1, time.Duration(g.Int64()), time.Duration(g.IntN(100))*time.Second, time.Duration(g.IntN(100))*time.Minute, time.Duration(g.IntN(100))*time.Hour)
 }
 
-func (g generator) maxc() int { return pick(g, 0, 1, g.IntN(100), math.MaxUint32) }
+func (g generator) maxc() int {
+	return pick(g, 0, 1, g.IntN(100), min(engine.MaxMaxConns, math.MaxInt))
+}
 
 func (g generator) host() string {
 	return pick(g, "h1", "db", "a", "fe80", "localhost", "pop.example.net", "under_score", "dot.", "127.0.0.1", "::1", "2001:db8::1", "fe80::1%eth0.1", "::ffff:1.2.3.4")

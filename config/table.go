@@ -42,10 +42,10 @@ func (t table) unknown(key string, known []string) {
 		return levenshtein.ComputeDistance(key, a) - levenshtein.ComputeDistance(key, b)
 	})
 	if levenshtein.ComputeDistance(key, near) > max(2, len(near)/3) {
-		t.fault(key, "unknown key %q: known here are %s", key, strings.Join(known, ", "))
+		t.fault(key, "unknown key %.60q: known here are %s", key, strings.Join(known, ", "))
 		return
 	}
-	t.fault(key, "unknown key %q: did you mean %q?", key, near)
+	t.fault(key, "unknown key %.60q: did you mean %q?", key, near)
 	if _, ok := t.values[near]; !ok {
 		t.faults.cover(keyPath(t.path, near))
 	}

@@ -166,8 +166,8 @@ func (v *validator) channel(path, where string, c Channel) {
 	if c.Port == 0 {
 		v.fault(path+".port", where, "port 0 is not one of 1 to 65535")
 	}
-	if c.MaxConns < 0 || c.MaxConns > MaxMaxConns {
-		v.fault(path+".maxc", where, "maxc %d is not one of 0 (no limit) to %d", c.MaxConns, MaxMaxConns)
+	if c.MaxConns < 0 || int64(c.MaxConns) > MaxMaxConns {
+		v.fault(path+".maxc", where, "maxc %d is not one of 0 (no limit) to %d", c.MaxConns, int64(MaxMaxConns))
 	}
 }
 

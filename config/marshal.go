@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"balance/engine"
+	"balance/engine/balancer"
 )
 
 // Marshal returns a TOML document that declares c, which must be valid: Decode
@@ -57,7 +58,7 @@ func (w *writer) listener(l *engine.Listener) {
 	w.table("[[listener]]", slices.Concat(lines, changed(settings, l, &preset)))
 	for _, group := range l.Groups {
 		lines := []string{"channels = " + array(group.Channels, channelValue)}
-		if group.Mode != 0 {
+		if group.Mode != balancer.RoundRobin {
 			lines = slices.Insert(lines, 0, "mode = "+quote(group.Mode.String()))
 		}
 		w.table("[[listener.group]]", lines)

@@ -5,8 +5,11 @@ package main
 import (
 	"io"
 	"net"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,7 +32,7 @@ func testLoop(t *testing.T, w workload, address string) loop {
 
 func startTestBackend(t *testing.T) string {
 	t.Helper()
-	p, address, err := startBackend(t.Context())
+	p, address, err := startBackend()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,8 +53,8 @@ func TestLoopsAgainstTheBackend(t *testing.T) {
 		{workload{Kind: kindTrip, Connections: 200, Size: 64}, 1000, true},
 		{workload{Kind: kindTrip, Connections: 3, Size: 4096}, 100, true},
 		{workload{Kind: kindLatency, Connections: 3, Size: 64, Offered: 10000}, 300, true},
-		{workload{Kind: kindDown, Connections: 2}, 8 << 20, false},
-		{workload{Kind: kindUp, Connections: 2}, 8 << 20, false},
+		{workload{Kind: kindDown, Connections: 2}, 64 << 20, false},
+		{workload{Kind: kindUp, Connections: 2}, 64 << 20, false},
 	} {
 		l := testLoop(t, c.w, address)
 		for range 2 { // the second time as if the first had warmed it up
@@ -68,6 +71,72 @@ func TestLoopsAgainstTheBackend(t *testing.T) {
 				t.Errorf("%+v: %d bytes, want %d", c.w, units, c.count)
 			}
 		}
+	}
+}
+
+func TestShortTakesAConnectionEach(t *testing.T) {
+	var taken atomic.Int64
+	address := serveLoopback(t, func(c net.Conn) { taken.Add(1); io.Copy(c, c) })
+	l := testLoop(t, workload{Kind: kindShort, Connections: 3, Size: 64}, address)
+	if err := l.run(&budget{counted: true, left: 20}); err != nil {
+		t.Fatal(err)
+	}
+	if taken.Load() != 20 {
+		t.Errorf("%d connections for 20 units", taken.Load())
+	}
+}
+
+func TestAllThreadsShareTheWork(t *testing.T) {
+	address := startTestBackend(t)
+	for _, c := range []struct {
+		kind  kind
+		count int64
+		want  int64
+		most  int64 // how far each thread may go beyond its share: two turns
+	}{
+		{kindShort, 100, 100, 0},
+		{kindTrip, 1000, 1000, 0},
+		{kindLatency, 100, 100, 0},
+		{kindDown, 16, 16 << 20, 2 << 20},
+		{kindUp, 16, 16 << 20, 2 * bulkTurn << 18},
+	} {
+		s, err := measureLoad(job{
+			Workload: workload{Kind: c.kind, Connections: 8, Size: 64, Offered: 5000},
+			Target:   address, Root: os.Getpid(), Threads: 3, Count: c.count, Warm: time.Millisecond,
+		})
+		if err != nil || s.Units < c.want || s.Units > c.want+3*c.most {
+			t.Errorf("%s: %d units, %v; want %d", c.kind, s.Units, err, c.want)
+		}
+	}
+}
+
+// Signals, which the runtime sends to threads that block in a raw system
+// call, do not put the end of a wait off.
+func TestWaitEndsInSpiteOfSignals(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(ep)
+	thread, stop, stopped := unix.Gettid(), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+				unix.Tgkill(os.Getpid(), thread, unix.SIGURG)
+			}
+		}
+	}()
+	n, err := epollWait(ep, make([]unix.EpollEvent, 1), 100*time.Millisecond)
+	close(stop)
+	<-stopped
+	if n != 0 || err != nil {
+		t.Errorf("%d events, %v", n, err)
 	}
 }
 
@@ -154,6 +223,22 @@ func TestLatencyCountsFromTheIntendedTime(t *testing.T) {
 	// before the 300th; 250 of them wait for 50 ms or more.
 	if late < 250 {
 		t.Errorf("%d of %d requests are late, want at least 250", late, len(latencies))
+	}
+}
+
+// Far more is offered than can be sent. All is due at the start, so that what
+// is answered later is later by as much, however late it was sent.
+func TestLatencyOfALateGenerator(t *testing.T) {
+	l := testLoop(t, workload{Kind: kindLatency, Connections: 1, Size: messageSize, Offered: 1e9}, startTestBackend(t))
+	l.reset()
+	if err := l.run(&budget{counted: true, left: 500}); err != nil {
+		t.Fatal(err)
+	}
+	_, latencies := l.result()
+	for i, ns := range latencies[1:] {
+		if ns+500 < latencies[i] {
+			t.Fatalf("request %d of %d is answered later than the one before, and its latency is %d ns after %d ns", i+1, len(latencies), ns, latencies[i])
+		}
 	}
 }
 

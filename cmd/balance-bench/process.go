@@ -99,19 +99,19 @@ func (p *process) stop() {
 }
 
 // self makes a command of this program in another role.
-func self(ctx context.Context, role string) (*exec.Cmd, error) {
+func self(role string) (*exec.Cmd, error) {
 	path, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, path)
+	cmd := exec.Command(path)
 	cmd.Env = append(os.Environ(), roleVariable+"="+role)
 	return cmd, nil
 }
 
 // startBackend starts a backend and returns its address.
-func startBackend(ctx context.Context) (*process, string, error) {
-	cmd, err := self(ctx, roleBackend)
+func startBackend() (*process, string, error) {
+	cmd, err := self(roleBackend)
 	if err != nil {
 		return nil, "", err
 	}
@@ -140,7 +140,7 @@ func runJob(ctx context.Context, j job) (sample, error) {
 	// Opening, stalls and the last answers come on top of the load itself.
 	ctx, cancel := context.WithTimeout(ctx, j.Warm+j.Duration+2*j.Settle+6*stallTimeout)
 	defer cancel()
-	cmd, err := self(ctx, roleGenerator)
+	cmd, err := self(roleGenerator)
 	if err != nil {
 		return sample{}, err
 	}
@@ -154,16 +154,14 @@ func runJob(ctx context.Context, j job) (sample, error) {
 	if err != nil {
 		return sample{}, fmt.Errorf("start a generator: %w", err)
 	}
-	<-p.done
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		p.stop()
+		return sample{}, fmt.Errorf("the generator was ended: %w", context.Cause(ctx))
+	}
 	if !cmd.ProcessState.Success() {
-		text := strings.TrimSpace(complaint.String())
-		if ctx.Err() != nil {
-			return sample{}, fmt.Errorf("generator ended: %w", context.Cause(ctx))
-		}
-		if text == "" {
-			text = cmd.ProcessState.String()
-		}
-		return sample{}, errors.New(text)
+		return sample{}, fmt.Errorf("the generator failed, %v: %s", cmd.ProcessState, lastLine(complaint.Bytes()))
 	}
 	var s sample
 	if err := json.Unmarshal(out.Bytes(), &s); err != nil {

@@ -18,7 +18,7 @@ const (
 	// next begins.
 	rest = 50 * time.Millisecond
 	// cellOverhead is what a cell costs beside its load, about.
-	cellOverhead = 200 * time.Millisecond
+	cellOverhead = 100 * time.Millisecond
 )
 
 // instance is a proxy that has been started.
@@ -126,7 +126,7 @@ func (b *bench) rows(ctx context.Context) (rows []proxy, notes []string, err err
 // peer that does not start becomes a note.
 func (b *bench) startAll(ctx context.Context, rows []proxy) error {
 	for range max(2, b.threads) {
-		p, address, err := startBackend(ctx)
+		p, address, err := startBackend()
 		if err != nil {
 			return err
 		}

@@ -38,19 +38,20 @@ func now() int64 { return int64(time.Since(epoch)) }
 // the Go scheduler: only for processes that have called quietRuntime.
 // It needs epoll_pwait2, Linux 5.11.
 func epollWait(ep int, events []unix.EpollEvent, timeout time.Duration) (int, error) {
+	deadline := now() + int64(timeout)
 	var limit *unix.Timespec
-	if timeout >= 0 {
-		ts := unix.NsecToTimespec(int64(timeout))
-		limit = &ts
-	}
 	for {
+		if timeout >= 0 {
+			ts := unix.NsecToTimespec(max(0, deadline-now()))
+			limit = &ts
+		}
 		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(ep),
 			uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)),
 			uintptr(unsafe.Pointer(limit)), 0, 0)
 		switch errno {
 		case 0:
 			return int(n), nil
-		case unix.EINTR:
+		case unix.EINTR: // the runtime signals threads that hold a P for long
 		default:
 			return 0, os.NewSyscallError("epoll_pwait2", errno)
 		}

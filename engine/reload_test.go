@@ -406,6 +406,43 @@ func TestRemovedListenerServesItsQueue(t *testing.T) {
 	}
 }
 
+// TestApplyLeavesNothingBehind goes through many configurations and compares
+// what is on the heap after 100 and after 1000 of them.
+func TestApplyLeavesNothingBehind(t *testing.T) {
+	r := newRig(t)
+	a, b := r.server("a"), r.server("b")
+	web, other := free(t, "127.0.0.1"), free(t, "127.0.0.1")
+	heap := func() uint64 {
+		var stats runtime.MemStats
+		eventually(t, "retired sockets are closed", func() bool { return inode(t, other) == "" })
+		r.log.reset()
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	var early uint64
+	for i := range 1000 {
+		l := listener(fmt.Sprintf("name%d", i), web, a)
+		for k := range i % 5 {
+			l.Groups = append(l.Groups, group(b, a))
+			l.Groups[k].Channels[0].MaxConns = i
+		}
+		l.Groups = append(l.Groups, engine.Group{Channels: []engine.Channel{{Host: fmt.Sprintf("h%d.example", i), Port: 80}}})
+		c := declare(l)
+		if i%50 == 1 {
+			c.Listeners = append(c.Listeners, listener("other", other, a))
+		}
+		r.apply(c)
+		if i == 99 {
+			early = heap()
+		}
+	}
+	if late := heap(); late > early+early/10 {
+		t.Errorf("the heap grew from %d to %d bytes", early, late)
+	}
+}
+
 func BenchmarkApply(b *testing.B) {
 	const listeners, channels = 1000, 10
 	config := func(maxc int) *engine.Config {

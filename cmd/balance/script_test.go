@@ -105,7 +105,7 @@ func startServer(name string) (addr net.Addr, stop func(), err error) {
 			}
 			handlers.Go(func() {
 				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(2 * patience))
+				conn.SetDeadline(time.Now().Add(10 * time.Minute))
 				fmt.Fprintln(conn, name)
 				io.Copy(conn, conn)
 			})

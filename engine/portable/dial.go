@@ -32,24 +32,21 @@ func dial(ctx context.Context, service *plane.Service, addrs []netip.AddrPort) (
 }
 
 func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, timeout time.Duration) (*net.TCPConn, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	var source netip.AddrPort
-	if service.Source.IsValid() {
-		if service.Source.Is4() != addr.Addr().Is4() {
-			return nil, fmt.Errorf("dial %s from %s: %w", addr, service.Source, syscall.EAFNOSUPPORT)
-		}
-		source = netip.AddrPortFrom(service.Source, 0)
-	}
-	dialer := net.Dialer{KeepAliveConfig: keepAliveConfig(service.KeepAlive)}
+	dialer := net.Dialer{Timeout: timeout, KeepAliveConfig: keepAliveConfig(service.KeepAlive)}
 	if service.KeepAlive == 0 {
 		dialer.KeepAlive = -1
 	}
-	dialer.SetMultipathTCP(false)
-	conn, err := dialer.DialTCP(ctx, "tcp", source, addr)
-	var failure *net.OpError
-	if errors.As(err, &failure) && !source.IsValid() {
-		failure.Source = nil // it would print as ":0"
+	if source := service.Source; source.IsValid() {
+		if source.Is4() != addr.Addr().Is4() {
+			return nil, fmt.Errorf("dial %s from %s: %w", addr, source, syscall.EAFNOSUPPORT)
+		}
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+		dialer.Control = func(_, _ string, c syscall.RawConn) error { return plane.BindWithoutPort(c) }
 	}
-	return conn, err
+	dialer.SetMultipathTCP(false)
+	conn, err := dialer.DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.TCPConn), nil
 }

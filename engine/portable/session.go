@@ -85,6 +85,13 @@ func (s *session) connect(ctx context.Context, service *plane.Service) bool {
 	s.route = service.Router.Route(s.peer.Addr())
 	for {
 		channel, ok := s.route.Next()
+		if current := s.listener.Service(); !ok && current != service {
+			// What this client had left was taken away by a change of the
+			// configuration.
+			service = current
+			s.route = service.Router.Route(s.peer.Addr())
+			continue
+		}
 		if !ok {
 			s.listener.Rejected.Add(1)
 			s.note(plane.NoChannel)

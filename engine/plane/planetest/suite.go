@@ -38,6 +38,7 @@ func Run(t *testing.T, newPlane New) {
 		"SlowReader":         testSlowReader,
 		"Failover":           testFailover,
 		"ManyAddresses":      testManyAddresses,
+		"Rerouted":           testRerouted,
 		"NoChannel":          testNoChannel,
 		"Limit":              testLimit,
 		"Source":             testSource,
@@ -317,6 +318,24 @@ func testManyAddresses(t *testing.T, newPlane New) {
 	}
 	if channel.Counters.Failures.Load() != 0 || channel.Counters.Sessions.Load() != 1 {
 		t.Errorf("failures %d, sessions %d", channel.Counters.Failures.Load(), channel.Counters.Sessions.Load())
+	}
+}
+
+// A client on its way when the configuration takes away all that was left for
+// it starts again with the new one.
+func testRerouted(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	blackholed, removed := channelTo(blackhole(t)), r.serve(greet("old"))
+	s := service(r.router(blackholed, removed))
+	s.ConnectTimeout = 300 * time.Millisecond
+	d := r.listenAt("127.0.0.1", s)
+	client := d.dial()
+	eventually(t, "the session dials", func() bool { return blackholed.Active() == 1 })
+	d.listener.SetService(service(r.router(r.serve(greet("new")))))
+	removed.Remove()
+	client.CloseWrite()
+	if got := readAll(t, client); got != "new" {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -232,6 +232,21 @@ func (m meter) stop(s *sample) error {
 	return nil
 }
 
+// busyCPUs is how many CPUs of the machine are busy now, over the time d.
+func busyCPUs(d time.Duration) (float64, error) {
+	_, before, err := readSystemStat()
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	time.Sleep(d)
+	cpus, after, err := readSystemStat()
+	if err != nil {
+		return 0, err
+	}
+	return max(0, float64(cpus)-float64(after-before)/float64(time.Since(began))), nil
+}
+
 func readSystemStat() (cpus int, unused time.Duration, err error) {
 	data, err := os.ReadFile("/proc/stat")
 	if err != nil {

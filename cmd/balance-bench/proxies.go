@@ -113,14 +113,15 @@ func lastLine(text []byte) string {
 // becomes a note; what is not known, an error.
 func peers(ctx context.Context, names []string) (found []proxy, notes []string, err error) {
 	for _, name := range names {
-		var make func(program string) []proxy
+		var rows []proxy
+		versionFlag := "-v"
 		switch name {
 		case "haproxy":
-			make = haproxy
+			rows = haproxy()
 		case "nginx":
-			make = nginx
+			rows = nginx()
 		case "pen":
-			make = pen
+			rows, versionFlag = pen(), "" // it tells nobody
 		default:
 			return nil, nil, fmt.Errorf("no proxy %q; there are haproxy, nginx, pen", name)
 		}
@@ -129,8 +130,8 @@ func peers(ctx context.Context, names []string) (found []proxy, notes []string, 
 			notes = append(notes, name+" is not installed and not measured")
 			continue
 		}
-		version := programVersion(ctx, name, program)
-		for _, x := range make(program) {
+		version := programVersion(ctx, name, program, versionFlag)
+		for _, x := range rows {
 			x.program, x.version = program, version
 			found = append(found, x)
 		}
@@ -149,15 +150,15 @@ func lookPath(name string) (string, error) {
 	return "", exec.ErrNotFound
 }
 
-// programVersion is the first line the program says about its version; pen
-// says none.
-func programVersion(ctx context.Context, name, program string) string {
-	if name == "pen" {
-		return "pen"
+// programVersion is the first line that the program says to flag, or its name
+// if it says none.
+func programVersion(ctx context.Context, name, program, flag string) string {
+	if flag == "" {
+		return name
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, program, "-v").CombinedOutput()
+	out, err := exec.CommandContext(ctx, program, flag).CombinedOutput()
 	if err != nil {
 		return name
 	}
@@ -170,7 +171,7 @@ const quiet = time.Hour
 
 // haproxy: once copying, once splicing whatever it relays. Its splice-auto is
 // not measured: it waits for streams faster than its buffer shows, and copies.
-func haproxy(string) []proxy {
+func haproxy() []proxy {
 	variant := func(name string, splice bool) proxy {
 		return proxy{name: name, death: syscall.SIGKILL,
 			file: func(s settings) string { return haproxyConfig(s, splice) },
@@ -213,7 +214,7 @@ var streamModules = []string{
 	"/usr/share/nginx/modules/ngx_stream_module.so",
 }
 
-func nginx(string) []proxy {
+func nginx() []proxy {
 	module := ""
 	for _, path := range streamModules {
 		if _, err := os.Stat(path); err == nil {
@@ -260,7 +261,7 @@ stream {
 }
 
 // pen has one thread, whatever is asked for.
-func pen(string) []proxy {
+func pen() []proxy {
 	return []proxy{{name: "pen", death: syscall.SIGKILL, args: func(s settings, _ string) []string { return penArgs(s) }}}
 }
 
@@ -282,11 +283,12 @@ var planes = []struct{ name, key string }{
 func balances(ctx context.Context, path, dir string) ([]proxy, error) {
 	var found []proxy
 	var complaint error
+	version := programVersion(ctx, "balance", path, "-version")
 	for _, plane := range planes {
 		if plane.key == "" && len(found) > 0 {
 			continue
 		}
-		x := proxy{name: plane.name, program: path, version: "balance", ours: true, death: syscall.SIGKILL,
+		x := proxy{name: plane.name, program: path, version: version, ours: true, death: syscall.SIGKILL,
 			file: func(s settings) string { return balanceConfig(s, plane.key) },
 			args: func(_ settings, config string) []string { return []string{"-config", config} }}
 		config := filepath.Join(dir, "check.toml")

@@ -60,7 +60,7 @@ func TestConfigurations(t *testing.T) {
 // shell condition holds for; $3 is the path of the file.
 func fakeBalance(t *testing.T, condition string) string {
 	path := filepath.Join(t.TempDir(), "fake")
-	script := "#!/bin/sh\n[ \"$1 $2\" = '-check -config' ] || exit 3\nif " + condition + "; then exit 0; fi\necho refused >&2\nexit 1\n"
+	script := "#!/bin/sh\n[ \"$1\" = -version ] && echo fake 1.2 && exit\n[ \"$1 $2\" = '-check -config' ] || exit 3\nif " + condition + "; then exit 0; fi\necho refused >&2\nexit 1\n"
 	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -81,8 +81,8 @@ func TestBalancesAreWhatTheProgramAccepts(t *testing.T) {
 		var rows []string
 		for _, x := range found {
 			rows = append(rows, x.name)
-			if !x.ours {
-				t.Errorf("%s: %s is not ours", c.name, x.name)
+			if !x.ours || x.version != "fake 1.2" {
+				t.Errorf("%s: row %+v", c.name, x)
 			}
 		}
 		if !slices.Equal(rows, c.want) || (err != nil) != (c.want == nil) {

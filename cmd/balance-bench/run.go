@@ -19,6 +19,10 @@ const (
 	rest = 50 * time.Millisecond
 	// cellOverhead is what a cell costs beside its load, about.
 	cellOverhead = 100 * time.Millisecond
+	// quietLook is how long the machine is looked at before the run, and
+	// quietEnough the number of its CPUs that may be busy without a note.
+	quietLook   = 500 * time.Millisecond
+	quietEnough = 0.1
 )
 
 // instance is a proxy that has been started.
@@ -76,6 +80,13 @@ func measure(ctx context.Context, o options, progress io.Writer) (_ *report, err
 
 	if err := b.startAll(ctx, rows); err != nil {
 		return nil, err
+	}
+	busy, err := busyCPUs(quietLook)
+	if err != nil {
+		return nil, err
+	}
+	if busy > quietEnough {
+		b.report.note(fmt.Sprintf("before the run, %.1f CPUs of the machine were busy with something else: the figures are disturbed", busy))
 	}
 	for round := range o.rounds {
 		fmt.Fprintf(progress, "balance-bench: round %d of %d\n", round+1, o.rounds)

@@ -113,6 +113,33 @@ func TestQuick(t *testing.T) {
 	}
 }
 
+// Each data plane that the daemon of this source has gets a row.
+func TestBalanceOfThisSource(t *testing.T) {
+	code, stdout, stderr := bencher(t, t.Context(), "-quick", "-duration", "20ms", "-against", "", "-workloads", "rtt-1,idle", "-json")
+	if code != 0 {
+		t.Fatalf("exit code %d: %s\n%s", code, stderr, stdout)
+	}
+	var r report
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range r.Workloads {
+		for _, row := range b.Rows {
+			if !strings.Contains(row.Proxy, "balance") || len(row.Figures) == 0 {
+				t.Errorf("%s: row %s with %d figures", b.Name, row.Proxy, len(row.Figures))
+			}
+		}
+		if len(b.Rows) < 2 {
+			t.Errorf("%s: %d rows", b.Name, len(b.Rows))
+		}
+	}
+	for _, note := range r.Notes {
+		if !strings.Contains(note, "busy") {
+			t.Errorf("note: %s", note)
+		}
+	}
+}
+
 func TestTableOfCountedWork(t *testing.T) {
 	against := installed(t)[0]
 	code, stdout, stderr := bencher(t, t.Context(), "-rounds", "2", "-count", "30", "-threads", "2", "-balance", "none",

@@ -22,6 +22,11 @@ func (e *Engine) Apply(ctx context.Context, config *Config) (Changes, error) {
 	if e.closed {
 		return nil, ErrShutdown
 	}
+	return e.applyLocked(ctx, config, false)
+}
+
+// applyLocked is Apply, or the latter half of Edit.
+func (e *Engine) applyLocked(ctx context.Context, config *Config, edited bool) (Changes, error) {
 	if err := validate(config); err != nil {
 		return nil, err
 	}
@@ -38,6 +43,7 @@ func (e *Engine) Apply(ctx context.Context, config *Config) (Changes, error) {
 	if err != nil {
 		return nil, errors.Join(err, e.abandon(old, opening))
 	}
+	next.edited = edited
 	e.swap(old, next)
 	if err := opening.commit(); err != nil {
 		e.log.Warn("another process could bind an address of this one", "error", err)
@@ -248,7 +254,7 @@ func (e *Engine) swap(old, next *state) {
 		}
 	}
 	for _, l := range next.listeners {
-		e.redeclare(old, l)
+		e.redeclare(old, l, next.edited)
 	}
 	e.removeChannels(old, next)
 	e.removeListeners(old, next)
@@ -268,8 +274,9 @@ func (l *listener) service() *plane.Service {
 }
 
 // redeclare gives the channels that the listener had before what is declared
-// of them now. A channel whose declaration changed gets a new chance.
-func (e *Engine) redeclare(old *state, l *listener) {
+// of them now. A channel whose declaration changed gets a new chance, unless
+// it was edited.
+func (e *Engine) redeclare(old *state, l *listener, edited bool) {
 	previous := old.byPlane[l.plane]
 	if previous == nil || l.same {
 		return
@@ -286,6 +293,9 @@ func (e *Engine) redeclare(old *state, l *listener) {
 		newChannel := l.config.Groups[at.group].Channels[at.index]
 		channel.SetLimit(newChannel.MaxConns)
 		channel.Declare(newChannel.Disabled)
+		if edited {
+			continue
+		}
 		if was.group != at.group || oldChannel.MaxConns != newChannel.MaxConns || oldChannel.Disabled != newChannel.Disabled {
 			channel.Forgive()
 		}

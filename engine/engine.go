@@ -59,6 +59,7 @@ type Engine struct {
 // state is one configuration in force. It is not written to.
 type state struct {
 	generation uint64
+	edited     bool // came by Edit: nobody's session ends
 	config     *Config
 	listeners  []*listener // in the order of the configuration
 	byPlane    map[*plane.Listener]*listener

@@ -24,7 +24,7 @@ func (e *Engine) removeChannels(old, next *state) {
 				removed[channel] = true
 			}
 		}
-		if len(removed) > 0 {
+		if len(removed) > 0 && !next.edited {
 			e.endSessions(l.config, func(s *plane.Session) bool { return removed[s.Channel] })
 		}
 	}

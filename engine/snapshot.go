@@ -36,6 +36,7 @@ type ChannelStatus struct {
 	Addresses    []netip.AddrPort // empty while the host does not resolve
 	Enabled      bool
 	AutoDisabled bool
+	Draining     bool // the operator lets its sessions finish
 	Active       int
 	Limit        int // 0 = none
 	Sessions     uint64
@@ -75,6 +76,7 @@ func channelStatus(c *balancer.Channel) ChannelStatus {
 		Addresses:    c.Addresses(),
 		Enabled:      c.Enabled(),
 		AutoDisabled: c.AutoDisabled(),
+		Draining:     c.Draining(),
 		Active:       c.Active(),
 		Limit:        c.Limit(),
 		Sessions:     c.Counters.Sessions.Load(),
@@ -88,19 +90,26 @@ func channelStatus(c *balancer.Channel) ChannelStatus {
 // false.
 func (e *Engine) Sessions(yield func(plane.Session) bool) { e.plane.Sessions(yield) }
 
-func (e *Engine) channel(name string, group, index int) (*balancer.Channel, error) {
+func (e *Engine) listener(name string) (*listener, error) {
 	for _, l := range e.current.Load().listeners {
-		if l.config.Name != name {
-			continue
+		if l.config.Name == name {
+			return l, nil
 		}
-		groups := l.router.Groups()
-		if group < 0 || group >= len(groups) {
-			return nil, fmt.Errorf("listener %q has no group %d", name, group)
-		}
-		if index < 0 || index >= len(groups[group].Channels) {
-			return nil, fmt.Errorf("listener %q group %d has no channel %d", name, group, index)
-		}
-		return groups[group].Channels[index], nil
 	}
 	return nil, fmt.Errorf("there is no listener %q", name)
+}
+
+func (e *Engine) channel(name string, group, index int) (*balancer.Channel, error) {
+	l, err := e.listener(name)
+	if err != nil {
+		return nil, err
+	}
+	groups := l.router.Groups()
+	if group < 0 || group >= len(groups) {
+		return nil, fmt.Errorf("listener %q has no group %d", name, group)
+	}
+	if index < 0 || index >= len(groups[group].Channels) {
+		return nil, fmt.Errorf("listener %q group %d has no channel %d", name, group, index)
+	}
+	return groups[group].Channels[index], nil
 }

@@ -237,27 +237,33 @@ func (r *Route) claimTurn(group *Group, n int32) *Channel {
 // follow by falling score; without it there is only the one.
 func (r *Route) nextHash(group *Group) *Channel {
 	for r.left > 0 {
-		best, bestScore := int32(-1), uint64(0)
-		for i, channel := range group.Channels {
-			score := rendezvous(channel.hash, r.client)
-			if r.index >= 0 && !before(r.score, r.index, score, int32(i)) {
-				continue // tried already
-			}
-			if best < 0 || before(score, int32(i), bestScore, best) {
-				best, bestScore = int32(i), score
-			}
-		}
-		r.index, r.score = best, bestScore
+		r.index, r.score = group.next(r.client, r.index, r.score)
 		r.left--
 		if !r.router.options.HashFailover {
 			r.left = 0
 		}
-		channel := group.Channels[best]
+		channel := group.Channels[r.index]
 		if channel.Usable() && channel.slots.take() {
 			return channel
 		}
 	}
 	return nil
+}
+
+// next returns the channel of a hash group that the client prefers to all
+// others but those up to the last, and its score. The last is -1 at first.
+func (g *Group) next(client uint64, last int32, lastScore uint64) (best int32, bestScore uint64) {
+	best = -1
+	for i, channel := range g.Channels {
+		score := rendezvous(channel.hash, client)
+		if last >= 0 && !before(lastScore, last, score, int32(i)) {
+			continue // tried already
+		}
+		if best < 0 || before(score, int32(i), bestScore, best) {
+			best, bestScore = int32(i), score
+		}
+	}
+	return best, bestScore
 }
 
 // before orders the channels of a hash group by falling score, then by index.

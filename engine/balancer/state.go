@@ -5,20 +5,21 @@ package balancer
 //
 //	removed                     no: it is in no configuration any more
 //	observed to fail            no, until the operator enables it
-//	operator says so            as the operator says
+//	operator says so            as the operator says; draining is a no
 //	otherwise                   as declared
 const (
 	declaredDisabled uint32 = 1 << iota
 	operatorEnabled
 	operatorDisabled
 	autoDisabled
-	failing // since it last answered; for the log, it disables nothing
+	failing  // since it last answered; for the log, it disables nothing
+	draining // the operator let its sessions finish before it counts as disabled
 	removed
 )
 
 func enabled(state uint32) bool {
 	switch {
-	case state&(removed|autoDisabled|operatorDisabled) != 0:
+	case state&(removed|autoDisabled|operatorDisabled|draining) != 0:
 		return false
 	case state&operatorEnabled != 0:
 		return true
@@ -48,7 +49,7 @@ func (c *Channel) Override() (enable, overridden bool) {
 // autodisable. It reports false if the channel was enabled already.
 func (c *Channel) Enable() bool {
 	return c.change(func(state uint32) uint32 {
-		state &^= autoDisabled | operatorEnabled | operatorDisabled
+		state &^= autoDisabled | operatorEnabled | operatorDisabled | draining
 		if state&declaredDisabled != 0 {
 			state |= operatorEnabled
 		}
@@ -60,12 +61,28 @@ func (c *Channel) Enable() bool {
 // sessions go on. It reports false if the channel was disabled already.
 func (c *Channel) Disable() bool {
 	return c.change(func(state uint32) uint32 {
-		state &^= operatorEnabled | operatorDisabled
-		if state&declaredDisabled == 0 {
-			state |= operatorDisabled
-		}
-		return state
+		return disable(state &^ draining)
 	})
+}
+
+// Drain is Disable, but while sessions run the channel counts as draining.
+func (c *Channel) Drain() bool {
+	return c.change(func(state uint32) uint32 {
+		return disable(state) | draining
+	})
+}
+
+func disable(state uint32) uint32 {
+	state &^= operatorEnabled | operatorDisabled
+	if state&declaredDisabled == 0 {
+		state |= operatorDisabled
+	}
+	return state
+}
+
+// Draining reports whether the channel drains and sessions still run.
+func (c *Channel) Draining() bool {
+	return c.state.Load()&draining != 0 && c.Active() > 0
 }
 
 // Declare sets what the configuration says. The operator's word, where there
@@ -74,7 +91,7 @@ func (c *Channel) Declare(disabled bool) {
 	c.change(func(state uint32) uint32 {
 		state &^= declaredDisabled
 		if disabled {
-			state = state&^operatorDisabled | declaredDisabled
+			state = state&^(operatorDisabled|draining) | declaredDisabled
 		} else {
 			state &^= operatorEnabled
 		}

@@ -1,0 +1,95 @@
+package balancer
+
+import "net/netip"
+
+// Verdict is what a router would say about one channel to a client.
+type Verdict struct {
+	Group   int
+	Index   int // of the channel in the group
+	Channel *Channel
+	Reason  Reason
+}
+
+// Reason is why a channel would be chosen or passed over.
+type Reason uint8
+
+// The reasons.
+const (
+	Chosen Reason = iota
+	IsDisabled
+	IsDraining
+	IsAutoDisabled
+	HasNoAddress
+	IsFull
+)
+
+// String returns the reason in words.
+func (r Reason) String() string {
+	return [...]string{
+		Chosen:         "chosen",
+		IsDisabled:     "disabled",
+		IsDraining:     "draining",
+		IsAutoDisabled: "disabled because connecting to it failed",
+		HasNoAddress:   "its host does not resolve",
+		IsFull:         "full",
+	}[r]
+}
+
+// reason returns why the channel could not be given a slot now, or Chosen.
+func (c *Channel) reason() Reason {
+	switch {
+	case c.Draining():
+		return IsDraining
+	case !c.Enabled() && c.AutoDisabled():
+		return IsAutoDisabled
+	case !c.Enabled():
+		return IsDisabled
+	case len(c.Addresses()) == 0:
+		return HasNoAddress
+	case !c.slots.free():
+		return IsFull
+	}
+	return Chosen
+}
+
+// Why returns the channels that a journey of the client would come by now, in
+// their order. The last is Chosen; where none is, the client would be turned
+// away. It reserves nothing and moves no cursor, so another client may come
+// first.
+func (r *Router) Why(client netip.Addr) []Verdict {
+	var verdicts []Verdict
+	for g := range r.groups {
+		for _, i := range r.order(g, hashAddr(client)) {
+			channel := r.groups[g].Channels[i]
+			reason := channel.reason()
+			verdicts = append(verdicts, Verdict{Group: g, Index: i, Channel: channel, Reason: reason})
+			if reason == Chosen {
+				return verdicts
+			}
+		}
+	}
+	return verdicts
+}
+
+// order returns the channels of a group that a client may be given, the one
+// whose turn it is first.
+func (r *Router) order(g int, client uint64) []int {
+	group := &r.groups[g]
+	var order []int
+	if group.Mode == RoundRobin {
+		start := int(group.cursor.Load())
+		for i := range group.Channels {
+			order = append(order, (start+i)%len(group.Channels))
+		}
+		return order
+	}
+	last, lastScore := int32(-1), uint64(0)
+	for range group.Channels {
+		last, lastScore = group.next(client, last, lastScore)
+		order = append(order, int(last))
+		if !r.options.HashFailover {
+			break
+		}
+	}
+	return order
+}

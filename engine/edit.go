@@ -1,0 +1,117 @@
+package engine
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"balance/engine/balancer"
+	"balance/engine/plane"
+)
+
+// Edit applies the configuration in force as the function changes it; the
+// function gets a copy that it may write to, and no other change comes between.
+// It differs from Apply in that it ends no session, whatever on_remove says,
+// and that it forgets nothing that was observed about a channel. An error of
+// the function comes back as it is, and nothing has changed.
+func (e *Engine) Edit(ctx context.Context, edit func(*Config) error) (Changes, error) {
+	e.applying.Lock()
+	defer e.applying.Unlock()
+	if e.closed {
+		return nil, ErrShutdown
+	}
+	config := e.Config().clone()
+	if err := edit(config); err != nil {
+		return nil, err
+	}
+	return e.applyLocked(ctx, config, true)
+}
+
+// clone returns a copy that shares nothing with the original.
+func (c *Config) clone() *Config {
+	copied := *c
+	copied.Listeners = slices.Clone(c.Listeners)
+	for i := range copied.Listeners {
+		l := &copied.Listeners[i]
+		l.Listen = slices.Clone(l.Listen)
+		l.Groups = slices.Clone(l.Groups)
+		for g := range l.Groups {
+			l.Groups[g].Channels = slices.Clone(l.Groups[g].Channels)
+		}
+	}
+	return &copied
+}
+
+// Lookup returns the addresses of a host, which may be one itself.
+func (e *Engine) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	if !isName(host) {
+		return e.names.addresses(host), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	return e.names.resolver.LookupNetIP(ctx, "ip", host)
+}
+
+// Reset sets the counters of a channel to zero; the sessions that run stay
+// counted in Active. The channel is named as for Enable.
+func (e *Engine) Reset(listener string, group, channel int) error {
+	c, err := e.channel(listener, group, channel)
+	if err != nil {
+		return err
+	}
+	c.Counters.Reset()
+	return nil
+}
+
+// Close ends the session with this id by a reset, and reports whether there
+// was one.
+func (e *Engine) Close(id uint64) bool {
+	return e.plane.Abort(plane.Operator, func(s *plane.Session) bool { return s.ID == id }) > 0
+}
+
+// Drain is the operator's word that a channel, named as for Enable, is to get
+// no new session, and to count as disabled once its last one has ended. It
+// returns how many there are.
+func (e *Engine) Drain(listener string, group, channel int) (sessions int, err error) {
+	c, err := e.channel(listener, group, channel)
+	if err != nil {
+		return 0, err
+	}
+	c.Drain()
+	e.applying.Lock()
+	defer e.applying.Unlock()
+	if !e.closed {
+		e.workers.Go(func() { e.awaitDrained(listener, c) })
+	}
+	return c.Active(), nil
+}
+
+// drainedEvery is how often a channel that drains is looked at.
+const drainedEvery = 100 * time.Millisecond
+
+// awaitDrained logs the end of a draining.
+func (e *Engine) awaitDrained(listener string, channel *balancer.Channel) {
+	ticker := time.NewTicker(drainedEvery)
+	defer ticker.Stop()
+	for channel.Draining() {
+		select {
+		case <-ticker.C:
+		case <-e.life.Done():
+			return
+		}
+	}
+	if !channel.Enabled() {
+		e.log.Info("channel drained", "listener", listener, "channel", channel.Key())
+	}
+}
+
+// Why tells which group and channel a client would get from a listener now,
+// and why each earlier channel is passed over. It reserves nothing.
+func (e *Engine) Why(listener string, client netip.Addr) ([]balancer.Verdict, error) {
+	l, err := e.listener(listener)
+	if err != nil {
+		return nil, err
+	}
+	return l.router.Why(client), nil
+}

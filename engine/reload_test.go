@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -206,6 +207,7 @@ func TestMoveBetweenOverlappingAddresses(t *testing.T) {
 	r.apply(declare(listener("web", narrow, a)))
 	stop := make(chan struct{})
 	failures := make(chan error, 8)
+	var clients atomic.Int64
 	for range cap(failures) {
 		go func() {
 			for {
@@ -221,12 +223,15 @@ func TestMoveBetweenOverlappingAddresses(t *testing.T) {
 					return
 				}
 				c.Close()
+				clients.Add(1)
 			}
 		}()
 	}
 	for range 5 {
 		for _, address := range []string{"0.0.0.0" + port, port, narrow} {
 			r.apply(declare(listener("web", address, a)))
+			before := clients.Load()
+			eventually(t, "clients came", func() bool { return clients.Load() > before+50 || len(failures) > 0 })
 		}
 	}
 	close(stop)

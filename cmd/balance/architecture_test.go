@@ -1,0 +1,75 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// arrows are the imports that the architecture allows, within the module and,
+// for the engine and what is below it, outside of it. Tests are free.
+var arrows = map[string][]string{
+	"cmd/balance":            {"config", "control", "control/web", "engine", "engine/plane", "engine/balancer"},
+	"cmd/balance-bench":      {},
+	"config":                 {"engine", "engine/balancer"},
+	"control":                {"engine", "engine/plane", "engine/balancer"},
+	"control/web":            {"engine", "engine/plane", "engine/balancer"},
+	"engine":                 {"engine/plane", "engine/balancer", "engine/portable", "engine/eventloop"},
+	"engine/portable":        {"engine/plane", "engine/balancer"},
+	"engine/eventloop":       {"engine/plane", "engine/balancer"},
+	"engine/plane":           {"engine/balancer"},
+	"engine/plane/planetest": {"engine/plane", "engine/balancer"},
+	"engine/balancer":        {},
+}
+
+// TestArrows reads the imports of every package.
+func TestArrows(t *testing.T) {
+	const root = "../.."
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != root {
+			return filepath.SkipDir
+		}
+		if entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		dir, err := filepath.Rel(root, filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		allowed, known := arrows[dir]
+		if !known {
+			t.Errorf("package %s is not in the architecture", dir)
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			name, _ := strconv.Unquote(spec.Path.Value)
+			if inner, ok := strings.CutPrefix(name, "balance/"); ok {
+				if !slices.Contains(allowed, inner) {
+					t.Errorf("%s imports %s", path, name)
+				}
+				continue
+			}
+			lean := dir == "engine" || strings.HasPrefix(dir, "engine/") && dir != "engine/plane/planetest"
+			first, _, _ := strings.Cut(name, "/")
+			if lean && strings.Contains(first, ".") && !strings.HasPrefix(name, "golang.org/x/sys/") {
+				t.Errorf("%s imports %s: the engine needs the standard library and x/sys alone", path, name)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -22,8 +22,22 @@ type faults struct {
 }
 
 func (f *faults) add(path, where, format string, args ...any) {
-	f.list = append(f.list, engine.Fault{Path: path, Where: where, Problem: fmt.Sprintf(format, args...)})
+	f.list = append(f.list, engine.Fault{Path: path, Where: clip(where), Problem: clip(fmt.Sprintf(format, args...))})
 	f.cover(path)
+}
+
+// What is told of an input is bounded, however long its words are and however
+// many faults it has.
+const (
+	maxWords  = 500 // bytes of what is said about one fault
+	maxFaults = 100
+)
+
+func clip(text string) string {
+	if len(text) <= maxWords {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxWords], "") + "…"
 }
 
 func (f *faults) cover(path string) {
@@ -109,8 +123,12 @@ func parent(path string) string {
 	return path[:max(strings.LastIndexAny(path, ".["), 0)]
 }
 
-// join returns one error that prints each of errs on a line.
+// join returns one error that prints each of errs on a line; after maxFaults of
+// them it tells how many more there are.
 func join(errs ...error) error {
+	if more := len(errs) - maxFaults; more > 0 {
+		errs = append(errs[:maxFaults:maxFaults], fmt.Errorf("and %d more faults", more))
+	}
 	return &multierror.Error{Errors: errs, ErrorFormat: func(errs []error) string {
 		return errors.Join(errs...).Error()
 	}}

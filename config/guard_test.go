@@ -125,3 +125,27 @@ func depth(value any) int {
 	}
 	return deepest + 1
 }
+
+// However bad a file is, what is told of it is short.
+func TestWhatIsToldIsBounded(t *testing.T) {
+	var many strings.Builder
+	for i := range 20000 {
+		fmt.Fprintf(&many, "unknown%d = 1\n", i)
+	}
+	for name, data := range map[string]string{
+		"many faults":   many.String(),
+		"a long key":    strings.Repeat("x", 500<<10) + " = 1\n",
+		"a long value":  small + "name = \"" + strings.Repeat("\\u0001", 100<<10) + "\"\n",
+		"a long syntax": strings.Repeat("é", 200<<10),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Decode("f", []byte(data))
+			if err == nil {
+				t.Fatal("no fault")
+			}
+			if text := err.Error(); len(text) > 128<<10 || strings.Count(text, "\n") > maxFaults {
+				t.Errorf("%d bytes in %d lines", len(text), strings.Count(text, "\n")+1)
+			}
+		})
+	}
+}

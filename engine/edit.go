@@ -115,3 +115,6 @@ func (e *Engine) Why(listener string, client netip.Addr) ([]balancer.Verdict, er
 	}
 	return l.router.Why(client), nil
 }
+
+// ValidHost reports whether a host may stand in a Channel.
+func ValidHost(host string) bool { return badHost(host) == "" }

@@ -16,13 +16,16 @@ import (
 
 // Exit codes, after sysexits(3).
 const (
-	exitOK          = 0
-	exitDiffer      = 2  // -diff: the configurations differ
-	exitUsage       = 64 // EX_USAGE: wrong options or arguments
-	exitAddress     = 65 // EX_DATAERR: a bad address, or a name without one
-	exitSystem      = 71 // EX_OSERR: the operating system refused, a bind for instance
-	exitConfig      = 78 // EX_CONFIG: faults in the configuration file
-	exitDiffFailure = 1
+	exitOK           = 0
+	exitDiffer       = 2  // -diff: the configurations differ
+	exitUsage        = 64 // EX_USAGE: wrong options or arguments
+	exitAddress      = 65 // EX_DATAERR: a bad address, or a name without one
+	exitNoRendezvous = 66 // EX_NOINPUT: the directory of the control sockets cannot be used
+	exitNoMaster     = 69 // EX_UNAVAILABLE: no daemon to talk to
+	exitSystem       = 71 // EX_OSERR: the operating system refused, a bind for instance
+	exitConfig       = 78 // EX_CONFIG: faults in the configuration file
+	exitDiffFailure  = 1
+	exitFailed       = 1 // -c: a command failed
 )
 
 func main() {
@@ -50,6 +53,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return diff(o, stdout, stderr)
 	case o.demo:
 		return demo(ctx, o, stdout, stderr)
+	case o.driven:
+		return drive(o, stdin, stdout, stderr)
 	}
 	c, content, err := o.load()
 	if err != nil {

@@ -18,14 +18,18 @@ const usage = `Usage:
   balance [options] port host1[:port1[:maxc1]] [!|%] [... hostN[:portN[:maxcN]]]
   balance [options] -config FILE
   balance -demo
+  balance [-b ADDR] [-d] -i|-c COMMAND [port | -config FILE]
 
 Classic options, which combine as in -fp and -t3:
   -a            autodisable: a channel that fails is disabled
   -b ADDR       listen on this address (default: every address, IPv4 and IPv6)
   -B ADDR       dial from this local address
+  -c COMMAND    send COMMAND, or several with ; between, to the balance that
+                listens on port, and print the answers
   -d            debug messages
   -f, -F        stay in the foreground
   -H            hash groups fail over to their other channels too
+  -i            control the balance that listens on port interactively
   -p            dump the bytes of both directions on standard output; implies -f
   -t SECONDS    connect timeout (default 5, at least 1)
   -T SECONDS    idle timeout (default 0: never)
@@ -55,6 +59,10 @@ type options struct {
 
 	configAsGiven string
 
+	interactive bool   // -i
+	driven      bool   // -i or -c: talks to a running daemon
+	command     string // -c
+
 	foreground, dump                                            bool
 	check, daemon, demo, diff, help, json, printConfig, version bool
 	demoBackend                                                 string // name of a server of -demo; not for users
@@ -73,6 +81,8 @@ func parseOptions(args []string) (*options, error) {
 	flags.BoolVarP(&o.classic.AutoDisable, "auto-disable", "a", false, "")
 	flags.StringVarP(&o.classic.Bind, "bind", "b", "", "")
 	flags.StringVarP(&o.classic.Source, "source", "B", "", "")
+	flags.StringVarP(&o.command, "command", "c", "", "")
+	flags.BoolVarP(&o.interactive, "interactive", "i", false, "")
 	flags.BoolVarP(&o.classic.Debug, "debug", "d", false, "")
 	flags.BoolVarP(&o.foreground, "foreground", "f", false, "")
 	flags.BoolVarP(&foregroundToo, "F", "F", false, "")
@@ -94,6 +104,7 @@ func parseOptions(args []string) (*options, error) {
 	if err := flags.Parse(doubleDashes(args)); err != nil {
 		return nil, err
 	}
+	o.driven = o.interactive || flags.Changed("command")
 	o.foreground = o.foreground || foregroundToo || o.dump
 	if connect < 1 {
 		return nil, fmt.Errorf("connect timeout -t %d: it must be at least 1 second", connect)
@@ -151,8 +162,14 @@ func (o *options) contradiction(flags *pflag.FlagSet) error {
 		return nil
 	case o.json:
 		return errors.New("-json goes with -diff")
+	case o.interactive && flags.Changed("command"):
+		return errors.New("-i contradicts -c")
+	case o.driven && len(o.classic.Args) > 1:
+		return fmt.Errorf("%q: -i and -c take a port and nothing else", o.classic.Args[1])
 	case o.config != "" && len(o.classic.Args) > 0:
 		return fmt.Errorf("-config and %q: either a file or arguments declare what to run", o.classic.Args[0])
+	case o.driven && o.config == "":
+		return nil
 	case o.config == "" && len(o.classic.Args) == 0:
 		return errors.New("a port and a host are needed, or -config FILE, or -demo")
 	case o.config == "" && o.check:

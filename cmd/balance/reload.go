@@ -86,13 +86,31 @@ func (r *reloader) reloadLocked(data []byte, err error) (engine.Changes, error) 
 	return changes, nil
 }
 
-func (r *reloader) apply(data []byte) (engine.Changes, error) {
-	c, err := config.Decode(r.path, data)
+// preview returns what reload would change.
+func (r *reloader) preview() (engine.Changes, error) {
+	data, err := config.Read(r.path)
 	if err != nil {
 		return nil, err
 	}
-	if r.debug {
+	c, err := r.decode(data)
+	if err != nil {
+		return nil, err
+	}
+	return r.engine.Preview(c)
+}
+
+func (r *reloader) decode(data []byte) (*engine.Config, error) {
+	c, err := config.Decode(r.path, data)
+	if err == nil && r.debug {
 		c.Log.Level = engine.LogDebug
+	}
+	return c, err
+}
+
+func (r *reloader) apply(data []byte) (engine.Changes, error) {
+	c, err := r.decode(data)
+	if err != nil {
+		return nil, err
 	}
 	changes, err := r.engine.Apply(context.Background(), c)
 	if err != nil {

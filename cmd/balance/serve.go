@@ -10,8 +10,10 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"balance/config"
+	"balance/control"
 	"balance/engine"
 	"balance/engine/plane"
 )
@@ -22,7 +24,11 @@ type daemon struct {
 	engine   *engine.Engine
 	logging  *logging
 	log      *slog.Logger
-	reloader *reloader // nil without a file
+	reloader *reloader       // nil without a file
+	control  *control.Server // nil if its socket cannot be had
+	started  time.Time
+	stopping chan struct{} // closed when a control client has asked for the end
+	stopOnce sync.Once
 }
 
 // serve runs a configuration until a signal or the end of ctx. The content is
@@ -50,6 +56,7 @@ func serve(ctx context.Context, o *options, c *engine.Config, content []byte, st
 	if code := d.start(ctx, c, stderr); code != exitOK {
 		return code
 	}
+	d.openControl(stderr)
 	if report != nil {
 		io.WriteString(report, readyMark)
 		report.Close()
@@ -59,7 +66,7 @@ func serve(ctx context.Context, o *options, c *engine.Config, content []byte, st
 }
 
 func newDaemon(o *options, content []byte, logging *logging, stdout io.Writer) *daemon {
-	d := &daemon{options: o, logging: logging}
+	d := &daemon{options: o, logging: logging, started: time.Now(), stopping: make(chan struct{})}
 	d.log = d.logging.logger()
 	engineOptions := engine.Options{Log: d.log}
 	if o.dump {
@@ -105,6 +112,8 @@ func (d *daemon) run(ctx context.Context, signals <-chan os.Signal) {
 		select {
 		case <-ctx.Done():
 			stop = true
+		case <-d.stopping:
+			stop = true
 		case s := <-signals:
 			if s == syscall.SIGHUP {
 				d.hangUp(ctx)
@@ -117,6 +126,9 @@ func (d *daemon) run(ctx context.Context, signals <-chan os.Signal) {
 	watching.Wait()
 	d.shutdown(signals)
 }
+
+// stop asks run to come to its end.
+func (d *daemon) stop() { d.stopOnce.Do(func() { close(d.stopping) }) }
 
 // watch reloads the file when it changes, unless the configuration in force
 // says that it is not to be watched.
@@ -152,6 +164,9 @@ func (d *daemon) shutdown(signals <-chan os.Signal) {
 	d.engine.Shutdown(ctx)
 	close(done)
 	waiting.Wait()
+	if d.control != nil {
+		d.control.Close()
+	}
 }
 
 // awaitSignal ends the waiting for sessions at a second signal to stop.

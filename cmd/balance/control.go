@@ -1,0 +1,261 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	"balance/config"
+	"balance/control"
+	"balance/engine"
+)
+
+// openControl opens the control socket. Without it the daemon runs all the
+// same: it says so once.
+func (d *daemon) openControl(stderr io.Writer) {
+	access, err := control.NewAccess(0, "")
+	if err == nil {
+		d.control, err = control.Listen(control.Directory(), access, d.controls(), d.log)
+	}
+	if err == nil {
+		return
+	}
+	d.log.Warn("there is no control socket", "error", err)
+	if isBackgroundChild() {
+		fmt.Fprintf(stderr, "balance: warning: there is no control socket: %v\n", err)
+	}
+}
+
+// controls is what control clients can do to the daemon.
+func (d *daemon) controls() control.Daemon {
+	c := control.Daemon{
+		Engine:  d.engine,
+		Version: version(),
+		Started: d.started,
+		File:    d.options.config,
+		Marshal: config.Marshal,
+		Stop:    d.stop,
+	}
+	if d.reloader != nil {
+		c.Reload = func() (engine.Changes, error) {
+			changes, err := d.reloader.reload()
+			return changes, oneALine(err)
+		}
+		c.Preview = func() (engine.Changes, error) {
+			changes, err := d.reloader.preview()
+			return changes, oneALine(err)
+		}
+		c.LastReload = func() control.Reload {
+			last := d.reloader.status()
+			return control.Reload{Time: last.Time, Err: oneALine(last.Err)}
+		}
+	}
+	return c
+}
+
+// oneALine makes an error print one of those that were joined in it a line.
+func oneALine(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.Join(flatten(err)...)
+}
+
+// address is what a client looks for a daemon by.
+type address struct {
+	host string // empty for every address
+	port int
+}
+
+// drive is -i and -c: it talks to a running daemon.
+func drive(o *options, stdin io.Reader, stdout, stderr io.Writer) int {
+	var wanted *address
+	if len(o.classic.Args) > 0 {
+		port, err := net.LookupPort("tcp", o.classic.Args[0])
+		if err != nil {
+			fmt.Fprintf(stderr, "balance: port %q is neither a number nor the name of a TCP service\n", o.classic.Args[0])
+			return exitUsage
+		}
+		host := strings.TrimSuffix(strings.TrimPrefix(o.classic.Bind, "["), "]")
+		wanted = &address{host: host, port: port}
+	}
+	client, code := findDaemon(o, wanted, stdout, stderr)
+	if client == nil {
+		return code
+	}
+	defer client.Close()
+	if o.interactive {
+		return shell(client, stdin, stdout, stderr)
+	}
+	return runCommands(client, o.command, stdout, stderr)
+}
+
+// runCommands sends the commands of -c one after the other and prints the
+// answers. It stops at none that fails, as a shell would not either.
+func runCommands(client *control.Client, commands string, stdout, stderr io.Writer) int {
+	worst := exitOK
+	for _, command := range control.Split(commands) {
+		if command == "" {
+			continue
+		}
+		status, err := send(client, command, stdout)
+		if err != nil {
+			fmt.Fprintf(stderr, "balance: %s: %v\n", command, err)
+			return exitNoMaster
+		}
+		worst = max(worst, exitOf(status))
+		if name, _ := control.Resolve(command); status == control.OK && (name == "quit" || name == "kill") {
+			break
+		}
+	}
+	return worst
+}
+
+func send(client *control.Client, command string, stdout io.Writer) (control.Status, error) {
+	lines, status, err := client.Ask(command)
+	for _, line := range lines {
+		fmt.Fprintln(stdout, line)
+	}
+	return status, err
+}
+
+// exitOf is the exit code for the status of a command.
+func exitOf(status control.Status) int {
+	switch status {
+	case control.OK:
+		return exitOK
+	case control.Differs:
+		return exitDiffer
+	default:
+		return exitFailed
+	}
+}
+
+// candidate is a daemon that may be the one that is looked for, and the
+// listener of it that the commands are to be about.
+type candidate struct {
+	*control.Client
+	listener string
+	fit      int
+}
+
+// findDaemon connects to the daemon that the options mean and aims at the
+// listener. Without one it says why, and returns the exit code.
+func findDaemon(o *options, wanted *address, stdout, stderr io.Writer) (*control.Client, int) {
+	found := control.Search()
+	chosen := choose(found.Clients, o.config, wanted)
+	for _, client := range found.Clients {
+		if len(chosen) != 1 || client != chosen[0].Client {
+			defer client.Close()
+		}
+	}
+	for _, err := range found.Errs {
+		if o.classic.Debug || len(chosen) == 0 {
+			fmt.Fprintf(stderr, "balance: %v\n", err)
+		}
+	}
+	what := looksFor(o, wanted)
+	switch {
+	case len(chosen) == 0 && len(found.Errs) > 0 && len(found.Clients) == 0:
+		fmt.Fprintf(stdout, "balance: no master process can be asked%s\n", what)
+		return nil, exitNoRendezvous
+	case len(chosen) == 0:
+		fmt.Fprintf(stdout, "balance: no master process%s\n", what)
+		return nil, exitNoMaster
+	case len(chosen) > 1:
+		fmt.Fprintf(stdout, "balance: several master processes or listeners%s:\n", what)
+		for _, c := range chosen {
+			printCandidate(stdout, c)
+		}
+		return nil, exitUsage
+	}
+	client := chosen[0].Client
+	if o.classic.Debug {
+		fmt.Fprintf(stderr, "balance: process %d, listener %q\n", client.Identity.PID, chosen[0].listener)
+	}
+	if chosen[0].listener != "" {
+		if lines, status, err := client.Ask(fmt.Sprintf("listener %q", chosen[0].listener)); err != nil || status != control.OK {
+			fmt.Fprintf(stderr, "balance: listener %q: %s %v\n", chosen[0].listener, strings.Join(lines, " "), err)
+			client.Close()
+			return nil, exitNoMaster
+		}
+	}
+	return client, exitOK
+}
+
+// choose returns the daemons that run the file or listen on the address; all,
+// if neither is given. Of listeners on the port the best fit counts.
+func choose(clients []*control.Client, file string, wanted *address) []candidate {
+	var list []candidate
+	for _, client := range clients {
+		switch {
+		case wanted != nil:
+			for _, host := range wanted.hosts() {
+				names, fit := client.Identity.Match(host, wanted.port)
+				for _, name := range names {
+					list = append(list, candidate{client, name, fit})
+				}
+				if fit > 0 {
+					break
+				}
+			}
+		case file == "" || sameFile(file, client.Identity.File):
+			list = append(list, candidate{Client: client})
+		}
+	}
+	best := 0
+	for _, c := range list {
+		best = max(best, c.fit)
+	}
+	list = slices.DeleteFunc(list, func(c candidate) bool { return c.fit < best })
+	slices.SortFunc(list, func(a, b candidate) int { return cmp.Compare(a.Identity.PID, b.Identity.PID) })
+	return list
+}
+
+// hosts returns the host as it was given, and the addresses that it stands
+// for.
+func (a *address) hosts() []string {
+	hosts := []string{a.host}
+	if a.host != "" && net.ParseIP(a.host) == nil {
+		if addrs, err := net.LookupHost(a.host); err == nil {
+			hosts = append(hosts, addrs...)
+		}
+	}
+	return hosts
+}
+
+func sameFile(a, b string) bool {
+	if a == b {
+		return true
+	}
+	first, err1 := os.Stat(a)
+	second, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(first, second)
+}
+
+func looksFor(o *options, wanted *address) string {
+	switch {
+	case wanted != nil && wanted.host != "":
+		return fmt.Sprintf(" listens on %s", net.JoinHostPort(wanted.host, fmt.Sprint(wanted.port)))
+	case wanted != nil:
+		return fmt.Sprintf(" listens on port %d", wanted.port)
+	case o.config != "":
+		return fmt.Sprintf(" runs %s", o.configAsGiven)
+	}
+	return ""
+}
+
+func printCandidate(stdout io.Writer, c candidate) {
+	var listeners []string
+	for _, l := range c.Identity.Listeners {
+		if c.listener == "" || c.listener == l.Name {
+			listeners = append(listeners, fmt.Sprintf("%s (%s)", l.Name, strings.Join(l.Addresses, " ")))
+		}
+	}
+	fmt.Fprintf(stdout, "  process %d: %s\n", c.Identity.PID, strings.Join(listeners, ", "))
+}

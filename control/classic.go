@@ -1,0 +1,282 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"balance/engine"
+	"balance/engine/balancer"
+)
+
+func (c *conversation) quit([]string) Status {
+	c.over = true
+	return OK
+}
+
+func (c *conversation) help([]string) Status {
+	for _, command := range commands() {
+		c.say("%-24s%s", strings.TrimSpace(command.name+" "+command.args), command.help)
+	}
+	return OK
+}
+
+// kill answers when the daemon has come to its end, all but this server.
+func (c *conversation) kill([]string) Status {
+	c.over = true
+	c.daemon.Stop()
+	<-c.server.stopped
+	c.say("shutdown complete, exiting.")
+	return OK
+}
+
+// version names the limits too, which scripts look for: groups and channels
+// are counted in 31 bits.
+func (c *conversation) version([]string) Status {
+	c.say("This is balance %s", c.daemon.Version)
+	c.say("MAXGROUPS=%d", math.MaxInt32)
+	c.say("MAXCHANNELS=%d", math.MaxInt32)
+	return OK
+}
+
+// chooseGroup takes the number after the last group too, which create makes.
+func (c *conversation) chooseGroup(args []string) Status {
+	number, err := strconv.Atoi(args[0])
+	if err != nil {
+		return c.misused()
+	}
+	l, ok := c.current()
+	if !ok {
+		return Failed
+	}
+	if number < 0 || number > len(l.Groups) {
+		return c.fail("value out of range")
+	}
+	c.group = number
+	return OK
+}
+
+// The faults that edits answer.
+var (
+	errNoListener = errors.New("the listener is gone")
+	errNoGroup    = errors.New("unknown group")
+	errNoChannel  = errors.New("unknown channel")
+	errAddress    = errors.New("invalid address")
+	errEnabled    = errors.New("channel must be disabled to assign new address")
+)
+
+// edit changes the current listener in the configuration in force.
+func (c *conversation) edit(change func(*engine.Listener) error) error {
+	_, err := c.daemon.Engine.Edit(context.Background(), func(config *engine.Config) error {
+		for i := range config.Listeners {
+			if l := &config.Listeners[i]; l.Name == c.listener {
+				return change(l)
+			}
+		}
+		return errNoListener
+	})
+	return err
+}
+
+// editGroup changes the current group.
+func (c *conversation) editGroup(change func(*engine.Group) error) error {
+	return c.edit(func(l *engine.Listener) error {
+		if c.group >= len(l.Groups) {
+			return errNoGroup
+		}
+		return change(&l.Groups[c.group])
+	})
+}
+
+// editChannel changes a channel of the current group.
+func (c *conversation) editChannel(number int, change func(*engine.Channel) error) error {
+	return c.edit(func(l *engine.Listener) error {
+		if c.group >= len(l.Groups) || number < 0 || number >= len(l.Groups[c.group].Channels) {
+			return errNoChannel
+		}
+		return change(&l.Groups[c.group].Channels[number])
+	})
+}
+
+// answer says the text, or the error if there is one.
+func (c *conversation) answer(err error, format string, args ...any) Status {
+	if err != nil {
+		return c.failed(err)
+	}
+	c.say(format, args...)
+	return OK
+}
+
+// address returns the channel that HOST PORT stand for. The host must resolve
+// now: there is an operator who can be told.
+func (c *conversation) address(host, port string) (engine.Channel, error) {
+	if inside, ok := strings.CutPrefix(host, "["); ok {
+		host = strings.TrimSuffix(inside, "]")
+	}
+	number, err := net.LookupPort("tcp", port)
+	if err != nil || number == 0 {
+		return engine.Channel{}, errAddress
+	}
+	if !engine.ValidHost(host) {
+		return engine.Channel{}, errAddress
+	}
+	if addrs, err := c.daemon.Engine.Lookup(context.Background(), host); err != nil || len(addrs) == 0 {
+		return engine.Channel{}, errAddress
+	}
+	return engine.Channel{Host: host, Port: uint16(number), Disabled: true}, nil
+}
+
+func (c *conversation) create(args []string) Status {
+	channel, err := c.address(args[0], args[1])
+	if err == nil {
+		err = c.edit(func(l *engine.Listener) error {
+			if c.group > len(l.Groups) {
+				return errNoGroup
+			}
+			if c.group == len(l.Groups) {
+				l.Groups = append(l.Groups, engine.Group{})
+			}
+			group := &l.Groups[c.group]
+			group.Channels = append(group.Channels, channel)
+			return nil
+		})
+	}
+	return c.answer(err, "channel created")
+}
+
+func (c *conversation) assign(args []string) Status {
+	number, err := strconv.Atoi(args[0])
+	if err != nil {
+		return c.misused()
+	}
+	channel, err := c.address(args[1], args[2])
+	if err != nil {
+		return c.failed(err)
+	}
+	err = c.editChannel(number, func(old *engine.Channel) error {
+		if status, ok := c.channel(c.group, number); !ok || status.Enabled {
+			return errEnabled
+		}
+		channel.MaxConns = old.MaxConns
+		*old = channel
+		return nil
+	})
+	return c.answer(err, "channel reassigned")
+}
+
+// channel returns a picture of a channel of the current listener.
+func (c *conversation) channel(group, number int) (engine.ChannelStatus, bool) {
+	listeners := c.daemon.Engine.Snapshot().Listeners
+	i := slices.IndexFunc(listeners, func(l engine.ListenerStatus) bool { return l.Name == c.listener })
+	if i < 0 || group < 0 || group >= len(listeners[i].Groups) {
+		return engine.ChannelStatus{}, false
+	}
+	channels := listeners[i].Groups[group].Channels
+	if number < 0 || number >= len(channels) {
+		return engine.ChannelStatus{}, false
+	}
+	return channels[number], true
+}
+
+func (c *conversation) enable(args []string) Status  { return c.setEnabled(args[0], true, "enabled") }
+func (c *conversation) disable(args []string) Status { return c.setEnabled(args[0], false, "disabled") }
+
+func (c *conversation) setEnabled(text string, enable bool, word string) Status {
+	number, err := strconv.Atoi(text)
+	if err != nil {
+		return c.misused()
+	}
+	changed, err := c.daemon.Engine.Enable(c.listener, c.group, number, enable)
+	switch {
+	case err != nil:
+		return c.fail("no such channel %d", number)
+	case changed:
+		c.say("channel %d %s", number, word)
+	default:
+		c.say("channel %d already %s", number, word)
+	}
+	return OK
+}
+
+func (c *conversation) reset(args []string) Status {
+	number, err := strconv.Atoi(args[0])
+	if err != nil {
+		return c.misused()
+	}
+	if err := c.daemon.Engine.Reset(c.listener, c.group, number); err != nil {
+		return c.fail("no such channel %d", number)
+	}
+	c.say("channel %d counters reset", number)
+	return OK
+}
+
+func (c *conversation) maxc(args []string) Status {
+	number, err1 := strconv.Atoi(args[0])
+	limit, err2 := strconv.Atoi(args[1])
+	if err1 != nil || err2 != nil {
+		return c.misused()
+	}
+	if limit < 0 || int64(limit) > engine.MaxMaxConns {
+		return c.fail("value out of range")
+	}
+	err := c.editChannel(number, func(channel *engine.Channel) error {
+		channel.MaxConns = limit
+		return nil
+	})
+	return c.answer(err, "maxc of channel %d changed to %d", number, limit)
+}
+
+func (c *conversation) hash([]string) Status { return c.setMode(balancer.Hash, "hash") }
+
+func (c *conversation) roundRobin([]string) Status {
+	return c.setMode(balancer.RoundRobin, "round robin")
+}
+
+func (c *conversation) setMode(mode balancer.Mode, word string) Status {
+	err := c.editGroup(func(group *engine.Group) error {
+		group.Mode = mode
+		return nil
+	})
+	return c.answer(err, "group %d set to %s", c.group, word)
+}
+
+func (c *conversation) mrtgBytes(args []string) Status {
+	return c.mrtg(args, func(ch engine.ChannelStatus) (string, string) {
+		return strconv.FormatUint(ch.Received, 10), strconv.FormatUint(ch.Sent, 10)
+	})
+}
+
+func (c *conversation) mrtgConns(args []string) Status {
+	return c.mrtg(args, func(ch engine.ChannelStatus) (string, string) {
+		return strconv.FormatUint(ch.Sessions, 10), "UNKNOWN"
+	})
+}
+
+// mrtg answers the four lines that MRTG reads: two values, the uptime and the
+// name of what is measured (mrtg-reference(1), "External Monitoring Scripts").
+func (c *conversation) mrtg(args []string, values func(engine.ChannelStatus) (in, out string)) Status {
+	group, err1 := strconv.Atoi(args[0])
+	number, err2 := strconv.Atoi(args[1])
+	if err1 != nil || err2 != nil {
+		return c.misused()
+	}
+	l, ok := c.current()
+	switch {
+	case !ok:
+		return Failed
+	case group < 0 || group >= len(l.Groups):
+		return c.failed(errNoGroup)
+	case number < 0 || number >= len(l.Groups[group].Channels):
+		return c.failed(errNoChannel)
+	}
+	in, out := values(l.Groups[group].Channels[number])
+	c.say("%s", in)
+	c.say("%s", out)
+	c.say("UNKNOWN")
+	c.say("group %d channel %d", group, number)
+	return OK
+}

@@ -1,0 +1,186 @@
+package control
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Client is a connection to a daemon. It is used by one goroutine at a time.
+type Client struct {
+	Identity Identity // of the daemon
+
+	conn   net.Conn
+	reader *bufio.Reader
+}
+
+const (
+	// identifyTimeout bounds the wait for a daemon to say who it is: one that
+	// is stopped never does.
+	identifyTimeout = 3 * time.Second
+	// answerTimeout bounds the wait for an answer; a reload may have to wait
+	// for the name service.
+	answerTimeout = time.Minute
+)
+
+// Dial connects to the socket at path and asks who is there.
+func Dial(path string) (*Client, error) {
+	conn, err := dial(path)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{conn: conn, reader: bufio.NewReader(conn)}
+	lines, status, err := c.ask("identify", identifyTimeout)
+	if err == nil && status != OK {
+		err = errors.New(strings.Join(lines, "; "))
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(strings.Join(lines, "")), &c.Identity)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("ask %q who is there: %w", path, err)
+	}
+	return c, nil
+}
+
+// Ask sends a request line and returns the answer.
+func (c *Client) Ask(request string) (lines []string, status Status, err error) {
+	timeout := answerTimeout
+	if name, _ := Resolve(request); name == "kill" {
+		timeout = 0 // it answers when the last session has ended
+	}
+	return c.ask(request, timeout)
+}
+
+func (c *Client) ask(request string, timeout time.Duration) ([]string, Status, error) {
+	if strings.ContainsAny(request, "\n\r") || len(request) >= MaxRequest {
+		return []string{"syntax error"}, Misused, nil
+	}
+	deadline := time.Time{}
+	if timeout > 0 {
+		deadline = time.Now().Add(timeout)
+	}
+	c.conn.SetDeadline(deadline)
+	if _, err := fmt.Fprintf(c.conn, "%s\n", request); err != nil {
+		return nil, Failed, err
+	}
+	return readAnswer(c.reader)
+}
+
+// Close ends the connection.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Found is what a search for daemons has come to.
+type Found struct {
+	Clients []*Client // connected, one for each daemon that answered
+	Errs    []error   // of sockets and directories that could not be asked
+}
+
+// Search connects to all daemons that this user can reach. The caller closes
+// the clients. Sockets of daemons that were killed are removed where they
+// belong to this user.
+func Search() Found {
+	var found Found
+	var mu sync.Mutex // guards found
+	var asking sync.WaitGroup
+	for _, path := range directories() {
+		dir, err := openForSearch(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			found.Errs = append(found.Errs, err)
+			continue
+		}
+		defer dir.Close()
+		for _, name := range sockets(dir) {
+			asking.Go(func() {
+				client, err := Dial(filepath.Join(path, name))
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case err == nil:
+					found.Clients = append(found.Clients, client)
+				case !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, fs.ErrNotExist):
+					found.Errs = append(found.Errs, err)
+				default:
+					clean(dir, name)
+				}
+			})
+		}
+	}
+	asking.Wait()
+	return found
+}
+
+// openForSearch opens a directory that a client can trust: its own, one of
+// root, or the one that only root can have made. Root may look anywhere.
+func openForSearch(path string) (*os.File, error) {
+	uid := os.Geteuid()
+	if uid == 0 || path == systemDirectory {
+		return openDirectory(path)
+	}
+	return openDirectory(path, uid, 0)
+}
+
+// clean removes a stale socket, if this user may.
+func clean(dir *os.File, name string) {
+	info, err := dir.Stat()
+	if err != nil {
+		return
+	}
+	if stat := info.Sys().(*syscall.Stat_t); int(stat.Uid) != os.Geteuid() {
+		return
+	}
+	if lock(dir) == nil {
+		removeStale(filepath.Join(dir.Name(), name))
+	}
+}
+
+// Match returns the listeners of a daemon that take clients for a port and a
+// host, and how well they fit: 2 if they listen on just that address, 1 if the
+// address is one of theirs, 0 for none. An empty host stands for every address
+// and is found in any listener on the port.
+func (i Identity) Match(host string, port int) (names []string, fit int) {
+	for _, l := range i.Listeners {
+		best := 0
+		for _, address := range append(append([]string(nil), l.Listen...), l.Addresses...) {
+			best = max(best, matchAddress(address, host, port))
+		}
+		switch {
+		case best > fit:
+			names, fit = []string{l.Name}, best
+		case best > 0 && best == fit:
+			names = append(names, l.Name)
+		}
+	}
+	return names, fit
+}
+
+func matchAddress(address, host string, port int) int {
+	has, service, err := net.SplitHostPort(address)
+	if err != nil || service != strconv.Itoa(port) {
+		return 0
+	}
+	ip := net.ParseIP(host)
+	switch {
+	case has == host || ip != nil && ip.Equal(net.ParseIP(has)):
+		return 2
+	case host == "", has == "":
+		return 1
+	case has == "0.0.0.0" && ip.To4() != nil, has == "::" && ip != nil && ip.To4() == nil:
+		return 1
+	}
+	return 0
+}

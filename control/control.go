@@ -1,0 +1,196 @@
+// Package control drives a running daemon: a server that listens on a unix
+// stream socket, the commands that it answers, and a client.
+//
+// # Protocol
+//
+// The client sends a request line, the server sends the lines of the answer and
+// an end mark, and so on until the client closes the connection:
+//
+//	request    a command line of at most MaxRequest bytes, ended by a line feed
+//	answer     any number of lines; one that begins with a dot has another put
+//	           before it, as in SMTP (RFC 5321, 4.5.2)
+//	end mark   a dot, a blank and a status in decimal: ". 0"
+//
+// The statuses are those of Status. Fields of a request are separated by
+// blanks; one that holds blanks itself is written in double quotes, as Go
+// writes strings. Each connection has a current listener and a current group
+// that its commands are about: the first ones, until "listener" and "group"
+// name others.
+//
+// # Rendezvous
+//
+// Each daemon has one socket, PID.sock, in the directory that Directory names.
+// A client asks each socket there which listeners its daemon has.
+package control
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"balance/engine"
+)
+
+// MaxRequest is the length of the longest request line, in bytes.
+const MaxRequest = 4096
+
+// Status tells what came of a command.
+type Status int
+
+// The statuses, as they stand in the end mark.
+const (
+	OK      Status = 0
+	Failed  Status = 1
+	Differs Status = 2  // diff: the file differs from what runs
+	Misused Status = 64 // an unknown command, or wrong arguments
+)
+
+// Daemon is what the commands work on.
+type Daemon struct {
+	Engine  *engine.Engine
+	Version string
+	Started time.Time
+	File    string // absolute path of the configuration file; empty without one
+
+	// Marshal returns a configuration as TOML.
+	Marshal func(*engine.Config) []byte
+	// Reload applies the file now.
+	Reload func() (engine.Changes, error)
+	// Preview tells what Reload would change.
+	Preview func() (engine.Changes, error)
+	// LastReload tells what came of the last reload.
+	LastReload func() Reload
+	// Stop asks the daemon to shut down. It does not wait.
+	Stop func()
+}
+
+// Reload is what came of a reload; the zero value if there was none yet.
+type Reload struct {
+	Time time.Time
+	Err  error // nil if it succeeded; prints one error a line
+}
+
+// Identity tells daemons apart. It is what "identify" answers, as JSON.
+type Identity struct {
+	Version   string     `json:"version"`
+	PID       int        `json:"pid"`
+	Started   time.Time  `json:"started"`
+	File      string     `json:"file,omitempty"`
+	Listeners []Listener `json:"listeners"`
+}
+
+// Listener is a listener of a daemon.
+type Listener struct {
+	Name string `json:"name"`
+	// Listen is what is declared, Addresses what is bound; in both an empty
+	// host stands for every address of the machine.
+	Listen    []string `json:"listen"`
+	Addresses []string `json:"addresses"`
+}
+
+// writeAnswer writes an answer to w. What a terminal could take as a command
+// is replaced.
+func writeAnswer(w io.Writer, lines []string, status Status) error {
+	buffered := bufio.NewWriterSize(w, 32<<10)
+	for _, line := range lines {
+		if strings.HasPrefix(line, ".") {
+			buffered.WriteByte('.')
+		}
+		buffered.WriteString(printable(line))
+		buffered.WriteByte('\n')
+	}
+	fmt.Fprintf(buffered, ". %d\n", status)
+	return buffered.Flush()
+}
+
+// readAnswer reads what writeAnswer wrote.
+func readAnswer(r *bufio.Reader) (lines []string, status Status, err error) {
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return lines, Failed, err
+		}
+		line = strings.TrimSuffix(line, "\n")
+		if mark, ok := strings.CutPrefix(line, ". "); ok {
+			number, err := strconv.Atoi(mark)
+			if err != nil {
+				return lines, Failed, fmt.Errorf("end mark %q is none", line)
+			}
+			return lines, Status(number), nil
+		}
+		lines = append(lines, strings.TrimPrefix(line, "."))
+	}
+}
+
+// printable writes what cannot be printed as Go escapes it.
+func printable(text string) string {
+	if !strings.ContainsFunc(text, notPrintable) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if notPrintable(r) {
+			quoted := strconv.QuoteRuneToASCII(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func notPrintable(r rune) bool { return !unicode.IsPrint(r) && r != '\t' }
+
+// fields takes a request line apart.
+func fields(line string) ([]string, bool) {
+	var list []string
+	for {
+		line = strings.TrimLeft(line, " \t\r")
+		if line == "" {
+			return list, true
+		}
+		if line[0] != '"' {
+			end := strings.IndexAny(line, " \t\r")
+			if end < 0 {
+				end = len(line)
+			}
+			list = append(list, line[:end])
+			line = line[end:]
+			continue
+		}
+		quoted, err := strconv.QuotedPrefix(line)
+		if err != nil {
+			return nil, false
+		}
+		text, err := strconv.Unquote(quoted)
+		if err != nil {
+			return nil, false
+		}
+		list = append(list, text)
+		line = line[len(quoted):]
+	}
+}
+
+// Split takes several commands apart that semicolons separate. One in double
+// quotes separates nothing.
+func Split(text string) []string {
+	var list []string
+	quoted, start := false, 0
+	for i := 0; i < len(text); i++ {
+		switch {
+		case text[i] == '"':
+			quoted = !quoted
+		case text[i] == '\\' && quoted:
+			i++
+		case text[i] == ';' && !quoted:
+			list = append(list, strings.TrimSpace(text[start:i]))
+			start = i + 1
+		}
+	}
+	list = append(list, strings.TrimSpace(text[start:]))
+	return list
+}

@@ -1,0 +1,157 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// systemDirectory is where daemons of root, and of service managers, meet
+// their clients.
+const systemDirectory = "/run/balance"
+
+// Directory returns the directory of the daemons that this process starts:
+// $RUNTIME_DIRECTORY, which service managers set (systemd.exec(5)), else
+// /run/balance for root, else $XDG_RUNTIME_DIR/balance if there is such a
+// directory, else one of the user's own in the temporary directory.
+func Directory() string {
+	if list := os.Getenv("RUNTIME_DIRECTORY"); list != "" {
+		first, _, _ := strings.Cut(list, ":")
+		return first
+	}
+	if os.Geteuid() == 0 {
+		return systemDirectory
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() {
+			return filepath.Join(dir, "balance")
+		}
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("balance-%d", os.Geteuid()))
+}
+
+// directories are where a client looks for daemons.
+func directories() []string {
+	own := Directory()
+	if own == systemDirectory || os.Getenv("RUNTIME_DIRECTORY") != "" {
+		return []string{own}
+	}
+	return []string{own, systemDirectory}
+}
+
+// The modes of the directory: nobody else may write to it. Its sockets can be
+// found by others only if they may be used by others.
+const (
+	privateDirectory fs.FileMode = 0o700
+	sharedDirectory  fs.FileMode = 0o755
+)
+
+// makeDirectory opens the directory of a daemon, and makes it if it is
+// missing. The caller closes it.
+func makeDirectory(path string, shared bool) (*os.File, error) {
+	if err := os.Mkdir(path, privateDirectory); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	dir, err := openDirectory(path, os.Geteuid())
+	if err != nil {
+		return nil, err
+	}
+	mode := privateDirectory
+	if shared {
+		mode = sharedDirectory
+	}
+	info, err := dir.Stat()
+	if err == nil && info.Mode().Perm() != mode {
+		if len(sockets(dir)) > 0 {
+			mode |= info.Mode().Perm() // another daemon may share it
+		}
+		err = dir.Chmod(mode)
+	}
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return dir, nil
+}
+
+// openDirectory opens a directory that belongs to one of the owners, or to
+// anybody if none is given, and that nobody else may write to. It follows no
+// symbolic link.
+func openDirectory(path string, owners ...int) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		if info, statErr := os.Lstat(path); statErr == nil && !info.IsDir() {
+			err = errors.New("it is not a directory")
+		}
+		return nil, fmt.Errorf("open directory %q: %w", path, err)
+	}
+	dir := os.NewFile(uintptr(fd), path)
+	if err := checkDirectory(dir, owners); err != nil {
+		dir.Close()
+		return nil, fmt.Errorf("directory %q: %w", path, err)
+	}
+	return dir, nil
+}
+
+func checkDirectory(dir *os.File, owners []int) error {
+	info, err := dir.Stat()
+	if err != nil {
+		return err
+	}
+	owner := int(info.Sys().(*syscall.Stat_t).Uid)
+	owned := len(owners) == 0
+	for _, uid := range owners {
+		owned = owned || uid == owner
+	}
+	if !owned {
+		return fmt.Errorf("it belongs to user %d", owner)
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		return fmt.Errorf("others may write to it (mode %04o)", mode)
+	}
+	return nil
+}
+
+var socketName = regexp.MustCompile(`^[0-9]+\.sock$`)
+
+// sockets returns the names of the sockets in a directory.
+func sockets(dir *os.File) []string {
+	entries, err := os.ReadDir(dir.Name())
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, entry := range entries {
+		if socketName.MatchString(entry.Name()) {
+			names = append(names, entry.Name())
+		}
+	}
+	return names
+}
+
+// lockPatience is how long the lock of a directory is waited for. It is held
+// for moments only.
+const lockPatience = 2 * time.Second
+
+// lock takes the lock of a directory. Whoever binds a socket or removes a stale
+// one holds it, so that a socket that is bound but does not listen yet is not
+// taken for stale. It ends with the closing of the directory.
+func lock(dir *os.File) error {
+	for end := time.Now().Add(lockPatience); ; time.Sleep(10 * time.Millisecond) {
+		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if err != unix.EWOULDBLOCK && err != unix.EINTR || time.Now().After(end) {
+			return fmt.Errorf("lock directory %q: %w", dir.Name(), err)
+		}
+	}
+}

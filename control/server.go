@@ -1,0 +1,219 @@
+package control
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"balance/engine/plane"
+)
+
+const (
+	maxClients   = 256              // at once
+	writeTimeout = 10 * time.Second // for one piece of an answer
+	closeTimeout = time.Second      // for the rest of an answer when the daemon ends
+)
+
+// Server answers the clients of a daemon.
+type Server struct {
+	daemon   Daemon
+	log      *slog.Logger
+	path     string
+	file     os.FileInfo // of the socket
+	listener *net.UnixListener
+	access   atomic.Pointer[Access]
+	handlers sync.WaitGroup // accept, and one for each client
+	stopped  chan struct{}  // closed once the daemon has shut down
+
+	mu      sync.Mutex
+	closed  bool                       // guarded by mu
+	clients map[*net.UnixConn]struct{} // guarded by mu
+}
+
+// Listen opens the socket of this process in the directory, which is made if
+// it is missing, and answers on it until Close.
+func Listen(directory string, access Access, daemon Daemon, log *slog.Logger) (*Server, error) {
+	dir, err := makeDirectory(directory, access.shared())
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	if err := lock(dir); err != nil {
+		return nil, err
+	}
+	listener, err := bind(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		daemon:   daemon,
+		log:      log,
+		path:     listener.Addr().String(),
+		listener: listener,
+		stopped:  make(chan struct{}),
+		clients:  map[*net.UnixConn]struct{}{},
+	}
+	s.access.Store(&access)
+	s.file, err = os.Lstat(s.path)
+	if err == nil {
+		err = access.set(s.path)
+	}
+	if err != nil {
+		listener.Close()
+		os.Remove(s.path)
+		return nil, err
+	}
+	s.handlers.Go(s.accept)
+	return s, nil
+}
+
+// Path returns the name of the socket.
+func (s *Server) Path() string { return s.path }
+
+// SetAccess changes who may use the socket from now on.
+func (s *Server) SetAccess(access Access) error {
+	if *s.access.Load() == access {
+		return nil
+	}
+	if access.shared() {
+		dir, err := makeDirectory(filepath.Dir(s.path), true)
+		if err != nil {
+			return err
+		}
+		dir.Close()
+	}
+	s.access.Store(&access)
+	return access.set(s.path)
+}
+
+// Close tells who asked for the end of the daemon that it has come, and ends
+// the server. Clients that still read their answers have a moment for it.
+func (s *Server) Close() {
+	s.unlink()
+	s.listener.Close()
+	close(s.stopped)
+	s.mu.Lock()
+	s.closed = true
+	for conn := range s.clients {
+		conn.SetReadDeadline(time.Now())
+	}
+	s.mu.Unlock()
+	hurry := time.AfterFunc(closeTimeout, s.drop)
+	defer hurry.Stop()
+	s.handlers.Wait()
+}
+
+// drop closes the connections of all clients.
+func (s *Server) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn := range s.clients {
+		conn.Close()
+	}
+}
+
+// unlink removes the socket's name, unless it is another's by now.
+func (s *Server) unlink() {
+	dir, err := os.Open(filepath.Dir(s.path))
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	if lock(dir) != nil {
+		return
+	}
+	if now, err := os.Lstat(s.path); err == nil && os.SameFile(now, s.file) {
+		os.Remove(s.path)
+	}
+}
+
+func (s *Server) accept() {
+	var backoff plane.Backoff
+	for {
+		conn, err := s.listener.AcceptUnix()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			pause := backoff.Next()
+			s.log.Warn("cannot accept a control client", "error", err, "pause", pause)
+			select {
+			case <-time.After(pause):
+			case <-s.stopped:
+				return
+			}
+			continue
+		}
+		backoff.Reset()
+		if refusal := s.admit(conn); refusal != "" {
+			refuse(conn, refusal)
+			continue
+		}
+		s.handlers.Go(func() { s.serve(conn) })
+	}
+}
+
+// admit takes the client on, or says why not.
+func (s *Server) admit(conn *net.UnixConn) (refusal string) {
+	if !s.access.Load().permits(conn) {
+		return "permission denied"
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return "the daemon is shutting down"
+	}
+	if len(s.clients) >= maxClients {
+		return fmt.Sprintf("there are %d clients already", maxClients)
+	}
+	s.clients[conn] = struct{}{}
+	return ""
+}
+
+// refuse needs no wait: so few bytes fit in the buffer of a new connection.
+func refuse(conn *net.UnixConn, why string) {
+	conn.SetWriteDeadline(time.Now().Add(time.Second))
+	writeAnswer(conn, []string{why}, Failed)
+	conn.Close()
+}
+
+// serve answers one client until it leaves or the server is closed.
+func (s *Server) serve(conn *net.UnixConn) {
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.clients, conn)
+		conn.Close()
+	}()
+	c := s.converse()
+	reader := bufio.NewReaderSize(conn, MaxRequest)
+	for !c.over {
+		line, err := reader.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			refuse(conn, fmt.Sprintf("a request has at most %d bytes", MaxRequest))
+			return
+		}
+		if err != nil && len(line) == 0 {
+			return
+		}
+		lines, status := c.request(string(line))
+		if writeAnswer(patient{conn}, lines, status) != nil || err != nil {
+			return
+		}
+	}
+}
+
+// patient gives each piece of an answer its time.
+type patient struct{ *net.UnixConn }
+
+func (p patient) Write(data []byte) (int, error) {
+	p.SetWriteDeadline(time.Now().Add(writeTimeout))
+	return p.UnixConn.Write(data)
+}

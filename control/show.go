@@ -1,0 +1,150 @@
+package control
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"balance/engine"
+	"balance/engine/balancer"
+)
+
+// columns are the least widths of the columns of show.
+var columns = []int{3, 4, 2, 3, 16, 5, 4, 11, 4, 11, 11}
+
+// table returns rows with their columns right-aligned, one blank between.
+func table(rows [][]string, least []int) []string {
+	widths := append([]int(nil), least...)
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], len([]rune(cell)))
+		}
+	}
+	var lines []string
+	for _, row := range rows {
+		var b strings.Builder
+		for i, cell := range row {
+			if i > 0 {
+				b.WriteByte(' ')
+			}
+			fmt.Fprintf(&b, "%*s", widths[i], cell)
+		}
+		lines = append(lines, b.String())
+	}
+	return lines
+}
+
+// Table returns the lines of show about a listener.
+func Table(l engine.ListenerStatus) []string {
+	rows := [][]string{{"GRP", "Type", "#", "S", "ip-address", "port", "c", "totalc", "maxc", "sent", "rcvd"}}
+	for g, group := range l.Groups {
+		for i, ch := range group.Channels {
+			rows = append(rows, []string{
+				strconv.Itoa(g), typeOf(group.Mode), strconv.Itoa(i), stateOf(ch),
+				addressOf(ch), strconv.Itoa(int(ch.Key.Port)),
+				strconv.Itoa(ch.Active), strconv.FormatUint(ch.Sessions, 10), strconv.Itoa(ch.Limit),
+				strconv.FormatUint(ch.Sent, 10), strconv.FormatUint(ch.Received, 10),
+			})
+		}
+	}
+	return table(rows, columns)
+}
+
+func typeOf(mode balancer.Mode) string {
+	if mode == balancer.Hash {
+		return "Hash"
+	}
+	return "RR"
+}
+
+func stateOf(ch engine.ChannelStatus) string {
+	switch {
+	case ch.Draining:
+		return "drn"
+	case ch.Enabled:
+		return "ENA"
+	default:
+		return "dis"
+	}
+}
+
+// addressOf is the address that is tried first, or the name that has none.
+func addressOf(ch engine.ChannelStatus) string {
+	if len(ch.Addresses) > 0 {
+		return ch.Addresses[0].Addr().String()
+	}
+	return ch.Key.Host
+}
+
+func (c *conversation) show([]string) Status {
+	l, ok := c.current()
+	if !ok {
+		return Failed
+	}
+	c.lines = append(c.lines, Table(l)...)
+	return OK
+}
+
+func (c *conversation) listeners([]string) Status {
+	rows := [][]string{{"", "name", "channels", "c", "accepted", "rejected", "address"}}
+	for _, l := range c.daemon.Engine.Snapshot().Listeners {
+		mark := ""
+		if l.Name == c.listener {
+			mark = "*"
+		}
+		channels, active := 0, 0
+		for _, g := range l.Groups {
+			channels += len(g.Channels)
+			for _, ch := range g.Channels {
+				active += ch.Active
+			}
+		}
+		rows = append(rows, []string{mark, l.Name, strconv.Itoa(channels), strconv.Itoa(active),
+			strconv.FormatUint(l.Accepted, 10), strconv.FormatUint(l.Rejected, 10), strings.Join(addressesOf(l), " ")})
+	}
+	c.lines = append(c.lines, table(rows, make([]int, len(rows[0])))...)
+	return OK
+}
+
+func addressesOf(l engine.ListenerStatus) []string {
+	var list []string
+	for _, addr := range l.Addresses {
+		if addr.Addr().IsValid() {
+			list = append(list, addr.String())
+		} else {
+			list = append(list, fmt.Sprintf(":%d", addr.Port()))
+		}
+	}
+	return list
+}
+
+func (c *conversation) chooseListener(args []string) Status {
+	for _, l := range c.daemon.Engine.Snapshot().Listeners {
+		if l.Name == args[0] {
+			c.listener, c.group = l.Name, 0
+			return OK
+		}
+	}
+	return c.fail("unknown listener")
+}
+
+func (c *conversation) identify([]string) Status {
+	identity := Identity{Version: c.daemon.Version, PID: os.Getpid(), Started: c.daemon.Started, File: c.daemon.File}
+	declared := map[string][]string{}
+	if config := c.daemon.Engine.Config(); config != nil {
+		for _, l := range config.Listeners {
+			declared[l.Name] = l.Listen
+		}
+	}
+	for _, l := range c.daemon.Engine.Snapshot().Listeners {
+		identity.Listeners = append(identity.Listeners, Listener{Name: l.Name, Listen: declared[l.Name], Addresses: addressesOf(l)})
+	}
+	text, err := json.Marshal(identity)
+	if err != nil {
+		return c.failed(err)
+	}
+	c.say("%s", text)
+	return OK
+}

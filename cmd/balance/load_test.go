@@ -37,7 +37,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	if testing.Short() {
 		reloads = 100
 	}
-	l := startLoad(t)
+	l := newLoad(t)
+	l.startClients()
 	var early, late footprint
 	for i := range reloads {
 		l.rewrite(i)
@@ -71,6 +72,27 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 }
 
+// BenchmarkReload prints how long a reload takes from the signal to the log,
+// and how many clients are served meanwhile, without and with their load.
+func BenchmarkReload(b *testing.B) {
+	for _, loaded := range []bool{false, true} {
+		b.Run(map[bool]string{false: "idle", true: "loaded"}[loaded], func(b *testing.B) {
+			l := newLoad(b)
+			if loaded {
+				l.startClients()
+			}
+			i := 0
+			for b.Loop() {
+				l.rewrite(i)
+				i++
+			}
+			b.ReportMetric(float64(l.served.Load())/b.Elapsed().Seconds(), "clients/s")
+			l.stop()
+			b.ReportMetric(float64(len(l.failures)), "failures")
+		})
+	}
+}
+
 // load is a running daemon with clients.
 type load struct {
 	t       testing.TB
@@ -91,7 +113,7 @@ type load struct {
 	failures []error // guarded by mu until the clients have ended
 }
 
-func startLoad(t testing.TB) *load {
+func newLoad(t testing.TB) *load {
 	l := &load{
 		t: t, random: rand.New(rand.NewPCG(3, 4)), file: filepath.Join(t.TempDir(), "balance.toml"),
 		results: make(chan string, 16), stopping: make(chan struct{}),
@@ -111,13 +133,16 @@ func startLoad(t testing.TB) *load {
 	l.front, l.side = front.String(), unusedAddress(t)
 	l.write(l.config())
 	l.startDaemon()
+	return l
+}
+
+func (l *load) startClients() {
 	for range loadClients {
 		l.clients.Go(l.shortConnections)
 	}
 	for i := range loadStreams {
 		l.clients.Go(func() { l.stream(uint64(i)) })
 	}
-	return l
 }
 
 // unusedAddress returns an address whose port the kernel gives to nobody who

@@ -84,7 +84,7 @@ func limitDescriptors(t testing.TB, room int) (restore func()) {
 		t.Fatal(err)
 	}
 	low := limit
-	low.Cur = uint64(highestDescriptor(t) + 1 + room)
+	assign(&low.Cur, highestDescriptor(t)+1+room)
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +92,9 @@ func limitDescriptors(t testing.TB, room int) (restore func()) {
 	t.Cleanup(restore)
 	return restore
 }
+
+// assign hides that a limit is signed on some systems.
+func assign[T int64 | uint64](to *T, value int) { *to = T(value) }
 
 // highestDescriptor fills the gaps below it for the rest of the test, so that
 // a limit counts.

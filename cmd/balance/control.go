@@ -92,48 +92,10 @@ func drive(o *options, stdin io.Reader, stdout, stderr io.Writer) int {
 	if o.interactive {
 		return shell(client, stdin, stdout, stderr)
 	}
-	return runCommands(client, o.command, stdout, stderr)
-}
-
-// runCommands sends the commands of -c one after the other and prints the
-// answers. It stops at none that fails, as a shell would not either.
-func runCommands(client *control.Client, commands string, stdout, stderr io.Writer) int {
-	worst := exitOK
-	for _, command := range control.Split(commands) {
-		if command == "" {
-			continue
-		}
-		status, err := send(client, command, stdout)
-		if err != nil {
-			fmt.Fprintf(stderr, "balance: %s: %v\n", command, err)
-			return exitNoMaster
-		}
-		worst = max(worst, exitOf(status))
-		if name, _ := control.Resolve(command); status == control.OK && (name == "quit" || name == "kill") {
-			break
-		}
-	}
-	return worst
-}
-
-func send(client *control.Client, command string, stdout io.Writer) (control.Status, error) {
-	lines, status, err := client.Ask(command)
-	for _, line := range lines {
-		fmt.Fprintln(stdout, line)
-	}
-	return status, err
-}
-
-// exitOf is the exit code for the status of a command.
-func exitOf(status control.Status) int {
-	switch status {
-	case control.OK:
-		return exitOK
-	case control.Differs:
-		return exitDiffer
-	default:
-		return exitFailed
-	}
+	commands := &dialogue{client: client, stdout: stdout, stderr: stderr}
+	commands.keys, _ = terminal(stdin)
+	commands.do(o.command)
+	return commands.code
 }
 
 // candidate is a daemon that may be the one that is looked for, and the

@@ -57,7 +57,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	if l.served.Load() == 0 || l.streamed.Load() == 0 {
 		t.Error("there was no load")
 	}
-	if reloads < loadReloads {
+	if reloads < loadReloads || raceDetector { // the detector's own memory grows
 		return
 	}
 	t.Logf("memory %s, then %s; descriptors %s, then %s", early.memory(), late.memory(), early.descriptors(), late.descriptors())
@@ -171,6 +171,7 @@ func (l *load) startDaemon() {
 	}
 	l.pid = l.daemon.Process.Pid
 	listening := make(chan struct{})
+	var once sync.Once
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		var tail []string
@@ -178,9 +179,8 @@ func (l *load) startDaemon() {
 			line := lines.Text()
 			tail = append(tail[max(0, len(tail)-20):], line)
 			switch {
-			case strings.Contains(line, "msg=listening") && listening != nil:
-				close(listening)
-				listening = nil
+			case strings.Contains(line, "msg=listening"):
+				once.Do(func() { close(listening) })
 			case strings.Contains(line, `msg="configuration reloaded"`), strings.Contains(line, "stays in force"):
 				l.results <- line
 			case strings.Contains(line, "panic"), strings.Contains(line, "DATA RACE"):

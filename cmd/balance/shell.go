@@ -2,52 +2,177 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"balance/control"
 )
 
-// prompt is the classic one: it names the current group.
-func prompt(group int) string { return fmt.Sprintf("balance[%d] ", group) }
-
-// shell is -i: it reads commands until the end of input or quit.
+// shell is -i: it reads commands until the end of input or quit. At a terminal
+// it has line editing, history and completion; else it reads plain lines, and
+// a command that failed shows in the exit code.
 func shell(client *control.Client, stdin io.Reader, stdout, stderr io.Writer) int {
-	fmt.Fprintf(stdout, "balance %s interactive command shell\nPID of master process is %d\n\n",
-		client.Identity.Version, client.Identity.PID)
-	s := &shellSession{client: client, stdout: stdout, stderr: stderr}
+	s := &dialogue{client: client, stdout: stdout, stderr: stderr}
+	if file, ok := terminal(stdin); ok {
+		s.keys = file
+		return s.onTerminal()
+	}
+	return s.onPipe(stdin)
+}
+
+// terminal returns the file of a reader that is a terminal.
+func terminal(stdin io.Reader) (*os.File, bool) {
+	file, ok := stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return nil, false
+	}
+	return file, true
+}
+
+// dialogue is one use of -i or -c.
+type dialogue struct {
+	client         *control.Client
+	stdout, stderr io.Writer
+	keys           *os.File // the terminal that a key ends watch at; nil without one
+	group          int
+	code           int // worst of all commands so far
+}
+
+func (s *dialogue) greeting() string {
+	return fmt.Sprintf("balance %s interactive command shell\nPID of master process is %d\n\n",
+		s.client.Identity.Version, s.client.Identity.PID)
+}
+
+// prompt is the classic one: it names the current group.
+func (s *dialogue) prompt() string { return fmt.Sprintf("balance[%d] ", s.group) }
+
+func (s *dialogue) onPipe(stdin io.Reader) int {
+	fmt.Fprint(s.stdout, s.greeting())
 	lines := bufio.NewScanner(stdin)
 	for {
-		fmt.Fprint(stdout, prompt(s.group))
+		fmt.Fprint(s.stdout, s.prompt())
 		if !lines.Scan() {
-			break
+			fmt.Fprintln(s.stdout)
+			return s.code
 		}
 		if !s.do(lines.Text()) {
 			return s.code
 		}
 	}
-	fmt.Fprintln(stdout)
-	return s.code
 }
 
-// shellSession is what the shell knows.
-type shellSession struct {
-	client         *control.Client
-	stdout, stderr io.Writer
-	group          int
-	code           int
+func (s *dialogue) onTerminal() int {
+	fd := int(s.keys.Fd())
+	cooked, err := term.MakeRaw(fd)
+	if err != nil {
+		fmt.Fprintf(s.stderr, "balance: prepare the terminal: %v\n", err)
+		return exitSystem
+	}
+	defer term.Restore(fd, cooked)
+	line := term.NewTerminal(struct {
+		io.Reader
+		io.Writer
+	}{s.keys, s.stdout}, s.prompt())
+	line.AutoCompleteCallback = func(text string, at int, key rune) (string, int, bool) {
+		if key != '\t' {
+			return "", 0, false
+		}
+		return s.complete(line, text, at)
+	}
+	fit := func() {
+		if width, height, err := term.GetSize(fd); err == nil {
+			line.SetSize(width, height)
+		}
+	}
+	fit()
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, syscall.SIGWINCH)
+	defer signal.Stop(resized)
+
+	s.stdout, s.stderr = line, line // which know that the terminal is raw
+	io.WriteString(line, s.greeting())
+	for {
+		select {
+		case <-resized:
+			fit()
+		default:
+		}
+		line.SetPrompt(s.prompt())
+		text, err := line.ReadLine()
+		switch {
+		case errors.Is(err, io.EOF):
+			io.WriteString(line, "\n")
+			return exitOK
+		case err != nil && !errors.Is(err, term.ErrPasteIndicator):
+			fmt.Fprintf(line, "balance: read the terminal: %v\n", err)
+			return exitSystem
+		}
+		if !s.do(text) {
+			if s.code == exitNoMaster {
+				return s.code
+			}
+			return exitOK
+		}
+	}
 }
 
-// do runs one line of commands and reports whether the shell goes on.
-func (s *shellSession) do(line string) bool {
+// complete extends the word at the cursor as far as it is certain, and lists
+// what it may become if that is nothing.
+func (s *dialogue) complete(out io.Writer, text string, at int) (string, int, bool) {
+	lines, status, err := s.client.Ask("complete " + strconv.Quote(text[:at]))
+	if err != nil || status != control.OK || len(lines) == 0 {
+		return text, at, true
+	}
+	typed := text[:at]
+	typed = typed[strings.LastIndexAny(typed, " ;")+1:]
+	common := commonPrefix(lines)
+	if len(lines) == 1 {
+		common += " "
+	}
+	if len(common) <= len(typed) {
+		fmt.Fprintln(out, strings.Join(lines, "  "))
+		return text, at, true
+	}
+	return text[:at] + common[len(typed):] + text[at:], at + len(common) - len(typed), true
+}
+
+func commonPrefix(words []string) string {
+	prefix := words[0]
+	for _, word := range words[1:] {
+		for !strings.HasPrefix(word, prefix) {
+			prefix = prefix[:len(prefix)-1]
+		}
+	}
+	return prefix
+}
+
+// do runs one line of commands and reports whether to go on. A command that
+// fails does not keep the next from being tried.
+func (s *dialogue) do(line string) bool {
 	for _, command := range control.Split(line) {
 		if command == "" {
 			continue
 		}
-		status, err := send(s.client, command, s.stdout)
+		name, args := control.Resolve(command)
+		var status control.Status
+		var err error
+		if interval, ok := control.Interval(args); name == "watch" && ok && s.keys != nil {
+			status, err = s.watch(interval)
+		} else {
+			status, err = s.send(command)
+		}
 		if err != nil {
-			fmt.Fprintf(s.stderr, "balance: the master process is gone: %v\n", err)
+			fmt.Fprintf(s.stderr, "balance: %s: no answer: %v\n", command, err)
 			s.code = exitNoMaster
 			return false
 		}
@@ -55,7 +180,7 @@ func (s *shellSession) do(line string) bool {
 		if status != control.OK {
 			continue
 		}
-		switch name, args := control.Resolve(command); name {
+		switch name {
 		case "quit", "kill":
 			return false
 		case "group":
@@ -65,4 +190,60 @@ func (s *shellSession) do(line string) bool {
 		}
 	}
 	return true
+}
+
+func (s *dialogue) send(command string) (control.Status, error) {
+	lines, status, err := s.client.Ask(command)
+	for _, line := range lines {
+		fmt.Fprintln(s.stdout, line)
+	}
+	return status, err
+}
+
+const clearScreen = "\x1b[H\x1b[2J"
+
+// watch shows the channels again and again until a key is pressed.
+func (s *dialogue) watch(interval time.Duration) (control.Status, error) {
+	for {
+		io.WriteString(s.stdout, clearScreen)
+		if status, err := s.send("show"); status != control.OK || err != nil {
+			return status, err
+		}
+		if pressed, err := awaitKey(s.keys, interval); pressed || err != nil {
+			return control.OK, err
+		}
+	}
+}
+
+// awaitKey waits for a key, swallows it, and reports whether there was one in
+// time.
+func awaitKey(keys *os.File, timeout time.Duration) (bool, error) {
+	for end := time.Now().Add(timeout); ; {
+		left := max(time.Until(end), 0)
+		ready := []unix.PollFd{{Fd: int32(keys.Fd()), Events: unix.POLLIN}}
+		n, err := unix.Poll(ready, int(left.Milliseconds())+1)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n == 0 {
+			return false, err
+		}
+		_, err = keys.Read(make([]byte, 64))
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		return true, err
+	}
+}
+
+// exitOf is the exit code for the status of a command.
+func exitOf(status control.Status) int {
+	switch status {
+	case control.OK:
+		return exitOK
+	case control.Differs:
+		return exitDiffer
+	default:
+		return exitFailed
+	}
 }

@@ -20,6 +20,9 @@ func (c *conversation) quit([]string) Status {
 
 func (c *conversation) help([]string) Status {
 	for _, command := range commands() {
+		if command.help == "" {
+			continue
+		}
 		c.say("%-24s%s", strings.TrimSpace(command.name+" "+command.args), command.help)
 	}
 	return OK

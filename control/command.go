@@ -11,7 +11,7 @@ import (
 type command struct {
 	name string
 	args string // as help shows them; an optional one stands in brackets
-	help string
+	help string // empty for what only programs say
 	run  func(*conversation, []string) Status
 }
 
@@ -43,7 +43,17 @@ func newCommands() []command {
 	return []command{
 		{"listeners", "", "show all listeners", (*conversation).listeners},
 		{"listener", "NAME", "aim at another listener", (*conversation).chooseListener},
+		{"sessions", "[CH|CLIENT]", "show sessions; CLIENT is an address or a network", (*conversation).sessions},
+		{"close", "ID", "end a session", (*conversation).closeSession},
+		{"drain", "CH", "give channel CH no new sessions, and disable it when the last has ended", (*conversation).drain},
+		{"reload", "", "apply the configuration file now", (*conversation).reload},
+		{"diff", "[json]", "show what reload would change", (*conversation).diff},
+		{"config", "", "show the configuration in force", (*conversation).config},
+		{"status", "", "show version, uptime and the last reload", (*conversation).status},
+		{"why", "ADDRESS", "tell which channel a client would get, and why", (*conversation).why},
+		{"watch", "[SECONDS]", "show again and again, until a key is pressed", (*conversation).watch},
 		{"identify", "", "tell who this daemon is, as JSON", (*conversation).identify},
+		{"complete", "LINE", "", (*conversation).complete},
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"balance/engine"
 	"balance/engine/balancer"
@@ -85,6 +86,27 @@ func (c *conversation) show([]string) Status {
 	}
 	c.lines = append(c.lines, Table(l)...)
 	return OK
+}
+
+// watch shows once: it is the shell that asks again.
+func (c *conversation) watch(args []string) Status {
+	if _, ok := Interval(args); !ok {
+		return c.misused()
+	}
+	return c.show(nil)
+}
+
+// Interval returns the time that the arguments of watch stand for; 2 seconds
+// without any.
+func Interval(args []string) (time.Duration, bool) {
+	if len(args) == 0 {
+		return 2 * time.Second, true
+	}
+	seconds, err := strconv.ParseFloat(args[0], 64)
+	if err != nil || !(seconds >= 0.1 && seconds <= 86400) {
+		return 0, false
+	}
+	return time.Duration(seconds * float64(time.Second)), true
 }
 
 func (c *conversation) listeners([]string) Status {

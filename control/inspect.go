@@ -1,0 +1,246 @@
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"balance/engine"
+	"balance/engine/balancer"
+	"balance/engine/plane"
+)
+
+func (c *conversation) status([]string) Status {
+	d := c.daemon
+	snapshot := d.Engine.Snapshot()
+	sessions := 0
+	for _, l := range snapshot.Listeners {
+		for _, g := range l.Groups {
+			for _, ch := range g.Channels {
+				sessions += ch.Active
+			}
+		}
+	}
+	c.say("version      %s", d.Version)
+	c.say("process      %d", os.Getpid())
+	c.say("up           %s, since %s", time.Since(d.Started).Round(time.Second), d.Started.Format(time.RFC3339))
+	c.say("listeners    %d", len(snapshot.Listeners))
+	c.say("sessions     %d", sessions)
+	c.say("generation   %d", snapshot.Generation)
+	if d.File == "" {
+		c.say("file         none")
+		return OK
+	}
+	c.say("file         %s", d.File)
+	last := d.LastReload()
+	switch {
+	case last.Time.IsZero():
+		c.say("last reload  none")
+	case last.Err == nil:
+		c.say("last reload  %s, good", last.Time.Format(time.RFC3339))
+	default:
+		c.say("last reload  %s, failed:", last.Time.Format(time.RFC3339))
+		c.sayText(last.Err.Error())
+	}
+	return OK
+}
+
+func (c *conversation) config([]string) Status {
+	c.sayText(string(c.daemon.Marshal(c.daemon.Engine.Config())))
+	return OK
+}
+
+var errNoFile = errors.New("there is no configuration file: the daemon was started by arguments")
+
+func (c *conversation) reload([]string) Status {
+	if c.daemon.Reload == nil {
+		return c.failed(errNoFile)
+	}
+	changes, err := c.daemon.Reload()
+	if err != nil {
+		return c.failed(err)
+	}
+	c.sayText(changes.String())
+	c.say("reloaded, generation %d", c.daemon.Engine.Snapshot().Generation)
+	return OK
+}
+
+// diff answers Differs if the file is not what runs.
+func (c *conversation) diff(args []string) Status {
+	asJSON := len(args) > 0
+	if asJSON && args[0] != "json" {
+		return c.misused()
+	}
+	if c.daemon.Preview == nil {
+		return c.failed(errNoFile)
+	}
+	changes, err := c.daemon.Preview()
+	if err != nil {
+		return c.failed(err)
+	}
+	if asJSON {
+		if changes == nil {
+			changes = engine.Changes{}
+		}
+		text, err := json.Marshal(changes)
+		if err != nil {
+			return c.failed(err)
+		}
+		c.say("%s", text)
+	} else {
+		c.sayText(changes.String())
+	}
+	if len(changes) > 0 {
+		return Differs
+	}
+	return OK
+}
+
+func (c *conversation) why(args []string) Status {
+	client, err := netip.ParseAddr(args[0])
+	if err != nil {
+		return c.fail("%q is not an IP address", args[0])
+	}
+	verdicts, err := c.daemon.Engine.Why(c.listener, client)
+	if err != nil {
+		return c.failed(err)
+	}
+	chosen := false
+	for _, v := range verdicts {
+		reason := v.Reason.String()
+		if v.Reason == balancer.IsFull {
+			reason = fmt.Sprintf("full, %d of %d", v.Channel.Active(), v.Channel.Limit())
+		}
+		c.say("group %d channel %d %s: %s", v.Group, v.Index, v.Channel.Key(), reason)
+		chosen = v.Reason == balancer.Chosen
+	}
+	if !chosen {
+		c.say("no channel: the client would be turned away")
+	}
+	return OK
+}
+
+func (c *conversation) drain(args []string) Status {
+	number, err := strconv.Atoi(args[0])
+	if err != nil {
+		return c.misused()
+	}
+	sessions, err := c.daemon.Engine.Drain(c.listener, c.group, number)
+	switch {
+	case err != nil:
+		return c.fail("no such channel %d", number)
+	case sessions == 0:
+		c.say("channel %d disabled", number)
+	case sessions == 1:
+		c.say("channel %d draining, 1 session left", number)
+	default:
+		c.say("channel %d draining, %d sessions left", number, sessions)
+	}
+	return OK
+}
+
+func (c *conversation) closeSession(args []string) Status {
+	id, err := strconv.ParseUint(args[0], 10, 64)
+	if err != nil {
+		return c.misused()
+	}
+	if !c.daemon.Engine.Close(id) {
+		return c.fail("no such session %d", id)
+	}
+	c.say("session %d closed", id)
+	return OK
+}
+
+// maxSessions is how many sessions are listed at most: an answer is held in
+// memory until its client has read it.
+const maxSessions = 100_000
+
+func (c *conversation) sessions(args []string) Status {
+	matches := func(*plane.Session) bool { return true }
+	if len(args) > 0 {
+		var problem string
+		if matches, problem = c.filter(args[0]); problem != "" {
+			return c.fail("%s", problem)
+		}
+	}
+	var found []plane.Session
+	more := 0
+	c.daemon.Engine.Sessions(func(s plane.Session) bool {
+		switch {
+		case s.Listener.Service().Name != c.listener || !matches(&s):
+		case len(found) == maxSessions:
+			more++
+		default:
+			found = append(found, s)
+		}
+		return true
+	})
+	slices.SortFunc(found, func(a, b plane.Session) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+	rows := [][]string{{"id", "client", "GRP", "channel", "state", "age", "idle", "sent", "rcvd"}}
+	now := time.Now()
+	for _, s := range found {
+		channel := ""
+		if s.Channel != nil {
+			channel = s.Channel.Key().String()
+		}
+		rows = append(rows, []string{
+			strconv.FormatUint(s.ID, 10), s.Client.String(), strconv.Itoa(s.Group), channel, s.State.String(),
+			seconds(now.Sub(s.Started)), seconds(now.Sub(s.Active)),
+			strconv.FormatUint(s.Sent, 10), strconv.FormatUint(s.Received, 10),
+		})
+	}
+	c.lines = append(c.lines, table(rows, make([]int, len(rows[0])))...)
+	if more > 0 {
+		c.say("and %d more", more)
+	}
+	return OK
+}
+
+func seconds(d time.Duration) string { return max(d, 0).Truncate(time.Second).String() }
+
+// filter returns which sessions a text stands for: the number or host:port of
+// a channel, or the address or network of a client.
+func (c *conversation) filter(text string) (matches func(*plane.Session) bool, problem string) {
+	if number, err := strconv.Atoi(text); err == nil {
+		channel, ok := c.channel(c.group, number)
+		if !ok {
+			return nil, fmt.Sprintf("no such channel %d", number)
+		}
+		return onChannel(channel.Key), ""
+	}
+	if network, err := netip.ParsePrefix(text); err == nil {
+		return func(s *plane.Session) bool { return network.Contains(s.Client.Addr()) }, ""
+	}
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return func(s *plane.Session) bool { return s.Client.Addr() == addr.Unmap() }, ""
+	}
+	l, ok := c.current()
+	if !ok {
+		return nil, ""
+	}
+	for _, g := range l.Groups {
+		for _, ch := range g.Channels {
+			if ch.Key.String() == text {
+				return onChannel(ch.Key), ""
+			}
+		}
+	}
+	if client, err := netip.ParseAddrPort(text); err == nil {
+		return func(s *plane.Session) bool { return s.Client == client }, ""
+	}
+	return nil, fmt.Sprintf("%q is neither a channel nor the address of a client", text)
+}
+
+func onChannel(key balancer.Key) func(*plane.Session) bool {
+	return func(s *plane.Session) bool { return s.Channel != nil && s.Channel.Key() == key }
+}

@@ -242,6 +242,9 @@ func (e *Engine) listen(ctx context.Context, l *Listener, opening *opening) ([]n
 // swap puts the next state in force. It cannot fail.
 func (e *Engine) swap(old, next *state) {
 	for _, l := range next.listeners {
+		l.loosen(old.byPlane[l.plane], next.edited)
+	}
+	for _, l := range next.listeners {
 		if !l.same {
 			l.plane.SetService(l.service())
 		}
@@ -254,7 +257,7 @@ func (e *Engine) swap(old, next *state) {
 		}
 	}
 	for _, l := range next.listeners {
-		e.redeclare(old, l, next.edited)
+		l.tighten(old.byPlane[l.plane])
 	}
 	e.removeChannels(old, next)
 	e.removeListeners(old, next)
@@ -273,11 +276,36 @@ func (l *listener) service() *plane.Service {
 	}
 }
 
-// redeclare gives the channels that the listener had before what is declared
-// of them now. A channel whose declaration changed gets a new chance, unless
+// loosen gives the channels that the listener had before what lets more
+// clients in, and tighten the rest. One comes before the swap and the other
+// after it, so that a client who sees the old limits with the new groups, or
+// the other way round, is never turned away by what holds in neither
+// configuration. A channel whose declaration changed gets a new chance, unless
 // it was edited.
-func (e *Engine) redeclare(old *state, l *listener, edited bool) {
-	previous := old.byPlane[l.plane]
+func (l *listener) loosen(previous *listener, edited bool) {
+	l.redeclare(previous, func(channel *balancer.Channel, old, new Channel, moved bool) {
+		if new.MaxConns == 0 || old.MaxConns != 0 && new.MaxConns > old.MaxConns {
+			channel.SetLimit(new.MaxConns)
+		}
+		if !new.Disabled {
+			channel.Declare(false)
+		}
+		if !edited && (moved || old != new) {
+			channel.Forgive()
+		}
+	})
+}
+
+func (l *listener) tighten(previous *listener) {
+	l.redeclare(previous, func(channel *balancer.Channel, _, new Channel, _ bool) {
+		channel.SetLimit(new.MaxConns)
+		channel.Declare(new.Disabled)
+	})
+}
+
+// redeclare calls declare for each channel that the listener had before, with
+// what was and is declared of it, and whether it moved to another group.
+func (l *listener) redeclare(previous *listener, declare func(channel *balancer.Channel, old, new Channel, moved bool)) {
 	if previous == nil || l.same {
 		return
 	}
@@ -289,16 +317,8 @@ func (e *Engine) redeclare(old *state, l *listener, edited bool) {
 			continue
 		}
 		at := after[key]
-		oldChannel := previous.config.Groups[was.group].Channels[was.index]
-		newChannel := l.config.Groups[at.group].Channels[at.index]
-		channel.SetLimit(newChannel.MaxConns)
-		channel.Declare(newChannel.Disabled)
-		if edited {
-			continue
-		}
-		if was.group != at.group || oldChannel.MaxConns != newChannel.MaxConns || oldChannel.Disabled != newChannel.Disabled {
-			channel.Forgive()
-		}
+		declare(channel, previous.config.Groups[was.group].Channels[was.index],
+			l.config.Groups[at.group].Channels[at.index], was.group != at.group)
 	}
 }
 

@@ -411,6 +411,51 @@ func TestRemovedListenerServesItsQueue(t *testing.T) {
 	}
 }
 
+// Two configurations each of which serves everybody must not turn anybody away
+// on the way from one to the other: the first channel is full in one and
+// without a limit, but alone, in the other.
+func TestSwapTurnsNobodyAway(t *testing.T) {
+	r := newRig(t)
+	a := r.server("a")
+	web := free(t, "127.0.0.1")
+	limited := listener("web", web, a)
+	limited.Groups[0].Channels[0].MaxConns = 1
+	limited.Groups = append(limited.Groups, group(a))
+	alone := listener("web", web, a)
+	configs := []*engine.Config{declare(limited), declare(alone)}
+	r.apply(configs[0])
+	dial(t, web) // fills the first channel
+	stop := make(chan struct{})
+	done := make(chan error, 16)
+	for range cap(done) {
+		go func() {
+			for {
+				select {
+				case <-stop:
+					done <- nil
+					return
+				default:
+				}
+				c, err := tryDial(web)
+				if err != nil {
+					done <- err
+					return
+				}
+				c.Close()
+			}
+		}()
+	}
+	for i := range 2000 {
+		r.apply(configs[(i+1)%2])
+	}
+	close(stop)
+	for range cap(done) {
+		if err := <-done; err != nil {
+			t.Errorf("a client failed: %v", err)
+		}
+	}
+}
+
 // TestApplyLeavesNothingBehind goes through many configurations and compares
 // what is on the heap after 100 and after 1000 of them.
 func TestApplyLeavesNothingBehind(t *testing.T) {

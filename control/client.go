@@ -72,10 +72,11 @@ func (c *Client) ask(request string, timeout time.Duration) ([]string, Status, e
 		deadline = time.Now().Add(timeout)
 	}
 	c.conn.SetDeadline(deadline)
-	if _, err := fmt.Fprintf(c.conn, "%s\n", request); err != nil {
-		return nil, Failed, err
+	_, err := fmt.Fprintf(c.conn, "%s\n", request)
+	if err == nil || errors.Is(err, syscall.EPIPE) { // it may have said why it left
+		return readAnswer(c.reader)
 	}
-	return readAnswer(c.reader)
+	return nil, Failed, err
 }
 
 // Close ends the connection.

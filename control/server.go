@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -16,9 +17,12 @@ import (
 )
 
 const (
-	maxClients   = 256              // at once
-	writeTimeout = 10 * time.Second // for one piece of an answer
-	closeTimeout = time.Second      // for the rest of an answer when the daemon ends
+	maxClients = 256 // at once
+	maxRefused = 64  // at once, that are told why
+
+	refuseTimeout = time.Second      // for a client to go
+	writeTimeout  = 10 * time.Second // for one piece of an answer
+	closeTimeout  = time.Second      // for the rest of an answer when the daemon ends
 )
 
 // Server answers the clients of a daemon.
@@ -30,6 +34,7 @@ type Server struct {
 	listener *net.UnixListener
 	access   atomic.Pointer[Access]
 	handlers sync.WaitGroup // accept, and one for each client
+	refusing chan struct{}  // holds one for each client that is turned away
 	stopped  chan struct{}  // closed once the daemon has shut down
 
 	mu      sync.Mutex
@@ -57,6 +62,7 @@ func Listen(directory string, access Access, daemon Daemon, log *slog.Logger) (*
 		log:      log,
 		path:     listener.Addr().String(),
 		listener: listener,
+		refusing: make(chan struct{}, maxRefused),
 		stopped:  make(chan struct{}),
 		clients:  map[*net.UnixConn]struct{}{},
 	}
@@ -94,13 +100,17 @@ func (s *Server) SetAccess(access Access) error {
 }
 
 // Close tells who asked for the end of the daemon that it has come, and ends
-// the server. Clients that still read their answers have a moment for it.
+// the server; a second call does nothing. Clients that still read their answers have a moment for it.
 func (s *Server) Close() {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.closed = true
 	s.unlink()
 	s.listener.Close()
 	close(s.stopped)
-	s.mu.Lock()
-	s.closed = true
 	for conn := range s.clients {
 		conn.SetReadDeadline(time.Now())
 	}
@@ -153,7 +163,7 @@ func (s *Server) accept() {
 		}
 		backoff.Reset()
 		if refusal := s.admit(conn); refusal != "" {
-			refuse(conn, refusal)
+			s.turnAway(conn, refusal)
 			continue
 		}
 		s.handlers.Go(func() { s.serve(conn) })
@@ -177,11 +187,29 @@ func (s *Server) admit(conn *net.UnixConn) (refusal string) {
 	return ""
 }
 
-// refuse needs no wait: so few bytes fit in the buffer of a new connection.
+// turnAway tells a client that is not admitted why. When there are too many of
+// them it does not.
+func (s *Server) turnAway(conn *net.UnixConn, why string) {
+	select {
+	case s.refusing <- struct{}{}:
+		s.handlers.Go(func() {
+			defer func() { <-s.refusing }()
+			refuse(conn, why)
+		})
+	default:
+		conn.Close()
+	}
+}
+
+// refuse says why to a client that may be about to write, and ends the
+// connection. To close it with a request unread would reset it, and the client
+// might not see the answer.
 func refuse(conn *net.UnixConn, why string) {
-	conn.SetWriteDeadline(time.Now().Add(time.Second))
-	writeAnswer(conn, []string{why}, Failed)
-	conn.Close()
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(refuseTimeout))
+	if writeAnswer(conn, []string{why}, Failed) == nil && conn.CloseWrite() == nil {
+		io.Copy(io.Discard, io.LimitReader(conn, 16*MaxRequest))
+	}
 }
 
 // serve answers one client until it leaves or the server is closed.

@@ -1,0 +1,482 @@
+package control
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestModes(t *testing.T) {
+	old := syscall.Umask(0)
+	defer syscall.Umask(old)
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	expectMode(t, r.dir, fs.ModeDir|0o700)
+	expectMode(t, r.server.Path(), fs.ModeSocket|0o600)
+}
+
+func expectMode(t *testing.T, path string, want fs.FileMode) {
+	t.Helper()
+	info, err := os.Lstat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode() != want {
+		t.Errorf("%s has mode %v, want %v", filepath.Base(path), info.Mode(), want)
+	}
+}
+
+// TestSocketIsPrivateFromTheStart binds as Listen does, without the change of
+// mode that follows.
+func TestSocketIsPrivateFromTheStart(t *testing.T) {
+	old := syscall.Umask(0)
+	defer syscall.Umask(old)
+	path := filepath.Join(t.TempDir(), "a.sock")
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	if err := restrict(fd); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+	expectMode(t, path, fs.ModeSocket|0o600)
+}
+
+func listen(dir string, daemon Daemon) (*Server, error) {
+	access, err := NewAccess(0, "")
+	if err != nil {
+		return nil, err
+	}
+	return Listen(dir, access, daemon, slog.New(slog.DiscardHandler))
+}
+
+func TestDirectoriesThatAreRefused(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	cases := []struct {
+		name, want string
+		make       func(path string) error
+	}{
+		{"open", "others may write to it (mode 0777)", func(path string) error {
+			return errors.Join(os.Mkdir(path, 0o700), os.Chmod(path, 0o777))
+		}},
+		{"link", "it is not a directory", func(path string) error { return os.Symlink(r.dir, path) }},
+		{"file", "it is not a directory", func(path string) error { return os.WriteFile(path, nil, 0o600) }},
+		{"missing/parent", "no such file or directory", func(string) error { return nil }},
+		{"foreign", "it belongs to user 12345", func(path string) error {
+			return errors.Join(os.Mkdir(path, 0o700), os.Chown(path, 12345, 12345))
+		}},
+	}
+	base := t.TempDir()
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if c.name == "foreign" && os.Geteuid() != 0 {
+				t.Skip("skipped: only root can make a directory of another user")
+			}
+			path := filepath.Join(base, c.name)
+			if err := c.make(path); err != nil {
+				t.Fatal(err)
+			}
+			server, err := listen(path, r.daemon())
+			if err == nil {
+				server.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestDirectoryIsMadePrivate(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	server, err := listen(dir, r.daemon())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	expectMode(t, dir, fs.ModeDir|0o700)
+}
+
+func TestLiveSocketIsNotTaken(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	_, err := listen(r.dir, r.daemon()) // this process, so the same name
+	if !errors.Is(err, errLive) || !strings.Contains(err.Error(), fmt.Sprintf("process %d", os.Getpid())) {
+		t.Errorf("%v, want it to name the process", err)
+	}
+	if _, status := r.say(r.dial(), "show"); status != OK {
+		t.Error("the first server is out of order")
+	}
+}
+
+// stale leaves a socket behind as a daemon does that is killed.
+func stale(t *testing.T, path string) {
+	t.Helper()
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.SetUnlinkOnClose(false)
+	listener.Close()
+}
+
+func TestStaleSockets(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	r.server.Close()
+	stale(t, r.server.Path())
+	server, err := listen(r.dir, r.daemon())
+	if err != nil {
+		t.Fatalf("a stale socket is not taken over: %v", err)
+	}
+	defer server.Close()
+	other := filepath.Join(r.dir, "1.sock")
+	stale(t, other)
+	found := Search()
+	if len(found.Clients) != 1 || len(found.Errs) != 0 {
+		t.Errorf("%d daemons, errors %v, want one daemon", len(found.Clients), found.Errs)
+	}
+	for _, client := range found.Clients {
+		client.Close()
+	}
+	if _, err := os.Lstat(other); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the stale socket of another process is still there: %v", err)
+	}
+	if _, err := os.Lstat(server.Path()); err != nil {
+		t.Errorf("the live socket is gone: %v", err)
+	}
+}
+
+// TestBoundSocketIsNotStale stops a daemon between bind and listen, when
+// nobody can connect yet.
+func TestBoundSocketIsNotStale(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	dir, err := makeDirectory(r.dir, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := lock(dir); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(r.dir, "1.sock")
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	if err := syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+	var searching sync.WaitGroup
+	var found Found
+	searching.Go(func() { found = Search() })
+	searching.Wait() // it gives up waiting for the lock
+	for _, client := range found.Clients {
+		client.Close()
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Errorf("a client removed a socket that is about to listen: %v", err)
+	}
+}
+
+func TestFilesThatAreNoSocketsStay(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	r.server.Close()
+	if err := os.WriteFile(r.server.Path(), []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listen(r.dir, r.daemon()); err == nil || !strings.Contains(err.Error(), "not a socket") {
+		t.Errorf("%v", err)
+	}
+	if data, _ := os.ReadFile(r.server.Path()); string(data) != "mine" {
+		t.Error("a foreign file was removed")
+	}
+}
+
+func TestManyClients(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80", "127.0.0.2:80"}))
+	var clients sync.WaitGroup
+	failures := make(chan error, 100)
+	for i := range 100 {
+		clients.Go(func() {
+			client, err := Dial(r.server.Path())
+			if err != nil {
+				failures <- err
+				return
+			}
+			defer client.Close()
+			for k := range 10 {
+				request, want := "show", ""
+				if i%4 == 0 {
+					limit := i*10 + k
+					request, want = fmt.Sprintf("maxc 0 %d", limit), fmt.Sprintf("maxc of channel 0 changed to %d", limit)
+				}
+				lines, status, err := client.Ask(request)
+				if err != nil || status != OK || want != "" && strings.Join(lines, "\n") != want {
+					failures <- fmt.Errorf("%s: %q, status %d, %v", request, lines, status, err)
+					return
+				}
+			}
+		})
+	}
+	clients.Wait()
+	close(failures)
+	for err := range failures {
+		t.Error(err)
+	}
+}
+
+func TestEditsAtOnceAreAllKept(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	var clients sync.WaitGroup
+	for i := range 20 {
+		client := r.dial()
+		clients.Go(func() { client.Ask(fmt.Sprintf("create 127.0.1.%d 80", i)) })
+	}
+	clients.Wait()
+	if n := len(r.engine.Snapshot().Listeners[0].Groups[0].Channels); n != 21 {
+		t.Errorf("%d channels, want 21", n)
+	}
+}
+
+// TestSlowClient has clients that ask and never read: others are served, and
+// the server ends in time.
+func TestSlowClient(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	for range 10 {
+		conn, err := net.Dial("unix", r.server.Path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+		requests := bytes.Repeat([]byte("help\n"), 1000)
+		for {
+			if _, err := conn.Write(requests); err != nil {
+				break // both buffers are full: the server waits for this client
+			}
+		}
+	}
+	if _, status := r.say(r.dial(), "show"); status != OK {
+		t.Error("slow clients keep others from their answers")
+	}
+	ended := make(chan struct{})
+	go func() { r.server.Close(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("slow clients keep the server from its end")
+	}
+}
+
+func TestLongRequests(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	conn, err := net.Dial("unix", r.server.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	go conn.Write(bytes.Repeat([]byte("x"), MaxRequest+1))
+	answer, _ := io.ReadAll(conn)
+	if want := fmt.Sprintf("a request has at most %d bytes\n. 1\n", MaxRequest); string(answer) != want {
+		t.Errorf("%q, want %q", answer, want)
+	}
+}
+
+// TestPlainText talks as a script with socat does: it sends all it has to say,
+// ends its side, and reads. The last line has no line feed.
+func TestPlainText(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	conn, err := net.Dial("unix", r.server.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	io.WriteString(conn, "maxc 0 3\r\n\nfoo\ngroup 9\nmrtg-conns 0 0")
+	conn.(*net.UnixConn).CloseWrite()
+	answer, err := io.ReadAll(conn)
+	want := "maxc of channel 0 changed to 3\n. 0\n. 0\nsyntax error\n. 64\nvalue out of range\n. 1\n" +
+		"0\nUNKNOWN\nUNKNOWN\ngroup 0 channel 0\n. 0\n"
+	if err != nil || string(answer) != want {
+		t.Errorf("%q, %v, want %q", answer, err, want)
+	}
+}
+
+func TestTooManyClients(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	for range maxClients {
+		r.dial()
+	}
+	if _, err := Dial(r.server.Path()); err == nil || !strings.Contains(err.Error(), "already") {
+		t.Errorf("one client too many: %v", err)
+	}
+}
+
+// askEnv makes this test binary a client of the socket that it names, which
+// prints the answer to "version".
+const askEnv = "BALANCE_TEST_ASK"
+
+func askAndExit(path string) {
+	client, err := Dial(path)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	lines, _, err := client.Ask("version")
+	fmt.Println(strings.Join(lines, "\n"), err)
+	os.Exit(0)
+}
+
+// askAs asks for the version as another user.
+func askAs(t *testing.T, uid, gid uint32, path string) (string, error) {
+	t.Helper()
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := filepath.Join(os.TempDir(), fmt.Sprintf("balance-control-test-%d", os.Getpid()))
+	if err := os.WriteFile(public, self, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(public) })
+	process := exec.Command(public)
+	process.Env = append(os.Environ(), askEnv+"="+path)
+	process.Dir = "/"
+	process.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid}}
+	out, err := process.CombinedOutput()
+	return string(out), err
+}
+
+func TestOtherUsers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("skipped: only root can act as another user")
+	}
+	const nobody, members = 65534, 54321
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	dir := filepath.Join(os.TempDir(), "balance-control-test-run-"+strconv.Itoa(os.Getpid())) // t.TempDir is private
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	server, err := listen(dir, r.daemon())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	if out, err := askAs(t, nobody, members, server.Path()); err == nil {
+		t.Errorf("another user may ask: %s", out)
+	}
+	// Let in by the file's mode, it is still not of the right user or group.
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(server.Path(), 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := askAs(t, nobody, members, server.Path()); err == nil || !strings.Contains(out, "permission denied") {
+		t.Errorf("another user may ask: %s", out)
+	}
+	if out, err := askAs(t, 0, 0, server.Path()); err != nil {
+		t.Errorf("root may not ask: %s", out)
+	}
+	if err := server.SetAccess(Access{mode: 0o660, group: members}); err != nil {
+		t.Fatal(err)
+	}
+	expectMode(t, server.Path(), fs.ModeSocket|0o660)
+	if out, err := askAs(t, nobody, members, server.Path()); err != nil || !strings.HasPrefix(out, "This is balance") {
+		t.Errorf("a member of the group may not ask: %s %v", out, err)
+	}
+	if out, err := askAs(t, nobody, members+1, server.Path()); err == nil {
+		t.Errorf("another group may ask: %s", out)
+	}
+}
+
+func TestNewAccess(t *testing.T) {
+	if _, err := NewAccess(0, "no-such-group-here"); err == nil || !strings.Contains(err.Error(), `"no-such-group-here"`) {
+		t.Errorf("%v", err)
+	}
+	access, err := NewAccess(0, "")
+	if err != nil || access.mode != 0o600 || access.shared() {
+		t.Errorf("%+v, %v", access, err)
+	}
+	for _, group := range []string{"0"} {
+		access, err := NewAccess(0, group)
+		if err != nil || access.mode != 0o660 || access.group != 0 || !access.shared() {
+			t.Errorf("%+v, %v", access, err)
+		}
+	}
+}
+
+func TestMatch(t *testing.T) {
+	identity := Identity{Listeners: []Listener{
+		{Name: "all", Listen: []string{":80"}, Addresses: []string{":80"}},
+		{Name: "one", Listen: []string{"127.0.0.1:81", "localhost:82"}, Addresses: []string{"127.0.0.1:81", "127.0.0.1:82"}},
+		{Name: "two", Listen: []string{"127.0.0.2:81"}, Addresses: []string{"127.0.0.2:81"}},
+		{Name: "six", Listen: []string{"[::]:83"}, Addresses: []string{"[::]:83"}},
+	}}
+	cases := []struct {
+		host string
+		port int
+		want string
+		fit  int
+	}{
+		{"", 80, "all", 2},
+		{"127.0.0.1", 80, "all", 1},
+		{"::1", 80, "all", 1},
+		{"", 81, "one two", 1},
+		{"127.0.0.2", 81, "two", 2},
+		{"127.0.0.3", 81, "", 0},
+		{"localhost", 82, "one", 2},
+		{"::1", 83, "six", 1},
+		{"0:0::0", 83, "six", 2},
+		{"127.0.0.1", 83, "", 0},
+		{"", 84, "", 0},
+	}
+	for _, c := range cases {
+		names, fit := identity.Match(c.host, c.port)
+		if got := strings.Join(names, " "); got != c.want || fit != c.fit {
+			t.Errorf("%q port %d: %q with fit %d, want %q with %d", c.host, c.port, got, fit, c.want, c.fit)
+		}
+	}
+}
+
+func TestDirectory(t *testing.T) {
+	t.Setenv("RUNTIME_DIRECTORY", "/run/a:/run/b")
+	if got := Directory(); got != "/run/a" {
+		t.Errorf("%q, want the first of $RUNTIME_DIRECTORY", got)
+	}
+	t.Setenv("RUNTIME_DIRECTORY", "")
+	runtime := t.TempDir()
+	t.Setenv("XDG_RUNTIME_DIR", runtime)
+	if os.Geteuid() == 0 {
+		if got := Directory(); got != systemDirectory {
+			t.Errorf("%q, want %s for root", got, systemDirectory)
+		}
+		return
+	}
+	if got := Directory(); got != filepath.Join(runtime, "balance") {
+		t.Errorf("%q, want one in %s", got, runtime)
+	}
+	t.Setenv("XDG_RUNTIME_DIR", "")
+	if got := Directory(); got != filepath.Join(os.TempDir(), fmt.Sprintf("balance-%d", os.Geteuid())) {
+		t.Errorf("%q, want one of the user in the temporary directory", got)
+	}
+}

@@ -25,6 +25,8 @@ format = "json"
 sessions = true
 [control]
 watch = false
+mode = "0660"
+group = "adm"
 [[listener]]
 name = "pop3"
 listen = ["0.0.0.0:pop3", "[0::1]:0110"]
@@ -47,6 +49,7 @@ group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
 		t.Fatal(err)
 	}
 	want := &engine.Config{
+		Control:         engine.Control{Mode: 0o660, Group: "adm"},
 		ShutdownTimeout: 90 * time.Second,
 		Log:             engine.Log{Level: engine.LogWarn, Format: engine.LogJSON, Sessions: true},
 		Listeners: []engine.Listener{{
@@ -127,7 +130,7 @@ f:3: log: unknown key "lvel": did you mean "level"?
 f:5: defaults: unknown key "conn_timeout": did you mean "connect_timeout"?
 f:6: defaults: unknown key "time": known here are connect_timeout, idle_timeout, half_close_timeout, keepalive, auto_disable, hash_failover, on_remove, drain_timeout, shutdown_timeout
 f:8: control: unknown key "wat\x1b": did you mean "watch"?
-f:9: control: unknown key "a.b": known here are watch
+f:9: control: unknown key "a.b": known here are watch, mode, group
 f:12: listener ":80": unknown key "Name": did you mean "name"?
 f:13: listener ":80": unknown key "shutdown_timeout": known here are name, listen, source, group, connect_timeout, idle_timeout, half_close_timeout, keepalive, auto_disable, hash_failover, on_remove, drain_timeout
 f:15: listener ":80" group 0: unknown key "chanels": did you mean "channels"?
@@ -154,6 +157,8 @@ format = ["text"]
 sessions = "no"
 [control]
 watch = {}
+mode = 0o660
+group = 0
 [[listener]]
 name = 5
 listen = ":80"
@@ -174,10 +179,12 @@ f:12: log: level "the integer 7" is none of "debug", "info", "warn", "error"
 f:13: log: format "an array" is none of "text", "json"
 f:14: log: sessions is the string "no", not true or false
 f:16: control: watch is a table, not true or false
-f:18: listener ":80": name is the integer 5, not a string
-f:20: listener ":80": source is the integer 1, not a string
-f:21: listener ":80": connect_timeout is an array, not a duration such as "1m30s"
-f:22: listener ":80": on_remove "the boolean false" is none of "keep", "drain", "close"`,
+f:17: control: mode "the integer 432" is not a file mode such as "0660"
+f:18: control: group is the integer 0, not a string
+f:20: listener ":80": name is the integer 5, not a string
+f:22: listener ":80": source is the integer 1, not a string
+f:23: listener ":80": connect_timeout is an array, not a duration such as "1m30s"
+f:24: listener ":80": on_remove "the boolean false" is none of "keep", "drain", "close"`,
 	}, {
 		"ranges of settings", `[defaults]
 connect_timeout = "0s"

@@ -103,7 +103,7 @@ func TestExampleShowsDefaults(t *testing.T) {
 func TestExampleIsRead(t *testing.T) {
 	text := everyKey(t)
 	setting := regexp.MustCompile(`(?m)^([a-z_]+) = ("[^"]*"|true|false)`)
-	other := map[string]string{"true": "false", "false": "true", `"info"`: `"warn"`, `"text"`: `"json"`, `"keep"`: `"close"`, `"rr"`: `"hash"`, `"hash"`: `"rr"`, `""`: `"::1"`, `"pop3"`: `"x"`}
+	other := map[string]string{"true": "false", "false": "true", `"info"`: `"warn"`, `"text"`: `"json"`, `"keep"`: `"close"`, `"rr"`: `"hash"`, `"hash"`: `"rr"`, `""`: `"::1"`, `"pop3"`: `"x"`, `"0600"`: `"0660"`}
 	plain, err := Load(example)
 	if err != nil {
 		t.Fatal(err)

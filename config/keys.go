@@ -3,7 +3,7 @@ package config
 import "balance/engine"
 
 // key is one key of a table of the file. field returns a pointer to what the
-// key sets: *time.Duration, *bool, or an encoding.TextUnmarshaler that is set
+// key sets: *time.Duration, *bool, *string, or an encoding.TextUnmarshaler that is set
 // with a word.
 type key[T any] struct {
 	name  string
@@ -35,6 +35,8 @@ var logSettings = []key[engine.Log]{
 
 var controlSettings = []key[engine.Control]{
 	{"watch", func(c *engine.Control) any { return &c.Watch }},
+	{"mode", func(c *engine.Control) any { return &c.Mode }},
+	{"group", func(c *engine.Control) any { return &c.Group }},
 }
 
 // The tables of the file, by the keys that lead to them.

@@ -81,6 +81,8 @@ func value(field any) string {
 	switch field := field.(type) {
 	case *bool:
 		return strconv.FormatBool(*field)
+	case *string:
+		return quote(*field)
 	case *time.Duration:
 		return quote(shortDuration(*field))
 	default:

@@ -138,6 +138,8 @@ func (g generator) config() *engine.Config {
 	c.ShutdownTimeout = g.duration()
 	c.Log = engine.Log{Level: pick(g, engine.LogInfo, engine.LogDebug, engine.LogWarn, engine.LogError), Format: pick(g, engine.LogText, engine.LogJSON), Sessions: g.bool()}
 	c.Control.Watch = g.bool()
+	c.Control.Mode = pick(g, engine.FileMode(0o600), 0o660, 0o666)
+	c.Control.Group = pick(g, "", "adm", "27", "a \"b\" é")
 	for i := range 1 + g.IntN(3) {
 		l := engine.Listener{
 			ConnectTimeout:   time.Millisecond + g.duration()/2,

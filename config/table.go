@@ -148,6 +148,10 @@ func read[T any](t table, keys []key[T], into *T) {
 			t.boolean(k.name, field)
 		case *time.Duration:
 			t.duration(k.name, field)
+		case *string:
+			if text, ok := t.text(k.name); ok {
+				*field = text
+			}
 		case encoding.TextUnmarshaler:
 			t.word(k.name, field)
 		}

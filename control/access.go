@@ -17,9 +17,8 @@ type Access struct {
 	group int // -1 for none
 }
 
-// NewAccess returns an Access with the mode of the socket file, 0 for the
-// default, and the group given by name or number, empty for none. The default
-// mode is 0600, or 0660 with a group.
+// NewAccess returns an Access with the mode of the socket file, and the group
+// given by name or number, empty for none. A group adds 0060 to the mode.
 func NewAccess(mode fs.FileMode, group string) (Access, error) {
 	access := Access{mode: mode, group: -1}
 	if group != "" {
@@ -35,12 +34,7 @@ func NewAccess(mode fs.FileMode, group string) (Access, error) {
 			return Access{}, fmt.Errorf("control group %q: %w", group, err)
 		}
 		access.group = id
-	}
-	if access.mode == 0 {
-		access.mode = 0o600
-		if access.group >= 0 {
-			access.mode = 0o660
-		}
+		access.mode |= 0o060
 	}
 	return access, nil
 }

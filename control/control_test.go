@@ -87,7 +87,7 @@ func declare(names []string, groups ...[]string) *engine.Config {
 func newRig(t *testing.T, config *engine.Config) *rig {
 	r := &rig{T: t, engine: newEngine(t, config), dir: filepath.Join(t.TempDir(), "run"), file: config}
 	t.Setenv("RUNTIME_DIRECTORY", r.dir)
-	access, err := NewAccess(0, "")
+	access, err := NewAccess(0o600, "")
 	if err != nil {
 		t.Fatal(err)
 	}

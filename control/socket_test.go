@@ -59,7 +59,7 @@ func TestSocketIsPrivateFromTheStart(t *testing.T) {
 }
 
 func listen(dir string, daemon Daemon) (*Server, error) {
-	access, err := NewAccess(0, "")
+	access, err := NewAccess(0o600, "")
 	if err != nil {
 		return nil, err
 	}
@@ -410,15 +410,15 @@ func TestOtherUsers(t *testing.T) {
 }
 
 func TestNewAccess(t *testing.T) {
-	if _, err := NewAccess(0, "no-such-group-here"); err == nil || !strings.Contains(err.Error(), `"no-such-group-here"`) {
+	if _, err := NewAccess(0o600, "no-such-group-here"); err == nil || !strings.Contains(err.Error(), `"no-such-group-here"`) {
 		t.Errorf("%v", err)
 	}
-	access, err := NewAccess(0, "")
+	access, err := NewAccess(0o600, "")
 	if err != nil || access.mode != 0o600 || access.shared() {
 		t.Errorf("%+v, %v", access, err)
 	}
 	for _, group := range []string{"0"} {
-		access, err := NewAccess(0, group)
+		access, err := NewAccess(0o600, group)
 		if err != nil || access.mode != 0o660 || access.group != 0 || !access.shared() {
 			t.Errorf("%+v, %v", access, err)
 		}

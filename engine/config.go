@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,6 +35,11 @@ type Log struct {
 type Control struct {
 	// Watch asks for the configuration file to be applied when it changes.
 	Watch bool
+	// Mode is that of the control socket, 0600 to 0666.
+	Mode FileMode
+	// Group is the name or number of a group of users who may use the control
+	// socket; it gets 0060 added to its mode then. Empty for none.
+	Group string
 }
 
 // Listener is one service: where clients come in, and the groups of channels
@@ -113,7 +119,7 @@ func Defaults() Listener {
 func DefaultConfig() *Config {
 	return &Config{
 		ShutdownTimeout: 10 * time.Second,
-		Control:         Control{Watch: true},
+		Control:         Control{Watch: true, Mode: 0o600},
 	}
 }
 
@@ -145,6 +151,9 @@ const (
 	LogText LogFormat = iota
 	LogJSON
 )
+
+// FileMode is the permissions of a file, written in octal.
+type FileMode uint16
 
 // OnRemove is what becomes of the sessions of a channel that is removed.
 type OnRemove uint8
@@ -182,6 +191,7 @@ var (
 	_ encoding.TextUnmarshaler = (*LogLevel)(nil)
 	_ encoding.TextUnmarshaler = (*LogFormat)(nil)
 	_ encoding.TextUnmarshaler = (*OnRemove)(nil)
+	_ encoding.TextUnmarshaler = (*FileMode)(nil)
 )
 
 func (o OnRemove) String() string { return onRemoves[o] }
@@ -212,4 +222,19 @@ func (f LogFormat) MarshalText() ([]byte, error) { return []byte(f.String()), ni
 // UnmarshalText takes "text" or "json".
 func (f *LogFormat) UnmarshalText(text []byte) error {
 	return logFormats.parse(text, f, LogText, LogJSON)
+}
+
+func (m FileMode) String() string { return fmt.Sprintf("%04o", uint16(m)) }
+
+// MarshalText returns the digits that UnmarshalText takes.
+func (m FileMode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText takes octal digits such as "0660".
+func (m *FileMode) UnmarshalText(text []byte) error {
+	mode, err := strconv.ParseUint(string(text), 8, 12)
+	if err != nil {
+		return fmt.Errorf("%q is not a file mode such as \"0660\"", text)
+	}
+	*m = FileMode(mode)
+	return nil
 }

@@ -112,6 +112,8 @@ var daemonSettings = []setting[Config]{
 	{"log format", func(c *Config) any { return c.Log.Format }},
 	{"log sessions", func(c *Config) any { return c.Log.Sessions }},
 	{"control watch", func(c *Config) any { return c.Control.Watch }},
+	{"control mode", func(c *Config) any { return c.Control.Mode }},
+	{"control group", func(c *Config) any { return c.Control.Group }},
 }
 
 var listenerSettings = []setting[Listener]{

@@ -35,6 +35,7 @@ func (f Fault) Error() string {
 func (c *Config) Validate() []Fault {
 	v := validator{config: c, names: map[string]int{}}
 	v.duration("defaults.shutdown_timeout", "", "shutdown_timeout", c.ShutdownTimeout, 0)
+	v.control(&c.Control)
 	if len(c.Listeners) == 0 {
 		v.fault("listener", "", "there is no listener: at least one is needed")
 	}
@@ -66,6 +67,19 @@ func (v *validator) duration(path, where, key string, value, least time.Duration
 	if value < least {
 		v.fault(path, where, "%s %q is less than the least, %q", key, value, least)
 	}
+}
+
+func (v *validator) control(c *Control) {
+	if c.Mode&0o600 != 0o600 || c.Mode&^0o666 != 0 {
+		v.fault("control.mode", "control", "mode %q is not one of \"0600\" to \"0666\", readable and writable for the owner", c.Mode)
+	}
+	if len(c.Group) > maxName || !isPrintable(c.Group) {
+		v.fault("control.group", "control", "group %.60q is not the name of a group", c.Group)
+	}
+}
+
+func isPrintable(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 func (v *validator) listener(i int, l *Listener) {
@@ -114,7 +128,7 @@ func (v *validator) name(path, where string, i int, name string) {
 		v.fault(path+".name", where, "the name is empty")
 	case len(name) > maxName:
 		v.fault(path+".name", fmt.Sprintf("listener %d", i), "a name of %d bytes is longer than %d", len(name), maxName)
-	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+	case !isPrintable(name):
 		v.fault(path+".name", where, "the name %q has characters that cannot be printed", name)
 	case taken:
 		v.fault(path+".name", where, "the name %q is taken by listener %d already", name, first)

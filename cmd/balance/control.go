@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"slices"
@@ -18,7 +19,7 @@ import (
 // openControl opens the control socket. Without it the daemon runs all the
 // same: it says so once.
 func (d *daemon) openControl(stderr io.Writer) {
-	access, err := control.NewAccess(0, "")
+	access, err := accessOf(d.engine.Config().Control)
 	if err == nil {
 		d.control, err = control.Listen(control.Directory(), access, d.controls(), d.log)
 	}
@@ -29,6 +30,27 @@ func (d *daemon) openControl(stderr io.Writer) {
 	if isBackgroundChild() {
 		fmt.Fprintf(stderr, "balance: warning: there is no control socket: %v\n", err)
 	}
+}
+
+func accessOf(settings engine.Control) (control.Access, error) {
+	return control.NewAccess(fs.FileMode(settings.Mode), settings.Group)
+}
+
+// prepareControl checks what the control socket needs of a new configuration.
+// The function that it returns puts that in force.
+func (d *daemon) prepareControl(settings engine.Control) (commit func(), err error) {
+	access, err := accessOf(settings)
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		if d.control == nil {
+			return
+		}
+		if err := d.control.SetAccess(access); err != nil {
+			d.log.Error("cannot change who may use the control socket", "error", err)
+		}
+	}, nil
 }
 
 // controls is what control clients can do to the daemon.

@@ -20,6 +20,9 @@ type reloader struct {
 	debug   bool // -d outranks the log level of the file
 	engine  *engine.Engine
 	logging *logging
+	// prepare checks settings before they are applied, and returns what puts
+	// them in force.
+	prepare func(engine.Control) (commit func(), err error)
 	log     *slog.Logger
 
 	mu   sync.Mutex        // held during a reload, so there is one at a time
@@ -112,10 +115,15 @@ func (r *reloader) apply(data []byte) (engine.Changes, error) {
 	if err != nil {
 		return nil, err
 	}
+	commit, err := r.prepare(c.Control)
+	if err != nil {
+		return nil, err
+	}
 	changes, err := r.engine.Apply(context.Background(), c)
 	if err != nil {
 		return nil, err
 	}
+	commit()
 	r.logging.set(c.Log)
 	return changes, nil
 }

@@ -76,7 +76,7 @@ func newDaemon(o *options, content []byte, logging *logging, stdout io.Writer) *
 	if o.config != "" {
 		d.reloader = &reloader{
 			path: o.config, debug: o.classic.Debug,
-			engine: d.engine, logging: d.logging, log: d.log,
+			prepare: d.prepareControl, engine: d.engine, logging: d.logging, log: d.log,
 			seen: sha256.Sum256(content),
 		}
 	}

@@ -135,26 +135,43 @@ func denied() bool {
 	return err != nil || strings.TrimSpace(string(start)) != "0"
 }
 
-// nobodysDaemon is a daemon that cannot do everything.
-type nobodysDaemon struct{ log *lockedBuffer }
+// loggedDaemon is a daemon whose log the test reads while it runs.
+type loggedDaemon struct {
+	pid int
+	log *lockedBuffer
+}
 
-func startAsNobody(t *testing.T, path string) *nobodysDaemon {
+// startAsNobody starts a daemon that cannot do everything.
+func startAsNobody(t *testing.T, path string) *loggedDaemon {
 	t.Helper()
 	binary, err := exec.LookPath("balance")
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &nobodysDaemon{log: new(lockedBuffer)}
 	program := exec.Command(binary, "-config", path)
-	program.Stderr = d.log
-	program.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+t.TempDir())
 	if os.Getuid() == 0 {
 		program.Path = copyBinary(t, binary)
 		program.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	}
+	return startProgram(t, program)
+}
+
+func startLogged(t *testing.T, name string, args ...string) *loggedDaemon {
+	t.Helper()
+	return startProgram(t, exec.Command(name, args...))
+}
+
+// startProgram starts a daemon and waits until it listens. It ends with the
+// test, which fails if it does not end well.
+func startProgram(t *testing.T, program *exec.Cmd) *loggedDaemon {
+	t.Helper()
+	d := &loggedDaemon{log: new(lockedBuffer)}
+	program.Stderr = d.log
+	program.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+t.TempDir())
 	if err := program.Start(); err != nil {
 		t.Fatal(err)
 	}
+	d.pid = program.Process.Pid
 	t.Cleanup(func() {
 		program.Process.Signal(syscall.SIGTERM)
 		if err := program.Wait(); err != nil {
@@ -192,7 +209,7 @@ func copyBinary(t *testing.T, binary string) string {
 }
 
 // await waits until the log matches behind a place in it.
-func (d *nobodysDaemon) await(t *testing.T, from int, pattern string) {
+func (d *loggedDaemon) await(t *testing.T, from int, pattern string) {
 	t.Helper()
 	for end := time.Now().Add(patience); !d.log.matches(from, pattern); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {

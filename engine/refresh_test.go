@@ -1,0 +1,65 @@
+package engine_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"balance/engine"
+	"balance/engine/plane"
+)
+
+// Names are resolved every 30 seconds in the background.
+func TestRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		names := &nameService{hosts: map[string][]netip.Addr{}}
+		names.set("db.example", "192.0.2.1")
+		e := engine.New(engine.Options{
+			Log:      slog.New(slog.NewTextHandler(io.Discard, nil)),
+			Resolver: names,
+			NewPlane: func(plane.Options) plane.Plane { return idlePlane{} },
+		})
+		defer e.Shutdown(context.Background())
+		l := listener("db", "127.0.0.1:5432")
+		l.Groups = []engine.Group{{Channels: []engine.Channel{{Host: "db.example", Port: 5432}}}}
+		if _, err := e.Apply(context.Background(), declare(l)); err != nil {
+			t.Fatal(err)
+		}
+		address := func() string {
+			return e.Snapshot().Listeners[0].Groups[0].Channels[0].Addresses[0].String()
+		}
+		names.set("db.example", "192.0.2.2")
+		time.Sleep(29 * time.Second)
+		synctest.Wait()
+		if got := address(); got != "192.0.2.1:5432" {
+			t.Errorf("after 29 seconds: %s", got)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got := address(); got != "192.0.2.2:5432" {
+			t.Errorf("after 31 seconds: %s", got)
+		}
+	})
+}
+
+// idlePlane is a plane without a network.
+type idlePlane struct{}
+
+func (idlePlane) Listen(_ context.Context, addr netip.AddrPort, _ bool) (plane.Socket, error) {
+	return idleSocket{addr}, nil
+}
+func (idlePlane) Sessions(func(plane.Session) bool)                    {}
+func (idlePlane) Abort(plane.Cause, func(*plane.Session) bool) (n int) { return 0 }
+func (idlePlane) Shutdown(context.Context)                             {}
+
+type idleSocket struct{ addr netip.AddrPort }
+
+func (s idleSocket) Addr() netip.AddrPort { return s.addr }
+func (idleSocket) Serve(*plane.Listener)  {}
+func (idleSocket) Share(bool) error       { return nil }
+func (idleSocket) Retire()                {}
+func (idleSocket) Close() error           { return nil }

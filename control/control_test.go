@@ -95,6 +95,7 @@ func newRig(t *testing.T, config *engine.Config) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.server.Serve()
 	t.Cleanup(r.server.Close)
 	return r
 }

@@ -43,7 +43,7 @@ type Server struct {
 }
 
 // Listen opens the socket of this process in the directory, which is made if
-// it is missing, and answers on it until Close.
+// it is missing. Clients that connect wait until Serve.
 func Listen(directory string, access Access, daemon Daemon, log *slog.Logger) (*Server, error) {
 	dir, err := makeDirectory(directory, access.shared())
 	if err != nil {
@@ -76,9 +76,11 @@ func Listen(directory string, access Access, daemon Daemon, log *slog.Logger) (*
 		os.Remove(s.path)
 		return nil, err
 	}
-	s.handlers.Go(s.accept)
 	return s, nil
 }
+
+// Serve starts to answer clients, until Close.
+func (s *Server) Serve() { s.handlers.Go(s.accept) }
 
 // Path returns the name of the socket.
 func (s *Server) Path() string { return s.path }

@@ -63,7 +63,11 @@ func listen(dir string, daemon Daemon) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Listen(dir, access, daemon, slog.New(slog.DiscardHandler))
+	server, err := Listen(dir, access, daemon, slog.New(slog.DiscardHandler))
+	if err == nil {
+		server.Serve()
+	}
+	return server, err
 }
 
 func TestDirectoriesThatAreRefused(t *testing.T) {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,8 +26,10 @@ func (d *daemon) openControl(stderr io.Writer) {
 		d.control, err = control.Listen(control.Directory(), access, d.controls(), d.log)
 	}
 	if err == nil {
+		d.control.Serve()
 		return
 	}
+	d.control = nil
 	d.log.Warn("there is no control socket", "error", err)
 	if isBackgroundChild() {
 		fmt.Fprintf(stderr, "balance: warning: there is no control socket: %v\n", err)
@@ -118,6 +122,41 @@ func drive(o *options, stdin io.Reader, stdout, stderr io.Writer) int {
 	commands.keys, _ = terminal(stdin)
 	commands.do(o.command)
 	return commands.code
+}
+
+// diffRunning prints what a reload of the file would change in the daemon that
+// runs it.
+func diffRunning(o *options, stdout, stderr io.Writer) int {
+	client, _ := findDaemon(o, nil, stderr, stderr)
+	if client == nil {
+		return exitDiffFailure
+	}
+	defer client.Close()
+	request := "diff"
+	if o.json {
+		request = "diff json"
+	}
+	lines, status, err := client.Ask(request)
+	text := []byte(strings.Join(append(lines, ""), "\n"))
+	switch {
+	case err != nil:
+		fmt.Fprintf(stderr, "balance: ask process %d: %v\n", client.Identity.PID, err)
+		return exitDiffFailure
+	case status != control.OK && status != control.Differs:
+		for _, line := range lines {
+			fmt.Fprintf(stderr, "balance: %s\n", line)
+		}
+		return exitDiffFailure
+	case o.json:
+		var indented bytes.Buffer
+		if err := json.Indent(&indented, text, "", "  "); err != nil {
+			fmt.Fprintf(stderr, "balance: read the changes: %v\n", err)
+			return exitDiffFailure
+		}
+		text = indented.Bytes()
+	}
+	stdout.Write(text)
+	return exitOf(status)
 }
 
 // candidate is a daemon that may be the one that is looked for, and the

@@ -43,6 +43,8 @@ Options with a file:
   -daemon       go to the background
   -check        check FILE, print its faults or what it holds, and exit
   -diff OLD NEW print what changes from one file to another; exit 0 same, 2 differs
+  -diff         with -config FILE: from what the balance that runs FILE does to
+                what FILE says now
   -json         with -diff: as JSON
 
   -print-config print the TOML that means the same as the arguments
@@ -156,8 +158,10 @@ var classicOptions = []string{"auto-disable", "bind", "source", "hash-failover",
 // contradiction finds options that make no sense together.
 func (o *options) contradiction(flags *pflag.FlagSet) error {
 	switch {
-	case o.diff && len(o.classic.Args) != 2:
-		return errors.New("-diff needs two files: the old one and the new one")
+	case o.diff && o.config != "" && len(o.classic.Args) == 0:
+		return nil
+	case o.diff && (o.config != "" || len(o.classic.Args) != 2):
+		return errors.New("-diff needs two files, the old one and the new one, or -config FILE")
 	case o.diff:
 		return nil
 	case o.json:

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,9 +26,10 @@ type reloader struct {
 	prepare func(engine.Control) (commit func(), err error)
 	log     *slog.Logger
 
-	mu   sync.Mutex        // held during a reload, so there is one at a time
-	seen [sha256.Size]byte // guarded by mu; of the content that was tried last
-	last reloadStatus      // guarded by mu
+	mu      sync.Mutex        // held during a reload, so there is one at a time
+	seen    [sha256.Size]byte // guarded by mu; of the content that was tried last
+	applied *engine.Config    // guarded by mu; what the file said when it was last applied
+	last    reloadStatus      // guarded by mu
 }
 
 // reloadStatus is what came of the last reload.
@@ -119,11 +121,28 @@ func (r *reloader) apply(data []byte) (engine.Changes, error) {
 	if err != nil {
 		return nil, err
 	}
+	running := r.engine.Config()
 	changes, err := r.engine.Apply(context.Background(), c)
 	if err != nil {
 		return nil, err
 	}
 	commit()
+	for _, edit := range takenBack(r.applied, running, c) {
+		r.log.Info("edit taken back", "change", edit.String())
+	}
+	r.applied = c
 	r.logging.set(c.Log)
 	return changes, nil
+}
+
+// takenBack returns what was edited since the file was applied and is not so
+// in the next configuration.
+func takenBack(applied, running, next *engine.Config) engine.Changes {
+	undone := engine.Diff(next, running)
+	return slices.DeleteFunc(engine.Diff(applied, running), func(edit engine.Change) bool {
+		return !slices.ContainsFunc(undone, func(c engine.Change) bool {
+			return c.Listener == edit.Listener && c.Channel == edit.Channel && c.Key == edit.Key &&
+				(c.Group == nil) == (edit.Group == nil) && (c.Group == nil || *c.Group == *edit.Group)
+		})
+	})
 }

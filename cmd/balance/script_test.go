@@ -72,6 +72,8 @@ func TestScripts(t *testing.T) {
 			"session":    session,
 			"await":      await,
 			"append":     appendTo,
+			"expand":     expand,
+			"killed":     killed,
 		},
 	})
 }
@@ -107,7 +109,9 @@ func startServer(name string) (addr net.Addr, stop func(), err error) {
 				defer conn.Close()
 				conn.SetDeadline(time.Now().Add(10 * time.Minute))
 				fmt.Fprintln(conn, name)
-				io.Copy(conn, conn)
+				// Without splicing: package net leaves the pipes to the
+				// collector, too many for short connections.
+				io.Copy(struct{ io.Writer }{conn}, struct{ io.Reader }{conn})
 			})
 		}
 	})
@@ -311,6 +315,19 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s does not match %s:\n%s", args[0], args[1], data)
+}
+
+// expand FILE replaces the variables of the script in the file, as replace
+// does.
+func expand(ts *testscript.TestScript, neg bool, args []string) {
+	content := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(content), 0o644))
+}
+
+// killed kills the program that was started last, with SIGKILL.
+func killed(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(program(ts).Process.Kill())
+	program(ts).Wait()
 }
 
 // append FILE LINE appends a line to the file, in place.

@@ -52,7 +52,7 @@ func serve(ctx context.Context, o *options, c *engine.Config, content []byte, st
 			fmt.Fprintf(stderr, "balance: warning: there is no syslog, messages are lost: %v\n", err)
 		}
 	}
-	d := newDaemon(o, content, logging, stdout)
+	d := newDaemon(o, c, content, logging, stdout)
 	if code := d.start(ctx, c, stderr); code != exitOK {
 		return code
 	}
@@ -65,7 +65,7 @@ func serve(ctx context.Context, o *options, c *engine.Config, content []byte, st
 	return exitOK
 }
 
-func newDaemon(o *options, content []byte, logging *logging, stdout io.Writer) *daemon {
+func newDaemon(o *options, c *engine.Config, content []byte, logging *logging, stdout io.Writer) *daemon {
 	d := &daemon{options: o, logging: logging, started: time.Now(), stopping: make(chan struct{})}
 	d.log = d.logging.logger()
 	engineOptions := engine.Options{Log: d.log}
@@ -77,7 +77,7 @@ func newDaemon(o *options, content []byte, logging *logging, stdout io.Writer) *
 		d.reloader = &reloader{
 			path: o.config, debug: o.classic.Debug,
 			prepare: d.prepareControl, engine: d.engine, logging: d.logging, log: d.log,
-			seen: sha256.Sum256(content),
+			seen: sha256.Sum256(content), applied: c,
 		}
 	}
 	return d

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+)
+
+// typist is a user at a terminal in which a program runs.
+type typist struct {
+	*testing.T
+	terminal *os.File
+	program  *exec.Cmd
+	screen   strings.Builder // all output so far
+	seen     int             // how much of it was expected already
+}
+
+func newTypist(t *testing.T, args ...string) *typist {
+	u := &typist{T: t, program: exec.Command("balance", args...)}
+	var err error
+	u.terminal, err = pty.StartWithSize(u.program, &pty.Winsize{Rows: 24, Cols: 120})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		u.terminal.Close()
+		u.program.Process.Kill()
+		u.program.Wait()
+	})
+	return u
+}
+
+func (u *typist) types(keys string) {
+	u.Helper()
+	if _, err := u.terminal.WriteString(keys); err != nil {
+		u.Fatal(err)
+	}
+}
+
+// sees waits until the pattern stands on the screen, behind what was seen
+// before.
+func (u *typist) sees(pattern string) {
+	u.Helper()
+	expected := regexp.MustCompile(pattern)
+	u.terminal.SetReadDeadline(time.Now().Add(patience))
+	buffer := make([]byte, 4096)
+	for {
+		if at := expected.FindStringIndex(u.screen.String()[u.seen:]); at != nil {
+			u.seen += at[1]
+			return
+		}
+		n, err := u.terminal.Read(buffer)
+		u.screen.Write(buffer[:n])
+		if err != nil {
+			u.Fatalf("%v while waiting for %s, after\n%q", err, pattern, u.screen.String())
+		}
+	}
+}
+
+// launch starts a daemon with two channels and a directory of its own, and
+// returns its process and port.
+func launch(t *testing.T) (daemon *exec.Cmd, port string) {
+	t.Helper()
+	t.Setenv("RUNTIME_DIRECTORY", filepath.Join(t.TempDir(), "run"))
+	address, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ = net.SplitHostPort(address.String())
+	daemon = exec.Command("balance", "-f", "-b", "127.0.0.1", port, "127.0.0.1:1", "127.0.0.2:1")
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		daemon.Process.Kill()
+		daemon.Wait()
+	})
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		if exec.Command("balance", "-c", "version", port).Run() == nil {
+			return daemon, port
+		}
+		if time.Now().After(end) {
+			t.Fatal("the daemon does not answer")
+		}
+	}
+}
+
+func TestShellOnATerminal(t *testing.T) {
+	daemon, port := launch(t)
+	u := newTypist(t, "-i", port)
+	u.sees(`balance \S+ interactive command shell\r\n`)
+	u.sees(fmt.Sprintf(`PID of master process is %d\r\n`, daemon.Process.Pid))
+	u.sees(`balance\[0\] `)
+
+	u.types("mr\t") // as far as it is certain
+	u.sees(`mrtg-`)
+	u.types("\t")
+	u.sees(`mrtg-bytes  mrtg-conns`)
+	u.types("c\t0 \t") // one of two, then the channels of group 0
+	u.sees(`mrtg-conns 0 `)
+	u.sees(`0  1`)
+	u.types("1\r")
+	u.sees(`group 0 channel 1\r\n`)
+
+	u.types("disable x\x7f0\r") // a typing mistake, wiped out
+	u.sees(`channel 0 disabled`)
+	u.types("\x1b[A\r") // the line before
+	u.sees(`channel 0 already disabled`)
+
+	u.types("group 1\r")
+	u.sees(`balance\[1\] `)
+	u.types("group 0; show\r")
+	u.sees(`GRP Type  #   S`)
+	u.sees(`dis        127\.0\.0\.1`)
+	u.sees(`balance\[0\] `)
+
+	u.types("watch 0.1\r")
+	for range 3 {
+		u.sees(`\x1b\[H\x1b\[2J`)
+		u.sees(`GRP Type`)
+	}
+	u.types("x")
+	u.sees(`balance\[0\] `)
+	u.types("version\r") // the key that ended watch is no part of it
+	u.sees(`This is balance`)
+
+	u.types("nonsense\r")
+	u.sees(`syntax error`)
+	u.types("quit\r")
+	if err := u.program.Wait(); err != nil {
+		t.Errorf("quit: %v", err)
+	}
+}
+
+func TestShellEndsWithItsInput(t *testing.T) {
+	_, port := launch(t)
+	u := newTypist(t, "-i", port)
+	u.sees(`balance\[0\] `)
+	u.types("\x04")
+	if err := u.program.Wait(); err != nil {
+		t.Errorf("end of input: %v", err)
+	}
+}
+
+func TestShellNoticesTheEndOfTheDaemon(t *testing.T) {
+	daemon, port := launch(t)
+	u := newTypist(t, "-i", port)
+	u.sees(`balance\[0\] `)
+	daemon.Process.Signal(syscall.SIGKILL)
+	daemon.Wait()
+	u.types("show\r")
+	u.sees(`no answer`)
+	u.program.Wait()
+	if code := u.program.ProcessState.ExitCode(); code != exitNoMaster {
+		t.Errorf("exit code %d, want %d", code, exitNoMaster)
+	}
+}
+
+func TestShellKills(t *testing.T) {
+	daemon, port := launch(t)
+	u := newTypist(t, "-i", port)
+	u.sees(`balance\[0\] `)
+	u.types("kill\r")
+	u.sees(`shutdown complete, exiting\.\r\n`)
+	if err := u.program.Wait(); err != nil {
+		t.Errorf("the shell after kill: %v", err)
+	}
+	if err := daemon.Wait(); err != nil {
+		t.Errorf("the daemon after kill: %v", err)
+	}
+}
+
+// TestStoppedDaemon asks a daemon that does not answer.
+func TestStoppedDaemon(t *testing.T) {
+	daemon, port := launch(t)
+	daemon.Process.Signal(syscall.SIGSTOP)
+	defer daemon.Process.Signal(syscall.SIGCONT)
+	out, err := exec.Command("balance", "-c", "show", port).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "no master process") {
+		t.Errorf("%v: %s", err, out)
+	}
+}

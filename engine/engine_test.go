@@ -19,6 +19,7 @@ import (
 
 	"balance/engine"
 	"balance/engine/plane"
+	"balance/engine/plane/planetest"
 )
 
 const patience = 20 * time.Second
@@ -97,12 +98,11 @@ func (s *server) channel() engine.Channel {
 // free returns an address with a port that nobody uses now.
 func free(t testing.TB, host string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	addr, err := planetest.FreeAddress(host)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addr.String()
 }
 
 // declare makes a configuration with one listener for each argument.

@@ -126,11 +126,13 @@ func newLoad(t testing.TB) *load {
 		t.Cleanup(stop)
 		l.servers = append(l.servers, addr)
 	}
-	front, err := freeAddress()
-	if err != nil {
-		t.Fatal(err)
+	for _, at := range []*string{&l.front, &l.side} {
+		addr, err := freeAddress()
+		if err != nil {
+			t.Fatal(err)
+		}
+		*at = addr.String()
 	}
-	l.front, l.side = front.String(), unusedAddress(t)
 	l.write(l.config())
 	l.startDaemon()
 	return l
@@ -143,20 +145,6 @@ func (l *load) startClients() {
 	for i := range loadStreams {
 		l.clients.Go(func() { l.stream(uint64(i)) })
 	}
-}
-
-// unusedAddress returns an address whose port the kernel gives to nobody who
-// does not ask for it, so that it is still free after a while.
-func unusedAddress(t testing.TB) string {
-	for port := 20000; port < 30000; port++ {
-		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String()
-		}
-	}
-	t.Fatal("no port from 20000 to 30000 is free")
-	return ""
 }
 
 func (l *load) startDaemon() {

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"balance/engine/plane/planetest"
 )
 
 const patience = 20 * time.Second
@@ -84,13 +86,7 @@ func setAddress(env *testscript.Env, name string, addr net.Addr) {
 	env.Setenv(name+"PORT", fmt.Sprint(addr.(*net.TCPAddr).Port))
 }
 
-func freeAddress() (net.Addr, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	return l.Addr(), l.Close()
-}
+func freeAddress() (net.Addr, error) { return planetest.FreeAddress("127.0.0.1") }
 
 // startServer starts a server that greets with its name and then echoes.
 func startServer(name string) (addr net.Addr, stop func(), err error) {

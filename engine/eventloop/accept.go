@@ -1,0 +1,180 @@
+//go:build linux
+
+package eventloop
+
+import (
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// acceptor is a listening socket as one loop sees it. The socket is registered
+// level-triggered, so clients beyond a batch are reported again, and exclusive:
+// the kernel wakes one loop that waits for a client, not all.
+type acceptor struct {
+	socket  *socket
+	fd      int32
+	number  int32 // in loop.acceptors
+	batch   int
+	watched bool
+	timer   timer // ends a pause
+}
+
+const (
+	maxBatch = 64
+	// A loop that has many more sessions than the others leaves new clients
+	// to them for a while. The kernel prefers the loop that was first to wait.
+	crowdedSlack = 16
+	crowdedPause = 20 * time.Millisecond
+)
+
+// add starts accepting from the socket.
+func (l *loop) add(s *socket) {
+	number := 0
+	for number < len(l.acceptors) && l.acceptors[number] != nil {
+		number++
+	}
+	if number == len(l.acceptors) {
+		l.acceptors = append(l.acceptors, nil)
+	}
+	a := &acceptor{socket: s, fd: int32(s.fd), number: int32(number), batch: 1}
+	a.timer.owner = a
+	l.acceptors[number] = a
+	a.watch(l)
+}
+
+// remove ends accepting from the socket.
+func (l *loop) remove(s *socket) {
+	for i, a := range l.acceptors {
+		if a != nil && a.socket == s {
+			a.unwatch(l)
+			l.wheel.disarm(&a.timer)
+			l.acceptors[i] = nil
+		}
+	}
+}
+
+func (a *acceptor) watch(l *loop) {
+	errno := control(l.epoll, unix.EPOLL_CTL_ADD, a.fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, token{low: a.number})
+	if errno != 0 {
+		a.exhaust(l, os.NewSyscallError("epoll_ctl", errno))
+		return
+	}
+	a.watched = true
+	a.socket.watchers.Add(1)
+}
+
+func (a *acceptor) unwatch(l *loop) {
+	if a.watched {
+		a.leave(l)
+		a.socket.watchers.Add(-1)
+	}
+}
+
+// leave is unwatch for a loop that was taken off the watchers before.
+func (a *acceptor) leave(l *loop) {
+	control(l.epoll, unix.EPOLL_CTL_DEL, a.fd, 0, token{})
+	a.watched = false
+}
+
+// accept takes a batch of clients. The batch grows while there are always
+// more, so that a lone client costs one call and a crowd few wake-ups.
+func (a *acceptor) accept(l *loop) {
+	if until := a.socket.pausedUntil.Load(); until > l.now {
+		a.pause(l, time.Duration(until-l.now))
+		return
+	}
+	if a.take(l, a.batch) {
+		a.batch = min(2*a.batch, maxBatch)
+	} else {
+		a.batch = max(a.batch/2, 1)
+	}
+	if a.watched && a.crowded(l) {
+		a.yield(l)
+	}
+}
+
+// take accepts up to n clients and reports whether there were as many.
+func (a *acceptor) take(l *loop, n int) bool {
+	listener := a.socket.listener.Load()
+	a.socket.followKeepAlive(listener.Service().KeepAlive)
+	for range n {
+		fd, peer, errno := accept(a.fd)
+		switch {
+		case errno == unix.EAGAIN:
+			return false
+		case errno == unix.ECONNABORTED || errno == unix.EINTR:
+			continue // the client has gone already
+		case errno != 0:
+			a.exhaust(l, os.NewSyscallError("accept4", errno))
+			return false
+		}
+		a.socket.arrivals.Add(1)
+		a.socket.recovered()
+		listener.Accepted.Add(1)
+		l.exhausted = nil
+		l.begin(fd, peer, listener)
+		if l.exhausted != nil {
+			// Those who wait would be turned away the same way.
+			a.exhaust(l, l.exhausted)
+			return false
+		}
+	}
+	return true
+}
+
+// exhaust pauses all loops that come to accept from this socket.
+func (a *acceptor) exhaust(l *loop, err error) {
+	a.pause(l, a.socket.exhausted(l.now, err))
+}
+
+func (a *acceptor) pause(l *loop, pause time.Duration) {
+	a.unwatch(l)
+	l.arm(&a.timer, pause)
+}
+
+// expire ends a pause. Whoever came meanwhile is reported at once.
+func (a *acceptor) expire(l *loop) {
+	if a.crowded(l) && a.socket.watchers.Load() > 0 {
+		l.arm(&a.timer, crowdedPause)
+		return
+	}
+	a.watch(l)
+}
+
+// crowded reports whether this loop has many more sessions than the mean.
+func (a *acceptor) crowded(l *loop) bool {
+	loops := l.plane.loops
+	live := l.live.Load()
+	if len(loops) == 1 || live <= crowdedSlack {
+		return false
+	}
+	total := int64(0)
+	for _, other := range loops {
+		total += other.live.Load()
+	}
+	mean := total / int64(len(loops))
+	return live > mean+mean/8+crowdedSlack
+}
+
+// yield leaves the new clients to the other loops, if one of them watches the
+// socket. A client may have come for whom the kernel woke this loop alone:
+// whoever is in the queue after it was left is taken still.
+func (a *acceptor) yield(l *loop) {
+	for {
+		watchers := a.socket.watchers.Load()
+		if watchers <= 1 {
+			return
+		}
+		if a.socket.watchers.CompareAndSwap(watchers, watchers-1) {
+			break
+		}
+	}
+	a.leave(l)
+	l.arm(&a.timer, crowdedPause)
+	if a.take(l, maxBatch) {
+		l.wheel.disarm(&a.timer)
+		a.watch(l)
+	}
+}

@@ -1,0 +1,128 @@
+//go:build linux
+
+package eventloop
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"balance/engine/plane"
+)
+
+// connect dials the next channel of the session's route, or ends the session
+// if none is left. While it dials, the client is not read from.
+func (l *loop) connect(s *session) {
+	for {
+		channel, ok := s.route.Next()
+		if current := s.tenant.listener.Service(); !ok && current != s.service {
+			// What this client had left was taken away by a change of the
+			// configuration.
+			s.service = current
+			s.route = current.Router.Route(s.client.Addr())
+			continue
+		}
+		if !ok {
+			s.tenant.listener.Rejected.Add(1)
+			l.end(s, plane.NoChannel, nil, false)
+			return
+		}
+		s.channel, s.group = channel, uint16(s.route.Group())
+		s.address, s.err = 0, nil
+		s.dialled = l.now + int64(s.service.ConnectTimeout)
+		if l.dial(s) {
+			return
+		}
+		l.plane.options.Failed(s.service, &s.route, s.err)
+	}
+}
+
+// dial starts connecting to the next address of the channel. It reports false
+// if there is none left that lets it; the session's err tells why. All
+// addresses together have the connect timeout; each may use an equal share of
+// what is left.
+func (l *loop) dial(s *session) bool {
+	addrs := s.channel.Addresses()
+	for int(s.address) < len(addrs) {
+		addr := addrs[s.address]
+		share := time.Duration(s.dialled-l.now) / time.Duration(len(addrs)-int(s.address))
+		s.address++
+		fd, err := l.kernel.dial(addr, s.service.Source)
+		if err == nil {
+			s.sides[server] = side{fd: fd, writable: true}
+			errno := l.kernel.watch(l.epoll, fd, s.token(server))
+			if errno == 0 {
+				l.arm(&s.timer, share)
+				return true
+			}
+			l.hangUp(s)
+			err = os.NewSyscallError("epoll_ctl", errno)
+		}
+		if plane.Exhausted(err) {
+			l.exhausted = err
+		}
+		s.note(addr, err)
+	}
+	if s.err == nil {
+		s.err = errors.New("the channel has no address")
+	}
+	return false
+}
+
+// note adds the failure of one address to those of the channel.
+func (s *session) note(addr netip.AddrPort, err error) {
+	err = &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: err}
+	if s.err != nil {
+		err = errors.Join(s.err, err)
+	}
+	s.err = err
+}
+
+// hangUp gives up the connection that is being made.
+func (l *loop) hangUp(s *session) {
+	l.kernel.close(s.sides[server].fd)
+	s.sides[server].fd = -1
+}
+
+// answered is called when something has come of the connection attempt.
+func (l *loop) answered(s *session, events uint32) {
+	if events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+		l.undialled(s, os.NewSyscallError("connect", l.kernel.socketError(s.sides[server].fd)))
+		return
+	}
+	if events&unix.EPOLLOUT == 0 {
+		return
+	}
+	l.plane.options.Connected(s.service, &s.route)
+	s.state = plane.Relaying
+	s.service, s.err = nil, nil
+	s.active = l.now
+	l.schedule(s)
+	if l.relay(s, client) && s.streams[client].moved == 0 {
+		// The server may be the one who speaks first, and does not know of
+		// the connection before the ACK that dial holds back.
+		l.kernel.quickAck(s.sides[server].fd)
+	}
+}
+
+func (l *loop) dialTimedOut(s *session) { l.undialled(s, os.ErrDeadlineExceeded) }
+
+// undialled goes on with the next address, or the next channel, after an
+// attempt failed.
+func (l *loop) undialled(s *session, err error) {
+	l.hangUp(s)
+	addrs := s.channel.Addresses()
+	if tried := int(s.address) - 1; tried < len(addrs) {
+		s.note(addrs[tried], err)
+	} else if s.err == nil { // the name was resolved anew meanwhile
+		s.err = err
+	}
+	if !l.dial(s) {
+		l.plane.options.Failed(s.service, &s.route, s.err)
+		l.connect(s)
+	}
+}

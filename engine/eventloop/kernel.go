@@ -1,0 +1,198 @@
+//go:build linux
+
+package eventloop
+
+import (
+	"net/netip"
+	"os"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// kernel is what sessions ask of the operating system, so that a test can
+// play its part. No call waits. An Errno of 0 stands for success.
+type kernel interface {
+	// dial starts connecting from the source, which may be the zero Addr.
+	dial(to netip.AddrPort, source netip.Addr) (fd int32, err error)
+	// watch registers a connected or connecting socket for all its events,
+	// edge-triggered.
+	watch(epoll, fd int32, t token) unix.Errno
+	// socketError takes the pending error of a socket that has failed. It is
+	// never 0.
+	socketError(fd int32) unix.Errno
+	recv(fd int32, into []byte) (int, unix.Errno)
+	send(fd int32, from []byte) (int, unix.Errno)
+	splice(from, to int32, most int) (int, unix.Errno)
+	shutdown(fd int32) unix.Errno
+	noDelay(fd int32)
+	quickAck(fd int32) // sends the ACK that is held back
+	keepAlive(fd int32, interval time.Duration)
+	close(fd int32)
+	// reset closes a connection so that the peer sees a reset.
+	reset(fd int32)
+	pipe(size int) (r, w int32, ok bool)
+}
+
+// linux is the kernel. Its calls cannot block, so they go past the scheduler,
+// which would otherwise be told of each.
+type linux struct{}
+
+// interest is what each socket is registered for, once. EPOLLPRI tells of
+// urgent data, at which a read stops short (see side.urgent).
+const interest = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLPRI | unix.EPOLLET
+
+func (linux) dial(to netip.AddrPort, source netip.Addr) (int32, error) {
+	var name sockaddr
+	size, err := name.set(to)
+	if err != nil {
+		return -1, err
+	}
+	r, _, errno := unix.RawSyscall(unix.SYS_SOCKET, uintptr(name.family()), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if errno != 0 {
+		return -1, os.NewSyscallError("socket", errno)
+	}
+	fd := int32(r)
+	// The ACK that ends the handshake waits for the first data (tcp(7)).
+	setInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
+	if source.IsValid() {
+		if err := bind(fd, source, to.Addr()); err != nil {
+			linux{}.close(fd)
+			return -1, err
+		}
+	}
+	_, _, errno = unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&name)), size)
+	if errno != 0 && errno != unix.EINPROGRESS {
+		linux{}.close(fd)
+		return -1, os.NewSyscallError("connect", errno)
+	}
+	return fd, nil
+}
+
+func bind(fd int32, source, to netip.Addr) error {
+	if source.Is4() != to.Is4() {
+		return os.NewSyscallError("bind", unix.EAFNOSUPPORT)
+	}
+	var name sockaddr
+	size, err := name.set(netip.AddrPortFrom(source, 0))
+	if err != nil {
+		return err
+	}
+	// The port is chosen by connect, which can use one that is taken for
+	// another destination (ip(7)).
+	setInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+	_, _, errno := unix.RawSyscall(unix.SYS_BIND, uintptr(fd), uintptr(unsafe.Pointer(&name)), size)
+	if errno != 0 {
+		return os.NewSyscallError("bind", errno)
+	}
+	return nil
+}
+
+func (linux) watch(epoll, fd int32, t token) unix.Errno {
+	return control(epoll, unix.EPOLL_CTL_ADD, fd, interest, t)
+}
+
+func (linux) socketError(fd int32) unix.Errno {
+	var value int32
+	size := uint32(unsafe.Sizeof(value))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_ERROR,
+		uintptr(unsafe.Pointer(&value)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno == 0 {
+		errno = unix.Errno(value)
+	}
+	if errno == 0 {
+		return unix.ECONNRESET // a call has taken the error before
+	}
+	return errno
+}
+
+func (linux) recv(fd int32, into []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(into))), uintptr(len(into)), 0, 0, 0)
+	return int(n), errno
+}
+
+func (linux) send(fd int32, from []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(from))), uintptr(len(from)), unix.MSG_NOSIGNAL, 0, 0)
+	return int(n), errno
+}
+
+func (linux) splice(from, to int32, most int) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(most), unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+	return int(n), errno
+}
+
+func (linux) shutdown(fd int32) unix.Errno {
+	_, _, errno := unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
+	return errno
+}
+
+// What these options are for is lost if they fail, but no byte: a connection
+// that is gone says so at its next read.
+func (linux) noDelay(fd int32)  { setInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) }
+func (linux) quickAck(fd int32) { setInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1) }
+
+func (linux) keepAlive(fd int32, interval time.Duration) {
+	if interval <= 0 {
+		setInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0)
+		return
+	}
+	seconds := int32((interval + time.Second - 1) / time.Second)
+	setInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds)
+	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds)
+}
+
+func (linux) close(fd int32) { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+
+func (l linux) reset(fd int32) {
+	linger := unix.Linger{Onoff: 1}
+	unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_LINGER,
+		uintptr(unsafe.Pointer(&linger)), unsafe.Sizeof(linger), 0)
+	l.close(fd)
+}
+
+// pipe fails for a user over the soft limit of pipe-user-pages-soft (pipe(7)):
+// what he gets then holds too little to be of use.
+func (l linux) pipe(size int) (r, w int32, ok bool) {
+	var fds [2]int32
+	if _, _, errno := unix.RawSyscall(unix.SYS_PIPE2, uintptr(unsafe.Pointer(&fds)), unix.O_NONBLOCK|unix.O_CLOEXEC, 0); errno != 0 {
+		return -1, -1, false
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_FCNTL, uintptr(fds[1]), unix.F_SETPIPE_SZ, uintptr(size)); errno != 0 {
+		l.close(fds[0])
+		l.close(fds[1])
+		return -1, -1, false
+	}
+	return fds[0], fds[1], true
+}
+
+func setInt(fd int32, level, option uintptr, value int32) unix.Errno {
+	_, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), level, option,
+		uintptr(unsafe.Pointer(&value)), unsafe.Sizeof(value), 0)
+	return errno
+}
+
+// accept takes a client from the queue of a listening socket.
+func accept(fd int32) (int32, netip.AddrPort, unix.Errno) {
+	var name sockaddr
+	size := uint32(unsafe.Sizeof(name))
+	r, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&name)), uintptr(unsafe.Pointer(&size)),
+		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return -1, netip.AddrPort{}, errno
+	}
+	return int32(r), name.get(), 0
+}
+
+func control(epoll int32, op uintptr, fd int32, events uint32, t token) unix.Errno {
+	event := unix.EpollEvent{Events: events, Fd: t.low, Pad: t.high}
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epoll), op, uintptr(fd), uintptr(unsafe.Pointer(&event)), 0, 0)
+	return errno
+}
+
+// poll returns the events that are there already.
+func poll(epoll int32, events []unix.EpollEvent) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
+	return int(n), errno
+}

@@ -1,0 +1,181 @@
+//go:build linux
+
+package eventloop
+
+import (
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"balance/engine/plane"
+)
+
+// loop is one event loop. Its fields belong to its goroutine, which runs until
+// it was told to stop and its last session has ended.
+type loop struct {
+	plane   *Plane
+	kernel  kernel
+	epoll   int32
+	mailbox mailbox
+	ended   chan struct{} // closed when the goroutine has ended
+
+	now     int64 // as Plane.now, when the turn began
+	wheel   wheel
+	slab    slab
+	shared  *buffer // what was read and not written yet, within a turn
+	buffers buffers
+	pipes   pipes
+
+	live      atomic.Int64 // sessions; others read it
+	tenants   map[*plane.Listener]*tenant
+	reloads   reloads
+	acceptors []*acceptor
+	exhausted error // set when dialling found the machine out of something
+
+	ready    []token // sessions that have more to do than fitted their turn
+	running  []token // those of the turn before
+	stopping bool
+	events   [256]unix.EpollEvent
+}
+
+// newLoop returns a loop that does not run yet.
+func newLoop(p *Plane, k kernel) *loop {
+	l := &loop{
+		plane:   p,
+		kernel:  k,
+		epoll:   -1,
+		mailbox: mailbox{event: -1},
+		ended:   make(chan struct{}),
+		now:     p.now(),
+		shared:  new(buffer),
+		pipes:   pipes{kernel: k},
+		tenants: make(map[*plane.Listener]*tenant),
+	}
+	l.wheel.now = l.now / int64(tick)
+	l.pipes.timer.owner = &l.pipes
+	l.reloads.timer.owner = &l.reloads
+	return l
+}
+
+// open makes what the loop waits on.
+func (l *loop) open() error {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	l.epoll = int32(epoll)
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return os.NewSyscallError("eventfd", err)
+	}
+	l.mailbox.event = event
+	// Edge-triggered, each write to it is an event, and nobody need read it.
+	if errno := control(l.epoll, unix.EPOLL_CTL_ADD, int32(event), unix.EPOLLIN|unix.EPOLLET, mailToken); errno != 0 {
+		return os.NewSyscallError("epoll_ctl", errno)
+	}
+	return nil
+}
+
+// close closes what open made, and the idle pipes.
+func (l *loop) close() {
+	l.pipes.closeIdle()
+	for _, fd := range []int{l.mailbox.event, int(l.epoll)} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
+// run is the loop's goroutine.
+func (l *loop) run() {
+	defer close(l.ended)
+	for !l.stopping || l.live.Load() > 0 {
+		n := l.wait()
+		l.now = l.plane.now()
+		l.runReady()
+		for i := range l.events[:n] {
+			l.dispatch(&l.events[i])
+		}
+		l.expire()
+	}
+	for _, task := range l.mailbox.shut() {
+		task()
+	}
+	l.close()
+}
+
+// wait returns how many events there are. It does not wait while sessions are
+// ready. Asking first without waiting keeps the scheduler out of the turns of
+// a busy loop; the wait itself must let it know, so that the processor can be
+// put to other use.
+func (l *loop) wait() int {
+	n, errno := poll(l.epoll, l.events[:])
+	if n > 0 && errno == 0 || len(l.ready) > 0 {
+		return max(n, 0)
+	}
+	timeout := -1
+	if when, ok := l.wheel.next(); ok {
+		left := time.Duration(when*int64(tick) - l.plane.now())
+		timeout = int((max(left, 0) + time.Millisecond - 1) / time.Millisecond)
+	}
+	n, err := unix.EpollWait(int(l.epoll), l.events[:], timeout)
+	if err != nil && err != unix.EINTR {
+		panic(fmt.Sprintf("eventloop: epoll_wait: %v", err)) // the descriptor is ours, so this is a defect
+	}
+	return max(n, 0)
+}
+
+// Events that are not of a session have a generation of 0.
+var mailToken = token{low: -1}
+
+func (l *loop) dispatch(e *unix.EpollEvent) {
+	t := token{low: e.Fd, high: e.Pad}
+	switch {
+	case t == mailToken:
+		for _, task := range l.mailbox.take() {
+			task()
+		}
+	case t.high == 0:
+		if a := l.acceptors[t.low]; a != nil {
+			a.accept(l)
+		}
+	default:
+		if s, side := l.slab.session(t); s != nil {
+			l.event(s, side, e.Events)
+		}
+	}
+}
+
+// enqueue gives a session another turn.
+func (l *loop) enqueue(s *session) {
+	if !s.queued {
+		s.queued = true
+		l.ready = append(l.ready, s.token(client))
+	}
+}
+
+// runReady gives each session that was ready one turn.
+func (l *loop) runReady() {
+	l.running, l.ready = l.ready, l.running[:0]
+	for _, t := range l.running {
+		if s, _ := l.slab.session(t); s != nil {
+			s.queued = false
+			l.relay(s, client)
+		}
+	}
+}
+
+// expire lets what is due happen.
+func (l *loop) expire() {
+	for t := l.wheel.due(l.now / int64(tick)); t != nil; t = l.wheel.due(l.now / int64(tick)) {
+		t.owner.expire(l)
+	}
+}
+
+// arm sets a timer to the first tick that is not before the delay is over.
+func (l *loop) arm(t *timer, delay time.Duration) {
+	l.wheel.arm(t, (l.now+int64(max(delay, 0))+int64(tick)-1)/int64(tick))
+}

@@ -1,0 +1,163 @@
+//go:build linux
+
+package eventloop
+
+import (
+	"context"
+	"net/netip"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"balance/engine/plane"
+)
+
+// Plane is a plane.Plane. New makes one; Shutdown ends it. Options.Ended and
+// the log are called on the loops: neither may call Sessions, Abort or
+// Shutdown, or close a socket.
+type Plane struct {
+	options plane.Options
+	epoch   time.Time // sessions keep times as nanoseconds since then
+	ids     atomic.Uint64
+	loops   []*loop
+}
+
+var _ plane.Plane = (*Plane)(nil)
+
+// atStart is what GOMAXPROCS was before any plane raised it.
+var atStart = runtime.GOMAXPROCS(0)
+
+// New returns a plane that runs until Shutdown. If loops is not positive, it
+// has as many as GOMAXPROCS was when the program started. GOMAXPROCS is raised
+// to one more than the loops: each may keep a processor busy.
+func New(options plane.Options, loops int) (*Plane, error) {
+	if loops <= 0 {
+		loops = atStart
+	}
+	p := &Plane{options: options, epoch: time.Now()}
+	for range loops {
+		l := newLoop(p, linux{})
+		p.loops = append(p.loops, l)
+		if err := l.open(); err != nil {
+			for _, opened := range p.loops {
+				opened.close()
+			}
+			return nil, err
+		}
+	}
+	if runtime.GOMAXPROCS(0) < loops+1 {
+		runtime.GOMAXPROCS(loops + 1)
+	}
+	for _, l := range p.loops {
+		go l.run()
+	}
+	return p, nil
+}
+
+// now returns the time since the plane began, never 0.
+func (p *Plane) now() int64 { return int64(time.Since(p.epoch)) + 1 }
+
+// Listen implements plane.Plane.
+func (p *Plane) Listen(ctx context.Context, addr netip.AddrPort, shared bool) (plane.Socket, error) {
+	s, err := listen(ctx, p, addr, shared)
+	if err != nil {
+		return nil, err // a nil Socket, not one that holds a nil *socket
+	}
+	return s, nil
+}
+
+// Sessions implements plane.Plane. Each loop is asked for a page of its slab
+// at a time, so however many sessions there are, none waits for long.
+func (p *Plane) Sessions(yield func(plane.Session) bool) {
+	p.pages(func(_ *loop, page []shown) bool {
+		for i := range page {
+			if !yield(page[i].Session) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// Abort implements plane.Plane. The sessions are matched on the caller's
+// goroutine and ended on their loops.
+func (p *Plane) Abort(cause plane.Cause, match func(*plane.Session) bool) int {
+	n := 0
+	p.pages(func(l *loop, page []shown) bool {
+		var victims []token
+		for i := range page {
+			if match(&page[i].Session) {
+				victims = append(victims, page[i].token)
+			}
+		}
+		if len(victims) > 0 {
+			l.mailbox.do(func() { n += l.abort(cause, victims) })
+		}
+		return true
+	})
+	return n
+}
+
+// shown is a picture of a session, and how to find the session again.
+type shown struct {
+	plane.Session
+	token token
+}
+
+func (p *Plane) pages(yield func(*loop, []shown) bool) {
+	for _, l := range p.loops {
+		for i, more := 0, true; more; i++ {
+			var page []shown
+			if !l.mailbox.do(func() { page, more = l.page(i) }) {
+				break // the loop has ended
+			}
+			if !yield(l, page) {
+				return
+			}
+		}
+	}
+}
+
+// page returns the sessions on one page of the slab, and whether there are
+// more pages.
+func (l *loop) page(i int) (page []shown, more bool) {
+	if i >= len(l.slab.pages) {
+		return nil, false
+	}
+	for j := range l.slab.pages[i] {
+		if s := &l.slab.pages[i][j]; s.state != vacant {
+			page = append(page, shown{l.picture(s), s.token(client)})
+		}
+	}
+	return page, i+1 < len(l.slab.pages)
+}
+
+// abort resets those of the sessions that have not ended yet, and returns how
+// many they were.
+func (l *loop) abort(cause plane.Cause, victims []token) int {
+	n := 0
+	for _, t := range victims {
+		if s, _ := l.slab.session(t); s != nil {
+			l.end(s, cause, nil, true)
+			n++
+		}
+	}
+	return n
+}
+
+// Shutdown implements plane.Plane. Once it has returned, the loops have ended
+// and all their descriptors are closed.
+func (p *Plane) Shutdown(ctx context.Context) {
+	for _, l := range p.loops {
+		l.mailbox.post(func() { l.stopping = true })
+	}
+	for _, l := range p.loops {
+		select {
+		case <-l.ended:
+			continue
+		case <-ctx.Done():
+		}
+		p.Abort(plane.Shutdown, func(*plane.Session) bool { return true })
+		<-l.ended
+	}
+}

@@ -1,0 +1,296 @@
+//go:build linux
+
+package eventloop
+
+import (
+	"golang.org/x/sys/unix"
+
+	"balance/engine/plane"
+)
+
+const (
+	// turnBudget is how many bytes a stream may read before it is the turn
+	// of the other sessions.
+	turnBudget = 512 << 10
+	// spliceFrom is how many bytes there must be in a wake-up for splice(2)
+	// to be worth its calls. It is a buffer full, so that a full read shows
+	// that there are as many.
+	spliceFrom = bufferSize
+)
+
+// outcome is why a stream stands still.
+type outcome uint8
+
+const (
+	waits outcome = iota // for an event
+	spent                // its budget
+	gone                 // the session has ended
+)
+
+// relay moves what can be moved, the bytes that come from one side first. It
+// reports false if the session has ended with that.
+func (l *loop) relay(s *session, first int) bool {
+	again := false
+	for _, from := range [2]int{first, first ^ 1} {
+		switch l.pump(s, from) {
+		case gone:
+			return false
+		case spent:
+			again = true
+		}
+	}
+	if again {
+		l.enqueue(s)
+		return true
+	}
+	for i := range s.sides {
+		if s.sides[i].broken {
+			// Its bytes wait for the other side, so no read has told.
+			l.broken(s, i, "read", l.kernel.socketError(s.sides[i].fd))
+			return false
+		}
+	}
+	return true
+}
+
+// pump moves the bytes that come from one side until something is to be waited
+// for.
+//
+//	   ┌────────── flushed ──────────┐
+//	   ▼                             │
+//	reading ──► pending (buffer or pipe)
+//	   └── end of stream ──► closed       any error ends the session
+//
+// Nothing is read while bytes are pending, which holds back the sender, and
+// no stream is closed before they are delivered.
+func (l *loop) pump(s *session, from int) outcome {
+	t, in, out := &s.streams[from], &s.sides[from], &s.sides[from^1]
+	volume := 0
+	for !t.closed {
+		if t.pending() {
+			if !out.writable {
+				return waits
+			}
+			if errno := l.flush(s, from); errno != 0 {
+				l.broken(s, from^1, "write", errno)
+				return gone
+			}
+			continue
+		}
+		if t.finished {
+			return l.finish(s, from)
+		}
+		if !in.readable {
+			return waits
+		}
+		if volume >= turnBudget {
+			return spent
+		}
+		var n int
+		var errno unix.Errno
+		if t.splicing {
+			n, errno = l.fillPipe(s, from, volume)
+		} else {
+			n, errno = l.fillBuffer(s, from)
+		}
+		if errno != 0 {
+			l.broken(s, from, "read", errno)
+			return gone
+		}
+		volume += n
+	}
+	return waits
+}
+
+// fillBuffer reads once, into the buffer that all sessions of the loop share.
+// The stream may keep it until the next flush.
+func (l *loop) fillBuffer(s *session, from int) (int, unix.Errno) {
+	t, in := &s.streams[from], &s.sides[from]
+	n, errno := l.kernel.recv(in.fd, l.shared[:])
+	switch {
+	case errno == unix.EAGAIN:
+		in.drained()
+		return 0, 0
+	case errno == unix.EINTR:
+		return 0, 0
+	case errno != 0:
+		return 0, errno
+	case n == 0:
+		l.finished(s, from)
+		return 0, 0
+	case n == len(l.shared):
+		t.splicing = l.plane.options.Dump == nil
+	case !in.urgent:
+		// The queue is empty, and nothing follows an end of stream.
+		in.drained()
+		if in.finished {
+			l.finished(s, from)
+		}
+	}
+	l.dump(from, l.shared[:n])
+	t.buffer, t.begin, t.end = l.shared, 0, uint32(n)
+	return n, 0
+}
+
+// fillPipe reads once, into a pipe. A short read tells nothing here: a pipe is
+// also full when it holds many small pieces.
+func (l *loop) fillPipe(s *session, from, volume int) (int, unix.Errno) {
+	t, in := &s.streams[from], &s.sides[from]
+	p := l.pipes.get(l.now)
+	if p == nil {
+		t.splicing = false
+		return 0, 0
+	}
+	n, errno := l.kernel.splice(in.fd, p.w, pipeSize)
+	if errno == 0 && n > 0 {
+		t.pipe, t.piped = p, uint32(n)
+		return n, 0
+	}
+	l.pipes.put(p, l)
+	switch errno {
+	case 0, unix.EINVAL:
+		// The end of stream or urgent data: a read tells which. A socket
+		// that cannot be spliced from is read from as well.
+		t.splicing = false
+	case unix.EAGAIN:
+		in.drained()
+		t.splicing = volume >= spliceFrom
+	case unix.EINTR:
+	default:
+		return 0, errno
+	}
+	return 0, 0
+}
+
+// flush writes what is pending. What is left waits until the receiver is
+// writable again.
+func (l *loop) flush(s *session, from int) unix.Errno {
+	t := &s.streams[from]
+	if from == client && t.moved > 0 && !s.noDelay {
+		// The first segment is never delayed, so those who send no second
+		// need no option.
+		s.noDelay = true
+		l.kernel.noDelay(s.sides[server].fd)
+	}
+	if t.pipe != nil {
+		return l.flushPipe(s, from)
+	}
+	return l.flushBuffer(s, from)
+}
+
+func (l *loop) flushBuffer(s *session, from int) unix.Errno {
+	t, out := &s.streams[from], &s.sides[from^1]
+	n, errno := l.kernel.send(out.fd, t.buffer[t.begin:t.end])
+	switch errno {
+	case 0:
+		l.count(s, from, n)
+		t.begin += uint32(n)
+		// A write is short only if the socket is full (epoll(7)).
+		out.writable = t.begin == t.end
+	case unix.EAGAIN:
+		out.writable = false
+	case unix.EINTR:
+	default:
+		l.dropBuffer(t)
+		return errno
+	}
+	if t.begin == t.end {
+		l.dropBuffer(t)
+	} else if t.buffer == l.shared {
+		t.buffer = l.buffers.get()
+		t.end = uint32(copy(t.buffer[:], l.shared[t.begin:t.end]))
+		t.begin = 0
+	}
+	return 0
+}
+
+func (l *loop) flushPipe(s *session, from int) unix.Errno {
+	t, out := &s.streams[from], &s.sides[from^1]
+	n, errno := l.kernel.splice(t.pipe.r, out.fd, int(t.piped))
+	switch errno {
+	case 0:
+		if n == 0 {
+			return unix.EPIPE // it does not happen, and would not end
+		}
+		l.count(s, from, n)
+		t.piped -= uint32(n)
+	case unix.EAGAIN:
+		out.writable = false
+	case unix.EINTR:
+	default:
+		return errno
+	}
+	if t.piped == 0 {
+		l.pipes.put(t.pipe, l)
+		t.pipe = nil
+	}
+	return 0
+}
+
+// dropBuffer lets go of the buffer of a stream, pending bytes included.
+func (l *loop) dropBuffer(t *stream) {
+	if t.buffer != nil && t.buffer != l.shared {
+		l.buffers.put(t.buffer)
+	}
+	t.buffer = nil
+}
+
+// dropPipe lets go of the pipe of a stream, pending bytes included.
+func (l *loop) dropPipe(t *stream) {
+	if t.pipe != nil {
+		l.pipes.discard(t.pipe)
+	}
+	t.pipe = nil
+}
+
+// count is called for every n bytes that were given to the kernel.
+func (l *loop) count(s *session, from, n int) {
+	s.streams[from].moved += uint64(n)
+	s.active = l.now
+	if from == client {
+		s.channel.Counters.Sent.Add(uint64(n))
+	} else {
+		s.channel.Counters.Received.Add(uint64(n))
+	}
+}
+
+// finished takes note of the end of a stream, which counts as the last of its
+// bytes for the timeouts.
+func (l *loop) finished(s *session, from int) {
+	s.streams[from].finished = true
+	if s.state == plane.Relaying {
+		s.state = plane.HalfClosed
+		s.cause = [...]plane.Cause{client: plane.ClientClosed, server: plane.ChannelClosed}[from]
+		s.active = l.now
+		l.schedule(s)
+	}
+}
+
+// finish passes the end of a stream on. The second ends the session, and with
+// it both connections.
+func (l *loop) finish(s *session, from int) outcome {
+	s.streams[from].closed = true
+	if s.streams[from^1].closed {
+		l.end(s, s.cause, nil, false)
+		return gone
+	}
+	if errno := l.kernel.shutdown(s.sides[from^1].fd); errno != 0 {
+		l.broken(s, from^1, "shutdown", errno)
+		return gone
+	}
+	return waits
+}
+
+func (l *loop) dump(from int, chunk []byte) {
+	dump := l.plane.options.Dump
+	if dump == nil {
+		return
+	}
+	show := dump.ToChannel
+	if from == server {
+		show = dump.ToClient
+	}
+	if err := show(chunk); err != nil {
+		l.plane.options.Log.Debug("cannot dump", "error", err)
+	}
+}

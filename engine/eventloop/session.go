@@ -1,0 +1,227 @@
+//go:build linux
+
+package eventloop
+
+import (
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"balance/engine/balancer"
+	"balance/engine/plane"
+)
+
+// session is one client on its way to, and then joined with, a channel. It
+// lives in the slab of its loop, whose goroutine alone touches it. It owns
+// both sockets and all that its streams hold; end, called once, gives back
+// everything.
+type session struct {
+	slot       uint32
+	generation uint32
+	id         uint64
+	tenant     *tenant
+	client     netip.AddrPort
+	started    int64 // as Plane.now
+	active     int64 // when a byte last moved
+	timer      timer
+
+	route   balancer.Route
+	channel *balancer.Channel // the last that was tried
+	service *plane.Service    // while dialling: what the route is made of
+	err     error             // while dialling: of the addresses tried so far
+	dialled int64             // while dialling: when the channel's time is over
+	address uint16            // while dialling: of the channel's, the next to try
+	group   uint16
+
+	state   plane.State
+	cause   plane.Cause // once a peer has finished
+	queued  bool        // in loop.ready
+	settled bool        // keep-alive is set towards the channel
+	noDelay bool        // likewise TCP_NODELAY
+
+	sides   [2]side
+	streams [2]stream
+}
+
+// The sides of a session, and the streams by the side that they come from.
+const (
+	client = iota
+	server
+)
+
+// vacant is the state of a slot without a session.
+const vacant = plane.Closed + 1
+
+// side is one of the two sockets, and what the kernel last said of it.
+type side struct {
+	fd       int32
+	readable bool // no read has come back empty since the last event
+	writable bool // likewise no write has come back short
+	finished bool // the peer's end of stream is here, behind the last byte
+	urgent   bool // there is urgent data: a short read does not tell of an empty queue
+	broken   bool // the connection has failed; a read will tell, once it has come to that
+}
+
+func (s *side) drained() { s.readable, s.urgent = false, false }
+
+// stream is the way of the bytes from one side to the other. At most one of
+// buffer and pipe is held, and only while there are bytes in it.
+type stream struct {
+	moved    uint64 // bytes given to the kernel
+	buffer   *buffer
+	begin    uint32 // of what is pending in the buffer
+	end      uint32
+	pipe     *pipe
+	piped    uint32 // bytes in the pipe
+	splicing bool   // reads have come back full
+	finished bool   // the end of stream was read
+	closed   bool   // and was passed on
+}
+
+func (t *stream) pending() bool { return t.buffer != nil || t.pipe != nil }
+
+// begin takes over the connection of a client.
+func (l *loop) begin(fd int32, peer netip.AddrPort, listener *plane.Listener) {
+	s := l.slab.take()
+	s.state = plane.Dialing
+	s.id = l.plane.ids.Add(1)
+	s.client = peer
+	s.started, s.active = l.now, l.now
+	s.sides[client] = side{fd: fd, writable: true}
+	s.sides[server].fd = -1
+	s.service = listener.Service()
+	s.tenant = l.tenant(listener)
+	s.tenant.sessions++
+	l.live.Add(1)
+	if errno := l.kernel.watch(l.epoll, fd, s.token(client)); errno != 0 {
+		l.end(s, plane.ClientFailed, os.NewSyscallError("epoll_ctl", errno), true)
+		return
+	}
+	s.route = s.service.Router.Route(peer.Addr())
+	l.connect(s)
+}
+
+// event takes note of what the kernel says of one side, and acts on it.
+func (l *loop) event(s *session, which int, events uint32) {
+	const broken = unix.EPOLLERR | unix.EPOLLHUP
+	e := &s.sides[which]
+	e.readable = e.readable || events&(unix.EPOLLIN|unix.EPOLLRDHUP|broken) != 0
+	e.writable = e.writable || events&(unix.EPOLLOUT|broken) != 0
+	e.finished = e.finished || events&(unix.EPOLLRDHUP|unix.EPOLLHUP) != 0
+	e.urgent = e.urgent || events&unix.EPOLLPRI != 0
+	e.broken = e.broken || events&unix.EPOLLERR != 0
+	switch {
+	case s.state != plane.Dialing:
+		if !s.queued { // or else its turn is to come
+			l.relay(s, which)
+		}
+	case which == server:
+		l.answered(s, events)
+	case events&broken != 0:
+		l.broken(s, client, "read", l.kernel.socketError(e.fd))
+	}
+}
+
+// broken ends the session because the connection of one side broke.
+func (l *loop) broken(s *session, which int, call string, errno unix.Errno) {
+	cause := plane.ClientFailed
+	if which == server {
+		cause = plane.ChannelFailed
+	}
+	l.end(s, cause, os.NewSyscallError(call, errno), true)
+}
+
+// end closes both connections, gives back what the session held and tells of
+// its end. The peers see a reset or an end of stream.
+func (l *loop) end(s *session, cause plane.Cause, err error, reset bool) {
+	for i := range s.sides {
+		if fd := s.sides[i].fd; fd >= 0 && reset {
+			l.kernel.reset(fd)
+		} else if fd >= 0 {
+			l.kernel.close(fd)
+		}
+		s.sides[i].fd = -1
+	}
+	for i := range s.streams {
+		l.dropBuffer(&s.streams[i])
+		l.dropPipe(&s.streams[i])
+	}
+	l.wheel.disarm(&s.timer)
+	s.route.Close()
+	s.state = plane.Closed
+	if ended := l.plane.options.Ended; ended != nil {
+		ended(plane.End{Session: l.picture(s), Cause: cause, Err: err})
+	}
+	s.tenant.sessions--
+	l.live.Add(-1)
+	l.slab.give(s)
+}
+
+// settleAfter is how long a session lives before it is treated as one that
+// may live long.
+const settleAfter = time.Second
+
+// expire implements expirer. The timer is not set anew for each byte: when it
+// expires, the session may have been active since.
+func (s *session) expire(l *loop) {
+	if s.state == plane.Dialing {
+		l.dialTimedOut(s)
+		return
+	}
+	if !s.settled {
+		s.settled = true
+		l.kernel.keepAlive(s.sides[server].fd, s.tenant.listener.Service().KeepAlive)
+	}
+	if left, cause := s.timeLeft(l.now); cause != 0 && left <= 0 {
+		l.end(s, cause, nil, true)
+		return
+	}
+	l.schedule(s)
+}
+
+// schedule sets the timer of a session that relays to what comes first.
+func (l *loop) schedule(s *session) {
+	left, cause := s.timeLeft(l.now)
+	switch {
+	case !s.settled && (cause == 0 || left > settleAfter):
+		l.arm(&s.timer, settleAfter)
+	case cause != 0:
+		l.arm(&s.timer, left)
+	default:
+		l.wheel.disarm(&s.timer)
+	}
+}
+
+// timeLeft returns how long the session may go on without a byte, and what it
+// ends of then; without a cause it may go on for ever.
+func (s *session) timeLeft(now int64) (time.Duration, plane.Cause) {
+	if s.state != plane.Relaying && s.state != plane.HalfClosed {
+		return 0, 0
+	}
+	service := s.tenant.listener.Service()
+	limit, cause := service.IdleTimeout, plane.IdleTimeout
+	if half := service.HalfCloseTimeout; half > 0 && s.state == plane.HalfClosed && (limit <= 0 || half < limit) {
+		limit, cause = half, plane.HalfCloseTimeout
+	}
+	if limit <= 0 {
+		return 0, 0
+	}
+	return limit - time.Duration(now-s.active), cause
+}
+
+func (l *loop) picture(s *session) plane.Session {
+	return plane.Session{
+		ID:       s.id,
+		Client:   s.client,
+		Listener: s.tenant.listener,
+		Channel:  s.channel,
+		Group:    int(s.group),
+		State:    s.state,
+		Started:  l.plane.epoch.Add(time.Duration(s.started)),
+		Active:   l.plane.epoch.Add(time.Duration(s.active)),
+		Sent:     s.streams[client].moved,
+		Received: s.streams[server].moved,
+	}
+}

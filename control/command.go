@@ -183,3 +183,6 @@ func (c *conversation) current() (engine.ListenerStatus, bool) {
 	c.say("there is no listener %q any more", c.listener)
 	return engine.ListenerStatus{}, false
 }
+
+// Words returns the names of all commands that people may say.
+func Words() []string { return names(commands()) }

@@ -49,6 +49,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case o.version:
 		fmt.Fprintf(stdout, "balance %s\n", version())
 		return exitOK
+	case o.completion != "":
+		shells[o.completion](stdout)
+		return exitOK
 	case o.diff && o.config != "":
 		return diffRunning(o, stdout, stderr)
 	case o.diff:

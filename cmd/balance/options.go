@@ -24,8 +24,8 @@ Classic options, which combine as in -fp and -t3:
   -a            autodisable: a channel that fails is disabled
   -b ADDR       listen on this address (default: every address, IPv4 and IPv6)
   -B ADDR       dial from this local address
-  -c COMMAND    send COMMAND, or several with ; between, to the balance that
-                listens on port, and print the answers
+  -c COMMAND    send COMMAND to the balance that listens on port, and print the
+                answer; several may stand with ; between them
   -d            debug messages
   -f, -F        stay in the foreground
   -H            hash groups fail over to their other channels too
@@ -49,7 +49,10 @@ Options with a file:
 
   -print-config print the TOML that means the same as the arguments
   -demo         run a demonstration on 127.0.0.1:8080 with servers of its own
-  -version, -help
+  -completion SHELL
+                print completion for bash, zsh or fish
+  -version      print the version
+  -help         print this
 
 Long options may be written with one dash or two.
 `
@@ -67,57 +70,35 @@ type options struct {
 
 	foreground, dump                                            bool
 	check, daemon, demo, diff, help, json, printConfig, version bool
+	connect, idle                                               int    // seconds
+	completion                                                  string // name of a shell
 	demoBackend                                                 string // name of a server of -demo; not for users
 }
 
 // longOptions may be written with one dash.
-var longOptions = []string{"check", "config", "daemon", "demo", "demo-backend", "diff", "help", "json", "print-config", "version"}
+var longOptions = []string{"check", "completion", "config", "daemon", "demo", "demo-backend", "diff", "help", "json", "print-config", "version"}
 
 func parseOptions(args []string) (*options, error) {
 	o := new(options)
-	flags := pflag.NewFlagSet("balance", pflag.ContinueOnError)
-	flags.Usage = func() {}
-	flags.SortFlags = false
-	var connect, idle int
-	var foregroundToo bool
-	flags.BoolVarP(&o.classic.AutoDisable, "auto-disable", "a", false, "")
-	flags.StringVarP(&o.classic.Bind, "bind", "b", "", "")
-	flags.StringVarP(&o.classic.Source, "source", "B", "", "")
-	flags.StringVarP(&o.command, "command", "c", "", "")
-	flags.BoolVarP(&o.interactive, "interactive", "i", false, "")
-	flags.BoolVarP(&o.classic.Debug, "debug", "d", false, "")
-	flags.BoolVarP(&o.foreground, "foreground", "f", false, "")
-	flags.BoolVarP(&foregroundToo, "F", "F", false, "")
-	flags.BoolVarP(&o.classic.HashFailover, "hash-failover", "H", false, "")
-	flags.BoolVarP(&o.dump, "dump", "p", false, "")
-	flags.IntVarP(&connect, "connect-timeout", "t", 5, "")
-	flags.IntVarP(&idle, "idle-timeout", "T", 0, "")
-	flags.BoolVarP(&o.classic.IPv6, "ipv6", "6", false, "")
-	flags.StringVar(&o.config, "config", "", "")
-	flags.BoolVar(&o.check, "check", false, "")
-	flags.BoolVar(&o.daemon, "daemon", false, "")
-	flags.BoolVar(&o.demo, "demo", false, "")
-	flags.StringVar(&o.demoBackend, "demo-backend", "", "")
-	flags.BoolVar(&o.diff, "diff", false, "")
-	flags.BoolVar(&o.help, "help", false, "")
-	flags.BoolVar(&o.json, "json", false, "")
-	flags.BoolVar(&o.printConfig, "print-config", false, "")
-	flags.BoolVar(&o.version, "version", false, "")
+	flags := o.flags()
 	if err := flags.Parse(doubleDashes(args)); err != nil {
 		return nil, err
 	}
 	o.driven = o.interactive || flags.Changed("command")
-	o.foreground = o.foreground || foregroundToo || o.dump
-	if connect < 1 {
-		return nil, fmt.Errorf("connect timeout -t %d: it must be at least 1 second", connect)
+	o.foreground = o.foreground || o.dump
+	if o.connect < 1 {
+		return nil, fmt.Errorf("connect timeout -t %d: it must be at least 1 second", o.connect)
 	}
-	if idle < 0 {
-		return nil, fmt.Errorf("idle timeout -T %d: it must be 0 (never) or more seconds", idle)
+	if o.idle < 0 {
+		return nil, fmt.Errorf("idle timeout -T %d: it must be 0 (never) or more seconds", o.idle)
 	}
-	o.classic.ConnectTimeout = time.Duration(connect) * time.Second
-	o.classic.IdleTimeout = time.Duration(idle) * time.Second
+	o.classic.ConnectTimeout = time.Duration(o.connect) * time.Second
+	o.classic.IdleTimeout = time.Duration(o.idle) * time.Second
 	o.classic.Args = flags.Args()
-	if o.help || o.version || o.demo || o.demoBackend != "" {
+	if flags.Changed("completion") && shells[o.completion] == nil {
+		return nil, fmt.Errorf("-completion %q: there is one for bash, zsh and fish", o.completion)
+	}
+	if o.help || o.version || o.completion != "" || o.demo || o.demoBackend != "" {
 		return o, nil
 	}
 	if o.config == "" && flags.Changed("config") {
@@ -135,6 +116,38 @@ func parseOptions(args []string) (*options, error) {
 		o.config = path
 	}
 	return o, nil
+}
+
+// flags returns the set of flags that sets the options.
+func (o *options) flags() *pflag.FlagSet {
+	flags := pflag.NewFlagSet("balance", pflag.ContinueOnError)
+	flags.Usage = func() {}
+	flags.SortFlags = false
+	flags.BoolVarP(&o.classic.AutoDisable, "auto-disable", "a", false, "")
+	flags.StringVarP(&o.classic.Bind, "bind", "b", "", "")
+	flags.StringVarP(&o.classic.Source, "source", "B", "", "")
+	flags.StringVarP(&o.command, "command", "c", "", "")
+	flags.BoolVarP(&o.interactive, "interactive", "i", false, "")
+	flags.BoolVarP(&o.classic.Debug, "debug", "d", false, "")
+	flags.BoolVarP(&o.foreground, "foreground", "f", false, "")
+	flags.BoolVarP(&o.foreground, "F", "F", false, "")
+	flags.BoolVarP(&o.classic.HashFailover, "hash-failover", "H", false, "")
+	flags.BoolVarP(&o.dump, "dump", "p", false, "")
+	flags.IntVarP(&o.connect, "connect-timeout", "t", 5, "")
+	flags.IntVarP(&o.idle, "idle-timeout", "T", 0, "")
+	flags.BoolVarP(&o.classic.IPv6, "ipv6", "6", false, "")
+	flags.StringVar(&o.config, "config", "", "")
+	flags.BoolVar(&o.check, "check", false, "")
+	flags.StringVar(&o.completion, "completion", "", "")
+	flags.BoolVar(&o.daemon, "daemon", false, "")
+	flags.BoolVar(&o.demo, "demo", false, "")
+	flags.StringVar(&o.demoBackend, "demo-backend", "", "")
+	flags.BoolVar(&o.diff, "diff", false, "")
+	flags.BoolVar(&o.help, "help", false, "")
+	flags.BoolVar(&o.json, "json", false, "")
+	flags.BoolVar(&o.printConfig, "print-config", false, "")
+	flags.BoolVar(&o.version, "version", false, "")
+	return flags
 }
 
 // doubleDashes lets long options be written with one dash.

@@ -61,6 +61,7 @@ func (e *Engine) Reset(listener string, group, channel int) error {
 		return err
 	}
 	c.Counters.Reset()
+	c.Dials.Reset()
 	return nil
 }
 
@@ -114,6 +115,17 @@ func (e *Engine) Why(listener string, client netip.Addr) ([]balancer.Verdict, er
 		return nil, err
 	}
 	return l.router.Why(client), nil
+}
+
+// Channels calls yield for each channel in the configuration in force.
+func (e *Engine) Channels(yield func(listener string, group, number int, mode balancer.Mode, channel *balancer.Channel)) {
+	for _, l := range e.current.Load().listeners {
+		for g, group := range l.router.Groups() {
+			for i, channel := range group.Channels {
+				yield(l.config.Name, g, i, group.Mode, channel)
+			}
+		}
+	}
 }
 
 // ValidHost reports whether a host may stand in a Channel.

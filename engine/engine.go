@@ -31,6 +31,9 @@ type Options struct {
 	Log      *slog.Logger
 	Dump     *plane.Dump // shown every chunk that is relayed
 	Resolver Resolver    // default: net.DefaultResolver
+	// Counters returns what a channel that is new to a listener counts with;
+	// nil for fresh counters. It is called by one goroutine at a time.
+	Counters func(listener string, key balancer.Key) *balancer.Counters
 	// NewPlane makes the data plane; default: portable.New.
 	NewPlane func(plane.Options) plane.Plane
 }
@@ -41,6 +44,8 @@ type Engine struct {
 	log   *slog.Logger
 	plane plane.Plane
 	names *names
+	// counters is Options.Counters, or nil.
+	counters func(listener string, key balancer.Key) *balancer.Counters
 
 	logSessions atomic.Bool
 	current     atomic.Pointer[state]
@@ -80,6 +85,7 @@ type listener struct {
 func New(options Options) *Engine {
 	e := &Engine{
 		log:      options.Log,
+		counters: options.Counters,
 		retiring: make(map[plane.Socket]netip.AddrPort),
 	}
 	e.life, e.end = context.WithCancel(context.Background())
@@ -102,8 +108,9 @@ func New(options Options) *Engine {
 // Config returns the configuration in force, or nil before the first Apply.
 func (e *Engine) Config() *Config { return e.current.Load().config }
 
-// ended logs a session, if that is asked for.
+// ended counts a session, and logs it if that is asked for.
 func (e *Engine) ended(end plane.End) {
+	end.Listener.Ended.Add(1)
 	if !e.logSessions.Load() {
 		return
 	}

@@ -20,7 +20,9 @@ type ListenerStatus struct {
 	Name      string
 	Addresses []netip.AddrPort // bound; the zero Addr stands for every address
 	Accepted  uint64
-	Rejected  uint64 // of those accepted, for whom no channel was found
+	Active    int                         // of those accepted, whose session has not ended
+	Rejected  uint64                      // of those accepted, for whom no channel was found
+	Reasons   [balancer.Rejections]uint64 // of Rejected
 	Groups    []GroupStatus
 }
 
@@ -37,12 +39,14 @@ type ChannelStatus struct {
 	Enabled      bool
 	AutoDisabled bool
 	Draining     bool // the operator lets its sessions finish
+	Failing      bool // connecting to it failed when it was tried last
 	Active       int
 	Limit        int // 0 = none
 	Sessions     uint64
 	Failures     uint64
 	Sent         uint64
 	Received     uint64
+	Dials        *balancer.DialStats // not a picture: they go on counting
 }
 
 // Snapshot returns a picture of the engine.
@@ -50,10 +54,14 @@ func (e *Engine) Snapshot() Snapshot {
 	s := e.current.Load()
 	snapshot := Snapshot{Generation: s.generation}
 	for _, l := range s.listeners {
-		status := ListenerStatus{
-			Name:     l.config.Name,
-			Accepted: l.plane.Accepted.Load(),
-			Rejected: l.plane.Rejected.Load(),
+		// In this order no session counts as ended before it was accepted.
+		ended := l.plane.Ended.Load()
+		accepted := l.plane.Accepted.Load()
+		status := ListenerStatus{Name: l.config.Name, Accepted: accepted, Active: int(accepted - ended)}
+		for reason := range status.Reasons {
+			n := l.plane.Rejected[reason].Load()
+			status.Reasons[reason] = n
+			status.Rejected += n
 		}
 		for _, addr := range l.addrs {
 			status.Addresses = append(status.Addresses, s.sockets[addr].Addr())
@@ -77,12 +85,14 @@ func channelStatus(c *balancer.Channel) ChannelStatus {
 		Enabled:      c.Enabled(),
 		AutoDisabled: c.AutoDisabled(),
 		Draining:     c.Draining(),
+		Failing:      c.Failing(),
 		Active:       c.Active(),
 		Limit:        c.Limit(),
 		Sessions:     c.Counters.Sessions.Load(),
 		Failures:     c.Counters.Failures.Load(),
 		Sent:         c.Counters.Sent.Load(),
 		Received:     c.Counters.Received.Load(),
+		Dials:        c.Dials,
 	}
 }
 

@@ -67,13 +67,15 @@ type Channel struct {
 
 	// Counters may be shared with other processes; it is never nil.
 	Counters *Counters
+	// Dials belong to this process; it is never nil.
+	Dials *DialStats
 }
 
 // NewChannel returns an enabled channel without addresses, so not yet usable,
 // and without a limit. The caller may replace Counters before the channel is
 // used.
 func NewChannel(key Key) *Channel {
-	return &Channel{key: key, hash: hashKey(key), Counters: new(Counters)}
+	return &Channel{key: key, hash: hashKey(key), Counters: new(Counters), Dials: new(DialStats)}
 }
 
 // Key returns the identity of the channel.

@@ -13,7 +13,7 @@
 //			route.Failed(err)
 //			continue
 //		}
-//		route.Connected()
+//		route.Connected(took)
 //		break
 //	}
 package balancer
@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync/atomic"
+	"time"
 )
 
 // Mode is how a group chooses among its channels.
@@ -138,6 +139,7 @@ type Route struct {
 	index   int32    // of the channel tried last in the group
 	left    int32    // channels of the group that were not looked at yet
 	mark    uint32   // round robin: where this journey left the cursor
+	failed  bool     // connecting to a channel failed
 }
 
 // Channel returns the channel whose slot is held, or nil.
@@ -288,8 +290,10 @@ const (
 func (r *Route) Failed(err error) Change {
 	channel := r.channel
 	r.channel = nil
+	r.failed = true
 	channel.slots.give()
 	channel.Counters.Failures.Add(1)
+	channel.Dials.failures[FailureOf(err)].Add(1)
 	if Local(err) {
 		return Unchanged
 	}
@@ -297,9 +301,10 @@ func (r *Route) Failed(err error) Change {
 }
 
 // Connected counts a session on the current channel, whose slot stays taken
-// until Close.
-func (r *Route) Connected() Change {
+// until Close, and how long it took to connect.
+func (r *Route) Connected(took time.Duration) Change {
 	r.channel.Counters.Sessions.Add(1)
+	r.channel.Dials.Durations.Observe(took)
 	return r.channel.observeAnswer()
 }
 

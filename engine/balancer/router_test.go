@@ -51,7 +51,7 @@ func journey(r *Router, from netip.Addr, up ...string) (tried []string, served s
 		}
 		tried = append(tried, c.Key().Host)
 		if slices.Contains(up, c.Key().Host) {
-			route.Connected()
+			route.Connected(0)
 			return tried, c.Key().Host
 		}
 		route.Failed(errRefused)
@@ -124,7 +124,7 @@ func TestSlotsAreGivenBack(t *testing.T) {
 	first, second := r.Route(client), r.Route(client)
 	first.Next()
 	second.Next()
-	second.Connected()
+	second.Connected(0)
 	if got := a.Active(); got != 2 {
 		t.Fatalf("active is %d, want 2", got)
 	}
@@ -162,7 +162,7 @@ func TestLimitIsNeverExceeded(t *testing.T) {
 					t.Errorf("%d sessions on %s, limit %d", n, c.Key(), limit)
 				}
 				served.Add(1)
-				route.Connected()
+				route.Connected(0)
 				inside[i].Add(-1)
 				route.Close()
 			}
@@ -349,7 +349,7 @@ func TestOnlyTheFirstFailureIsAChange(t *testing.T) {
 		route := r.Route(client)
 		route.Next()
 		defer route.Close()
-		return route.Connected()
+		return route.Connected(0)
 	}
 	got := []Change{answer(), fail(), fail(), answer(), answer(), fail()}
 	want := []Change{Unchanged, Failing, Unchanged, Recovered, Unchanged, Failing}
@@ -456,7 +456,7 @@ func BenchmarkRoute(b *testing.B) {
 			one := func(from netip.Addr) {
 				route := r.Route(from)
 				route.Next()
-				route.Connected()
+				route.Connected(0)
 				route.Close()
 			}
 			b.Run(fmt.Sprintf("%s/%d", mode, n), func(b *testing.B) {
@@ -483,7 +483,7 @@ func TestChoosingAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() {
 			route := r.Route(client)
 			route.Next()
-			route.Connected()
+			route.Connected(0)
 			route.Close()
 		}); n != 0 {
 			t.Errorf("%s: %v allocations a client", mode, n)

@@ -35,6 +35,10 @@ func (c *Channel) Enabled() bool { return enabled(c.state.Load()) }
 // connecting to it failed.
 func (c *Channel) AutoDisabled() bool { return c.state.Load()&autoDisabled != 0 }
 
+// Failing reports whether connecting to the channel failed when it was tried
+// last.
+func (c *Channel) Failing() bool { return c.state.Load()&failing != 0 }
+
 // Removed reports whether the channel is in no configuration any more.
 func (c *Channel) Removed() bool { return c.state.Load()&removed != 0 }
 

@@ -27,7 +27,7 @@ func (l *loop) connect(s *session) {
 			continue
 		}
 		if !ok {
-			s.tenant.listener.Rejected.Add(1)
+			s.tenant.listener.Reject(&s.route)
 			l.end(s, plane.NoChannel, nil, false)
 			return
 		}
@@ -97,7 +97,8 @@ func (l *loop) answered(s *session, events uint32) {
 	if events&unix.EPOLLOUT == 0 {
 		return
 	}
-	l.plane.options.Connected(s.service, &s.route)
+	took := s.service.ConnectTimeout - time.Duration(s.dialled-l.now)
+	l.plane.options.Connected(s.service, &s.route, took)
 	s.state = plane.Relaying
 	s.service, s.err = nil, nil
 	s.active = l.now

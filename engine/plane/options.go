@@ -2,6 +2,7 @@ package plane
 
 import (
 	"log/slog"
+	"time"
 
 	"balance/engine/balancer"
 )
@@ -33,10 +34,10 @@ func (o *Options) Failed(service *Service, route *balancer.Route, err error) {
 	}
 }
 
-// Connected tells the route that its channel answered, and logs it if that is
-// news.
-func (o *Options) Connected(service *Service, route *balancer.Route) {
-	if route.Connected() == balancer.Recovered {
+// Connected tells the route that its channel answered, and after how long, and
+// logs it if that is news.
+func (o *Options) Connected(service *Service, route *balancer.Route, took time.Duration) {
+	if route.Connected(took) == balancer.Recovered {
 		o.Log.Info("channel answers again", "listener", service.Name, "group", route.Group(), "channel", route.Channel().Key())
 	}
 }

@@ -55,9 +55,13 @@ type Socket interface {
 type Listener struct {
 	service atomic.Pointer[Service]
 
-	Accepted atomic.Uint64 // clients accepted
-	Rejected atomic.Uint64 // clients for whom no channel was found
+	Accepted atomic.Uint64                      // clients accepted
+	Rejected [balancer.Rejections]atomic.Uint64 // clients for whom no channel was found, by the reason
+	Ended    atomic.Uint64                      // sessions that have ended; the engine counts them
 }
+
+// Reject counts a client for whom the route has found no channel.
+func (l *Listener) Reject(route *balancer.Route) { l.Rejected[route.Rejection()].Add(1) }
 
 // Service returns what is in force now: sessions ask again each time they
 // need a setting, so a running session follows a change.

@@ -93,12 +93,13 @@ func (s *session) connect(ctx context.Context, service *plane.Service) bool {
 			continue
 		}
 		if !ok {
-			s.listener.Rejected.Add(1)
+			s.listener.Reject(&s.route)
 			s.note(plane.NoChannel)
 			return false
 		}
 		s.group.Store(int32(s.route.Group()))
 		s.channel.Store(channel)
+		began := time.Now()
 		conn, err := dial(ctx, service, channel.Addresses())
 		if err != nil {
 			if ctx.Err() != nil {
@@ -107,7 +108,7 @@ func (s *session) connect(ctx context.Context, service *plane.Service) bool {
 			s.plane.options.Failed(service, &s.route, err)
 			continue
 		}
-		s.plane.options.Connected(service, &s.route)
+		s.plane.options.Connected(service, &s.route, time.Since(began))
 		return s.join(conn)
 	}
 }

@@ -88,6 +88,9 @@ func testRoundTrip(t *testing.T, newPlane New) {
 		t.Errorf("sessions %d, sent %d, received %d, accepted %d",
 			c.Sessions.Load(), c.Sent.Load(), c.Received.Load(), d.listener.Accepted.Load())
 	}
+	if _, count, sum := channel.Dials.Durations.Read(); count != 1 || sum <= 0 || sum > time.Since(end.Started) {
+		t.Errorf("%d connections made in %v", count, sum)
+	}
 }
 
 func testIPv6(t *testing.T, newPlane New) {
@@ -345,8 +348,8 @@ func testNoChannel(t *testing.T, newPlane New) {
 	if got := readAll(t, d.dial()); got != "" {
 		t.Errorf("got %q", got)
 	}
-	if end := r.end(); end.Cause != plane.NoChannel || d.listener.Rejected.Load() != 1 {
-		t.Errorf("cause %v, rejected %d", end.Cause, d.listener.Rejected.Load())
+	if end := r.end(); end.Cause != plane.NoChannel || d.listener.Rejected[balancer.NoneAnswered].Load() != 1 {
+		t.Errorf("cause %v, rejected %d", end.Cause, d.listener.Rejected[balancer.NoneAnswered].Load())
 	}
 }
 

@@ -194,6 +194,7 @@ func (e *Engine) route(l, previous *listener) {
 		if channel == nil {
 			declared := l.config.Groups[at.group].Channels[at.index]
 			channel = balancer.NewChannel(key)
+			e.count(l.config.Name, channel)
 			channel.Declare(declared.Disabled)
 			channel.SetLimit(declared.MaxConns)
 			e.point(channel)
@@ -205,6 +206,16 @@ func (e *Engine) route(l, previous *listener) {
 		AutoDisable:  l.config.AutoDisable,
 		HashFailover: l.config.HashFailover,
 	}, older)
+}
+
+// count gives a new channel the counters that it goes on with, if there are any.
+func (e *Engine) count(listener string, channel *balancer.Channel) {
+	if e.counters == nil {
+		return
+	}
+	if counters := e.counters(listener, channel.Key()); counters != nil {
+		channel.Counters = counters
+	}
 }
 
 // listen opens the sockets of a listener that are not open yet and returns the

@@ -27,6 +27,7 @@ sessions = true
 watch = false
 mode = "0660"
 group = "adm"
+stats_file = "/x"
 [[listener]]
 name = "pop3"
 listen = ["0.0.0.0:pop3", "[0::1]:0110"]
@@ -49,7 +50,7 @@ group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
 		t.Fatal(err)
 	}
 	want := &engine.Config{
-		Control:         engine.Control{Mode: 0o660, Group: "adm"},
+		Control:         engine.Control{Mode: 0o660, Group: "adm", StatsFile: "/x"},
 		ShutdownTimeout: 90 * time.Second,
 		Log:             engine.Log{Level: engine.LogWarn, Format: engine.LogJSON, Sessions: true},
 		Listeners: []engine.Listener{{
@@ -128,9 +129,9 @@ shutdown_timeout = "5s"
 f:1: unknown key "lgo": did you mean "log"?
 f:3: log: unknown key "lvel": did you mean "level"?
 f:5: defaults: unknown key "conn_timeout": did you mean "connect_timeout"?
-f:6: defaults: unknown key "time": known here are connect_timeout, idle_timeout, half_close_timeout, keepalive, auto_disable, hash_failover, on_remove, drain_timeout, shutdown_timeout
+f:6: defaults: unknown key "time": known here are connect_timeout, idle_timeout, half_close_timeout, keepalive, auto_disable, hash_failover, on_remove, drain_timeout, shutdown_timeout, data_plane, loops
 f:8: control: unknown key "wat\x1b": did you mean "watch"?
-f:9: control: unknown key "a.b": known here are watch, mode, group
+f:9: control: unknown key "a.b": known here are watch, mode, group, stats_file
 f:12: listener ":80": unknown key "Name": did you mean "name"?
 f:13: listener ":80": unknown key "shutdown_timeout": known here are name, listen, source, group, connect_timeout, idle_timeout, half_close_timeout, keepalive, auto_disable, hash_failover, on_remove, drain_timeout
 f:15: listener ":80" group 0: unknown key "chanels": did you mean "channels"?
@@ -151,6 +152,8 @@ hash_failover = 1
 on_remove = "kept"
 drain_timeout = 2020-01-01
 shutdown_timeout = true
+data_plane = "fast"
+loops = "2"
 [log]
 level = 7
 format = ["text"]
@@ -159,6 +162,7 @@ sessions = "no"
 watch = {}
 mode = 0o660
 group = 0
+stats_file = 0
 [[listener]]
 name = 5
 listen = ":80"
@@ -175,16 +179,19 @@ f:7: defaults: hash_failover is the integer 1, not true or false
 f:8: defaults: on_remove "kept" is none of "keep", "drain", "close"
 f:9: defaults: drain_timeout is a date or time, not a duration such as "1m30s"
 f:10: defaults: shutdown_timeout is the boolean true, not a duration such as "1m30s"
-f:12: log: level "the integer 7" is none of "debug", "info", "warn", "error"
-f:13: log: format "an array" is none of "text", "json"
-f:14: log: sessions is the string "no", not true or false
-f:16: control: watch is a table, not true or false
-f:17: control: mode "the integer 432" is not a file mode such as "0660"
-f:18: control: group is the integer 0, not a string
-f:20: listener ":80": name is the integer 5, not a string
-f:22: listener ":80": source is the integer 1, not a string
-f:23: listener ":80": connect_timeout is an array, not a duration such as "1m30s"
-f:24: listener ":80": on_remove "the boolean false" is none of "keep", "drain", "close"`,
+f:11: defaults: data_plane "fast" is none of "auto", "portable", "eventloop"
+f:12: defaults: loops is the string "2", not an integer
+f:14: log: level "the integer 7" is none of "debug", "info", "warn", "error"
+f:15: log: format "an array" is none of "text", "json"
+f:16: log: sessions is the string "no", not true or false
+f:18: control: watch is a table, not true or false
+f:19: control: mode "the integer 432" is not a file mode such as "0660"
+f:20: control: group is the integer 0, not a string
+f:21: control: stats_file is the integer 0, not a string
+f:23: listener ":80": name is the integer 5, not a string
+f:25: listener ":80": source is the integer 1, not a string
+f:26: listener ":80": connect_timeout is an array, not a duration such as "1m30s"
+f:27: listener ":80": on_remove "the boolean false" is none of "keep", "drain", "close"`,
 	}, {
 		"ranges of settings", `[defaults]
 connect_timeout = "0s"

@@ -102,8 +102,8 @@ func TestExampleShowsDefaults(t *testing.T) {
 // were not read: each, changed in the example, must change the configuration.
 func TestExampleIsRead(t *testing.T) {
 	text := everyKey(t)
-	setting := regexp.MustCompile(`(?m)^([a-z_]+) = ("[^"]*"|true|false)`)
-	other := map[string]string{"true": "false", "false": "true", `"info"`: `"warn"`, `"text"`: `"json"`, `"keep"`: `"close"`, `"rr"`: `"hash"`, `"hash"`: `"rr"`, `""`: `"::1"`, `"pop3"`: `"x"`, `"0600"`: `"0660"`}
+	setting := regexp.MustCompile(`(?m)^([a-z_]+) = ("[^"]*"|true|false|\d+)`)
+	other := map[string]string{"true": "false", "false": "true", `"info"`: `"warn"`, `"text"`: `"json"`, `"auto"`: `"portable"`, "0": "3", `"keep"`: `"close"`, `"rr"`: `"hash"`, `"hash"`: `"rr"`, `""`: `"::1"`, `"pop3"`: `"x"`, `"0600"`: `"0660"`}
 	plain, err := Load(example)
 	if err != nil {
 		t.Fatal(err)

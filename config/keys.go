@@ -3,7 +3,7 @@ package config
 import "balance/engine"
 
 // key is one key of a table of the file. field returns a pointer to what the
-// key sets: *time.Duration, *bool, *string, or an encoding.TextUnmarshaler that is set
+// key sets: *time.Duration, *bool, *int, *string, or an encoding.TextUnmarshaler that is set
 // with a word.
 type key[T any] struct {
 	name  string
@@ -25,6 +25,8 @@ var settings = []key[engine.Listener]{
 // daemonSettings stand in [defaults] only.
 var daemonSettings = []key[engine.Config]{
 	{"shutdown_timeout", func(c *engine.Config) any { return &c.ShutdownTimeout }},
+	{"data_plane", func(c *engine.Config) any { return &c.DataPlane }},
+	{"loops", func(c *engine.Config) any { return &c.Loops }},
 }
 
 var logSettings = []key[engine.Log]{
@@ -37,6 +39,7 @@ var controlSettings = []key[engine.Control]{
 	{"watch", func(c *engine.Control) any { return &c.Watch }},
 	{"mode", func(c *engine.Control) any { return &c.Mode }},
 	{"group", func(c *engine.Control) any { return &c.Group }},
+	{"stats_file", func(c *engine.Control) any { return &c.StatsFile }},
 }
 
 // The tables of the file, by the keys that lead to them.

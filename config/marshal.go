@@ -83,6 +83,8 @@ func value(field any) string {
 		return strconv.FormatBool(*field)
 	case *string:
 		return quote(*field)
+	case *int:
+		return strconv.Itoa(*field)
 	case *time.Duration:
 		return quote(shortDuration(*field))
 	default:

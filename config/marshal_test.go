@@ -136,9 +136,12 @@ func (g generator) host() string {
 func (g generator) config() *engine.Config {
 	c := engine.DefaultConfig()
 	c.ShutdownTimeout = g.duration()
+	c.DataPlane = pick(g, engine.Auto, engine.Portable, engine.EventLoop)
+	c.Loops = pick(g, 0, 1, 8)
 	c.Log = engine.Log{Level: pick(g, engine.LogInfo, engine.LogDebug, engine.LogWarn, engine.LogError), Format: pick(g, engine.LogText, engine.LogJSON), Sessions: g.bool()}
 	c.Control.Watch = g.bool()
 	c.Control.Mode = pick(g, engine.FileMode(0o600), 0o660, 0o666)
+	c.Control.StatsFile = pick(g, "", "balance", "/var/lib/balance/stats")
 	c.Control.Group = pick(g, "", "adm", "27", "a \"b\" é")
 	for i := range 1 + g.IntN(3) {
 		l := engine.Listener{

@@ -107,6 +107,21 @@ func (t table) boolean(key string, into *bool) {
 	}
 }
 
+// integer sets into to the value of key, if there is one.
+func (t table) integer(key string, into *int) {
+	switch value := t.values[key].(type) {
+	case nil:
+	case int64:
+		if int64(int(value)) != value {
+			t.fault(key, "%s %d is too large", key, value)
+			return
+		}
+		*into = int(value)
+	default:
+		t.fault(key, "%s is %s, not an integer", key, describe(value))
+	}
+}
+
 // duration sets into to the value of key, if there is one.
 func (t table) duration(key string, into *time.Duration) {
 	switch value := t.values[key].(type) {
@@ -146,6 +161,8 @@ func read[T any](t table, keys []key[T], into *T) {
 		switch field := k.field(into).(type) {
 		case *bool:
 			t.boolean(k.name, field)
+		case *int:
+			t.integer(k.name, field)
 		case *time.Duration:
 			t.duration(k.name, field)
 		case *string:

@@ -30,6 +30,9 @@ func (e *Engine) applyLocked(ctx context.Context, config *Config, edited bool) (
 	if err := validate(config); err != nil {
 		return nil, err
 	}
+	if err := e.fits(config); err != nil {
+		return nil, err
+	}
 	old := e.current.Load()
 	changes := e.preview(old, config)
 	if old.config != nil && len(changes) == 0 {
@@ -56,6 +59,21 @@ func validate(config *Config) error {
 	var errs []error
 	for _, fault := range config.Validate() {
 		errs = append(errs, fault)
+	}
+	return errors.Join(errs...)
+}
+
+// fits tells what of the configuration cannot be had without a restart.
+func (e *Engine) fits(config *Config) error {
+	if e.unusable != nil {
+		return e.unusable
+	}
+	var errs []error
+	if config.DataPlane != e.dataPlane {
+		errs = append(errs, fmt.Errorf("change data_plane from %q to %q: it needs a restart", e.dataPlane, config.DataPlane))
+	}
+	if config.Loops != e.loops {
+		errs = append(errs, fmt.Errorf("change loops from %d to %d: it needs a restart", e.loops, config.Loops))
 	}
 	return errors.Join(errs...)
 }

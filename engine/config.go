@@ -18,9 +18,15 @@ type Config struct {
 	// ShutdownTimeout is how long sessions may go on after a request to stop.
 	// Zero ends them at once.
 	ShutdownTimeout time.Duration
-	Log             Log
-	Control         Control
-	Listeners       []Listener
+	// DataPlane moves the bytes. It and Loops cannot change while the daemon
+	// runs.
+	DataPlane DataPlane
+	// Loops is how many event loops there are, 0 to MaxLoops; 0 means one for
+	// each processor. The portable data plane has none.
+	Loops     int
+	Log       Log
+	Control   Control
+	Listeners []Listener
 }
 
 // Log says what is logged and how.
@@ -40,6 +46,10 @@ type Control struct {
 	// Group is the name or number of a group of users who may use the control
 	// socket; it gets 0060 added to its mode then. Empty for none.
 	Group string
+	// StatsFile is where the counters of the channels are kept: an absolute
+	// path, or a name in the runtime directory. Empty keeps them in memory.
+	// It is fixed while the daemon runs.
+	StatsFile string
 }
 
 // Listener is one service: where clients come in, and the groups of channels
@@ -155,6 +165,20 @@ const (
 // FileMode is the permissions of a file, written in octal.
 type FileMode uint16
 
+// MaxLoops is the highest number of event loops.
+const MaxLoops = 1024
+
+// DataPlane names what moves the bytes.
+type DataPlane uint8
+
+// The event loop is for Linux; with Auto the portable data plane takes its
+// place elsewhere.
+const (
+	Auto DataPlane = iota
+	Portable
+	EventLoop
+)
+
 // OnRemove is what becomes of the sessions of a channel that is removed.
 type OnRemove uint8
 
@@ -167,6 +191,7 @@ const (
 )
 
 var (
+	dataPlanes = words[DataPlane]{Auto: "auto", Portable: "portable", EventLoop: "eventloop"}
 	onRemoves  = words[OnRemove]{Keep: "keep", Drain: "drain", Close: "close"}
 	logLevels  = words[LogLevel]{LogDebug: "debug", LogInfo: "info", LogWarn: "warn", LogError: "error"}
 	logFormats = words[LogFormat]{LogText: "text", LogJSON: "json"}
@@ -191,8 +216,19 @@ var (
 	_ encoding.TextUnmarshaler = (*LogLevel)(nil)
 	_ encoding.TextUnmarshaler = (*LogFormat)(nil)
 	_ encoding.TextUnmarshaler = (*OnRemove)(nil)
+	_ encoding.TextUnmarshaler = (*DataPlane)(nil)
 	_ encoding.TextUnmarshaler = (*FileMode)(nil)
 )
+
+func (d DataPlane) String() string { return dataPlanes[d] }
+
+// MarshalText returns the word that UnmarshalText takes.
+func (d DataPlane) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText takes "auto", "portable" or "eventloop".
+func (d *DataPlane) UnmarshalText(text []byte) error {
+	return dataPlanes.parse(text, d, Auto, Portable, EventLoop)
+}
 
 func (o OnRemove) String() string { return onRemoves[o] }
 

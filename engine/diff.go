@@ -108,12 +108,15 @@ type setting[T any] struct {
 
 var daemonSettings = []setting[Config]{
 	{"shutdown_timeout", func(c *Config) any { return c.ShutdownTimeout }},
+	{"data_plane", func(c *Config) any { return c.DataPlane }},
+	{"loops", func(c *Config) any { return c.Loops }},
 	{"log level", func(c *Config) any { return c.Log.Level }},
 	{"log format", func(c *Config) any { return c.Log.Format }},
 	{"log sessions", func(c *Config) any { return c.Log.Sessions }},
 	{"control watch", func(c *Config) any { return c.Control.Watch }},
 	{"control mode", func(c *Config) any { return c.Control.Mode }},
 	{"control group", func(c *Config) any { return c.Control.Group }},
+	{"control stats_file", func(c *Config) any { return c.Control.StatsFile }},
 }
 
 var listenerSettings = []setting[Listener]{

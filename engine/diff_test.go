@@ -87,7 +87,7 @@ func TestDiff(t *testing.T) {
 			l.AutoDisable, l.HashFailover, l.OnRemove, l.DrainTimeout = true, true, engine.Drain, 90*time.Second
 			c.ShutdownTimeout = 0
 			c.Log = engine.Log{Level: engine.LogDebug, Format: engine.LogJSON, Sessions: true}
-			c.Control = engine.Control{Mode: 0o660, Group: "adm"}
+			c.Control = engine.Control{Mode: 0o660, Group: "adm", StatsFile: "x"}
 		}, `
 			~ shutdown_timeout 10s → 0s
 			~ log level info → debug
@@ -96,6 +96,7 @@ func TestDiff(t *testing.T) {
 			~ control watch true → false
 			~ control mode 0600 → 0660
 			~ control group none → adm
+			~ control stats_file none → x
 			~ pop3 source none → 192.0.2.1
 			~ pop3 connect_timeout 5s → 1s
 			~ pop3 idle_timeout 0s → 1m
@@ -182,7 +183,7 @@ func TestPreviewCountsSessions(t *testing.T) {
 func TestValidate(t *testing.T) {
 	bad := engine.DefaultConfig()
 	bad.ShutdownTimeout = -1
-	bad.Control = engine.Control{Mode: 0o440, Group: "a\x07"}
+	bad.Control = engine.Control{Mode: 0o440, Group: "a\x07", StatsFile: "a/b"}
 	l := engine.Defaults()
 	l.Name = "x"
 	l.Listen = []string{"127.0.0.1:80", "0.0.0.0:80", "nonsense", "[::1]:99999"}
@@ -203,6 +204,7 @@ func TestValidate(t *testing.T) {
 		`defaults.shutdown_timeout | shutdown_timeout "-1ns" is less than the least, "0s"`,
 		`control.mode | control: mode "0440" is not one of "0600" to "0666", readable and writable for the owner`,
 		`control.group | control: group "a\a" is not the name of a group`,
+		`control.stats_file | control: stats_file "a/b" is neither an absolute path nor the name of a file`,
 		`listener[0].listen[1] | listener "x": listen "0.0.0.0:80" overlaps "127.0.0.1:80" of listener "x"`,
 		`listener[0].listen[2] | listener "x": listen "nonsense": it must be host:port, [IPv6 address]:port or :port`,
 		`listener[0].listen[3] | listener "x": listen "[::1]:99999": port "99999" is not one of 0 to 65535`,

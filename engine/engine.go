@@ -6,6 +6,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"balance/engine/balancer"
+	"balance/engine/eventloop"
 	"balance/engine/plane"
 	"balance/engine/portable"
 )
@@ -34,7 +36,10 @@ type Options struct {
 	// Counters returns what a channel that is new to a listener counts with;
 	// nil for fresh counters. It is called by one goroutine at a time.
 	Counters func(listener string, key balancer.Key) *balancer.Counters
-	// NewPlane makes the data plane; default: portable.New.
+	// DataPlane and Loops are those of every configuration that is applied.
+	DataPlane DataPlane
+	Loops     int
+	// NewPlane, if not nil, makes the data plane instead.
 	NewPlane func(plane.Options) plane.Plane
 }
 
@@ -44,6 +49,10 @@ type Engine struct {
 	log   *slog.Logger
 	plane plane.Plane
 	names *names
+
+	dataPlane DataPlane // as declared
+	loops     int
+	unusable  error // why there is no such data plane: no Apply succeeds
 	// counters is Options.Counters, or nil.
 	counters func(listener string, key balancer.Key) *balancer.Counters
 
@@ -94,15 +103,33 @@ func New(options Options) *Engine {
 		resolver = net.DefaultResolver
 	}
 	e.names = newNames(resolver)
-	newPlane := options.NewPlane
-	if newPlane == nil {
-		newPlane = func(o plane.Options) plane.Plane { return portable.New(o) }
-	}
-	e.plane = newPlane(plane.Options{Log: options.Log, Dump: options.Dump, Ended: e.ended})
+	e.dataPlane, e.loops = options.DataPlane, options.Loops
+	e.plane, e.unusable = newPlane(options, plane.Options{Log: options.Log, Dump: options.Dump, Ended: e.ended})
 	e.current.Store(&state{})
 	e.workers.Add(1)
 	go e.refresh()
 	return e
+}
+
+// newPlane makes the data plane that the options ask for. Where it cannot be
+// had the portable one stands in, and the error says why unless any is welcome.
+func newPlane(options Options, o plane.Options) (plane.Plane, error) {
+	if options.NewPlane != nil {
+		return options.NewPlane(o), nil
+	}
+	if options.DataPlane == Portable {
+		return portable.New(o), nil
+	}
+	loops, err := eventloop.New(o, options.Loops)
+	switch {
+	case err == nil:
+		return loops, nil
+	case options.DataPlane == EventLoop:
+		return portable.New(o), fmt.Errorf("data_plane %q: %w", EventLoop, err)
+	case !errors.Is(err, errors.ErrUnsupported):
+		o.Log.Warn("the event loop cannot start, the portable data plane takes its place", "error", err)
+	}
+	return portable.New(o), nil
 }
 
 // Config returns the configuration in force, or nil before the first Apply.

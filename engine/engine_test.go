@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,6 +26,20 @@ import (
 
 const patience = 20 * time.Second
 
+// dataPlane is the one that the tests run with at the moment.
+var dataPlane engine.DataPlane
+
+// TestMain runs all tests with each data plane; benchmarks with the default.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	if code == 0 && flag.Lookup("test.bench").Value.String() == "" {
+		dataPlane = engine.Portable
+		code = m.Run()
+	}
+	os.Exit(code)
+}
+
 // rig is an engine with servers behind it and a name service that the test
 // fills. It ends with the test.
 type rig struct {
@@ -37,8 +53,9 @@ func newRig(t testing.TB) *rig {
 	goroutines := goleak.IgnoreCurrent()
 	r := &rig{TB: t, names: &nameService{hosts: map[string][]netip.Addr{}}, log: new(logBuffer)}
 	r.Engine = engine.New(engine.Options{
-		Log:      slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Resolver: r.names,
+		Log:       slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Resolver:  r.names,
+		DataPlane: dataPlane,
 	})
 	t.Cleanup(func() {
 		r.Shutdown(canceled())
@@ -108,6 +125,7 @@ func free(t testing.TB, host string) string {
 // declare makes a configuration with one listener for each argument.
 func declare(listeners ...engine.Listener) *engine.Config {
 	c := engine.DefaultConfig()
+	c.DataPlane = dataPlane
 	c.Listeners = listeners
 	return c
 }
@@ -387,6 +405,23 @@ func TestListenOnAName(t *testing.T) {
 	r.apply(declare(listener("web", strings.Replace(address, "127.0.0.1", "me.example", 1), a)))
 	if got := served(t, address, 1); got != "a" {
 		t.Errorf("served by %q", got)
+	}
+}
+
+func TestWhatNeedsARestart(t *testing.T) {
+	r := newRig(t)
+	a := r.server("a")
+	web := free(t, "127.0.0.1")
+	c := declare(listener("web", web, a))
+	r.apply(c)
+	another := declare(listener("web", web, a, a))
+	another.DataPlane, another.Loops = engine.EventLoop, 7
+	_, err := r.Apply(context.Background(), another)
+	if err == nil || !strings.Contains(err.Error(), "change data_plane") || !strings.Contains(err.Error(), "change loops from 0 to 7") {
+		t.Errorf("error %v", err)
+	}
+	if r.Config() != c {
+		t.Error("it was applied")
 	}
 }
 

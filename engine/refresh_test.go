@@ -19,9 +19,10 @@ func TestRefresh(t *testing.T) {
 		names := &nameService{hosts: map[string][]netip.Addr{}}
 		names.set("db.example", "192.0.2.1")
 		e := engine.New(engine.Options{
-			Log:      slog.New(slog.NewTextHandler(io.Discard, nil)),
-			Resolver: names,
-			NewPlane: func(plane.Options) plane.Plane { return idlePlane{} },
+			Log:       slog.New(slog.NewTextHandler(io.Discard, nil)),
+			Resolver:  names,
+			DataPlane: dataPlane,
+			NewPlane:  func(plane.Options) plane.Plane { return idlePlane{} },
 		})
 		defer e.Shutdown(context.Background())
 		l := listener("db", "127.0.0.1:5432")

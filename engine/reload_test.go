@@ -498,7 +498,7 @@ func TestApplyLeavesNothingBehind(t *testing.T) {
 func BenchmarkApply(b *testing.B) {
 	const listeners, channels = 1000, 10
 	config := func(maxc int) *engine.Config {
-		c := engine.DefaultConfig()
+		c := declare()
 		for i := range listeners {
 			l := engine.Defaults()
 			l.Name = fmt.Sprintf("l%d", i)

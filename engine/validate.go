@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +37,9 @@ func (c *Config) Validate() []Fault {
 	v := validator{config: c, names: map[string]int{}}
 	v.duration("defaults.shutdown_timeout", "", "shutdown_timeout", c.ShutdownTimeout, 0)
 	v.control(&c.Control)
+	if c.Loops < 0 || c.Loops > MaxLoops {
+		v.fault("defaults.loops", "", "loops %d is not one of 0 (one for each processor) to %d", c.Loops, MaxLoops)
+	}
 	if len(c.Listeners) == 0 {
 		v.fault("listener", "", "there is no listener: at least one is needed")
 	}
@@ -76,7 +80,13 @@ func (v *validator) control(c *Control) {
 	if len(c.Group) > maxName || !isPrintable(c.Group) {
 		v.fault("control.group", "control", "group %.60q is not the name of a group", c.Group)
 	}
+	if name := c.StatsFile; !isPrintable(name) || len(name) > maxPath || strings.HasPrefix(name, ".") ||
+		strings.Contains(name, "/") && !filepath.IsAbs(name) || strings.HasSuffix(name, "/") {
+		v.fault("control.stats_file", "control", "stats_file %.60q is neither an absolute path nor the name of a file", name)
+	}
 }
+
+const maxPath = 4095 // PATH_MAX of Linux, without the null byte
 
 func isPrintable(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })

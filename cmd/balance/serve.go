@@ -24,8 +24,9 @@ type daemon struct {
 	engine   *engine.Engine
 	logging  *logging
 	log      *slog.Logger
-	reloader *reloader       // nil without a file
-	control  *control.Server // nil if its socket cannot be had
+	reloader *reloader             // nil without a file
+	counters *control.CountersFile // nil if they are in memory
+	control  *control.Server       // nil if its socket cannot be had
 	started  time.Time
 	stopping chan struct{} // closed when a control client has asked for the end
 	stopOnce sync.Once
@@ -68,9 +69,12 @@ func serve(ctx context.Context, o *options, c *engine.Config, content []byte, st
 func newDaemon(o *options, c *engine.Config, content []byte, logging *logging, stdout io.Writer) *daemon {
 	d := &daemon{options: o, logging: logging, started: time.Now(), stopping: make(chan struct{})}
 	d.log = d.logging.logger()
-	engineOptions := engine.Options{Log: d.log}
+	engineOptions := engine.Options{Log: d.log, DataPlane: c.DataPlane, Loops: c.Loops}
 	if o.dump {
 		engineOptions.Dump = plane.NewDump(stdout)
+	}
+	if d.openCounters(c) {
+		engineOptions.Counters = d.claimCounters
 	}
 	d.engine = engine.New(engineOptions)
 	if o.config != "" {
@@ -105,6 +109,9 @@ func (d *daemon) run(ctx context.Context, signals <-chan os.Signal) {
 	life, end := context.WithCancel(ctx)
 	defer end()
 	var watching sync.WaitGroup
+	if d.counters != nil {
+		watching.Go(func() { d.counters.Follow(life, d.engine) })
+	}
 	if d.reloader != nil {
 		watching.Go(func() { d.watch(life) })
 	}
@@ -166,6 +173,9 @@ func (d *daemon) shutdown(signals <-chan os.Signal) {
 	waiting.Wait()
 	if d.control != nil {
 		d.control.Close()
+	}
+	if d.counters != nil {
+		d.counters.Update(d.engine) // nothing runs any more
 	}
 }
 

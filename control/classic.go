@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"net"
 	"slices"
@@ -247,39 +248,36 @@ func (c *conversation) setMode(mode balancer.Mode, word string) Status {
 	return c.answer(err, "group %d set to %s", c.group, word)
 }
 
-func (c *conversation) mrtgBytes(args []string) Status {
-	return c.mrtg(args, func(ch engine.ChannelStatus) (string, string) {
-		return strconv.FormatUint(ch.Received, 10), strconv.FormatUint(ch.Sent, 10)
-	})
+func (c *conversation) mrtgBytes(args []string) Status { return c.mrtg("mrtg-bytes", args) }
+func (c *conversation) mrtgConns(args []string) Status { return c.mrtg("mrtg-conns", args) }
+
+func (c *conversation) mrtg(name string, args []string) Status {
+	l, ok := c.current()
+	if !ok {
+		return Failed
+	}
+	lines, status := mrtg(l, name, args)
+	c.lines = append(c.lines, lines...)
+	return status
 }
 
-func (c *conversation) mrtgConns(args []string) Status {
-	return c.mrtg(args, func(ch engine.ChannelStatus) (string, string) {
-		return strconv.FormatUint(ch.Sessions, 10), "UNKNOWN"
-	})
-}
-
-// mrtg answers the four lines that MRTG reads: two values, the uptime and the
+// mrtg returns the four lines that MRTG reads: two values, the uptime and the
 // name of what is measured (mrtg-reference(1), "External Monitoring Scripts").
-func (c *conversation) mrtg(args []string, values func(engine.ChannelStatus) (in, out string)) Status {
+func mrtg(l engine.ListenerStatus, name string, args []string) ([]string, Status) {
 	group, err1 := strconv.Atoi(args[0])
 	number, err2 := strconv.Atoi(args[1])
-	if err1 != nil || err2 != nil {
-		return c.misused()
-	}
-	l, ok := c.current()
 	switch {
-	case !ok:
-		return Failed
+	case err1 != nil || err2 != nil:
+		return []string{"syntax error"}, Misused
 	case group < 0 || group >= len(l.Groups):
-		return c.failed(errNoGroup)
+		return []string{errNoGroup.Error()}, Failed
 	case number < 0 || number >= len(l.Groups[group].Channels):
-		return c.failed(errNoChannel)
+		return []string{errNoChannel.Error()}, Failed
 	}
-	in, out := values(l.Groups[group].Channels[number])
-	c.say("%s", in)
-	c.say("%s", out)
-	c.say("UNKNOWN")
-	c.say("group %d channel %d", group, number)
-	return OK
+	ch := l.Groups[group].Channels[number]
+	in, out := strconv.FormatUint(ch.Received, 10), strconv.FormatUint(ch.Sent, 10)
+	if name == "mrtg-conns" {
+		in, out = strconv.FormatUint(ch.Sessions, 10), "UNKNOWN"
+	}
+	return []string{in, out, "UNKNOWN", fmt.Sprintf("group %d channel %d", group, number)}, OK
 }

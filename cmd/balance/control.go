@@ -43,6 +43,9 @@ func accessOf(settings engine.Control) (control.Access, error) {
 // prepareControl checks what the control socket needs of a new configuration.
 // The function that it returns puts that in force.
 func (d *daemon) prepareControl(settings engine.Control) (commit func(), err error) {
+	if now := d.engine.Config().Control.StatsFile; settings.StatsFile != now {
+		return nil, fmt.Errorf("control: stats_file changes from %q to %q: that needs a restart", now, settings.StatsFile)
+	}
 	access, err := accessOf(settings)
 	if err != nil {
 		return nil, err
@@ -109,6 +112,11 @@ func drive(o *options, stdin io.Reader, stdout, stderr io.Writer) int {
 		}
 		host := strings.TrimSuffix(strings.TrimPrefix(o.classic.Bind, "["), "]")
 		wanted = &address{host: host, port: port}
+	}
+	if o.mapped && !o.interactive {
+		if code, handled := readSaved(o, wanted, stdout, stderr); handled {
+			return code
+		}
 	}
 	client, code := findDaemon(o, wanted, stdout, stderr)
 	if client == nil {

@@ -30,6 +30,8 @@ Classic options, which combine as in -fp and -t3:
   -f, -F        stay in the foreground
   -H            hash groups fail over to their other channels too
   -i            control the balance that listens on port interactively
+  -M            keep the counters in a file, through restarts; with -c, read them
+                from there, even if no balance answers
   -p            dump the bytes of both directions on standard output; implies -f
   -t SECONDS    connect timeout (default 5, at least 1)
   -T SECONDS    idle timeout (default 0: never)
@@ -67,6 +69,8 @@ type options struct {
 	interactive bool   // -i
 	driven      bool   // -i or -c: talks to a running daemon
 	command     string // -c
+
+	mapped bool // -M
 
 	foreground, dump                                            bool
 	check, daemon, demo, diff, help, json, printConfig, version bool
@@ -132,6 +136,7 @@ func (o *options) flags() *pflag.FlagSet {
 	flags.BoolVarP(&o.foreground, "foreground", "f", false, "")
 	flags.BoolVarP(&o.foreground, "F", "F", false, "")
 	flags.BoolVarP(&o.classic.HashFailover, "hash-failover", "H", false, "")
+	flags.BoolVarP(&o.mapped, "mapped", "M", false, "")
 	flags.BoolVarP(&o.dump, "dump", "p", false, "")
 	flags.IntVarP(&o.connect, "connect-timeout", "t", 5, "")
 	flags.IntVarP(&o.idle, "idle-timeout", "T", 0, "")

@@ -101,6 +101,9 @@ func (r *reloader) preview() (engine.Changes, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := r.prepare(c.Control); err != nil {
+		return nil, err
+	}
 	return r.engine.Preview(c)
 }
 

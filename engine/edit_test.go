@@ -1,0 +1,235 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"balance/engine"
+	"balance/engine/balancer"
+)
+
+func TestEdit(t *testing.T) {
+	r := newRig(t)
+	a, b := r.server("a"), r.server("b")
+	address := free(t, "127.0.0.1")
+	l := listener("web", address, a)
+	l.OnRemove = engine.Close
+	r.apply(declare(l))
+	before := r.Config()
+	held := dial(t, address)
+	changes, err := r.Edit(t.Context(), func(c *engine.Config) error {
+		c.Listeners[0].Groups[0].Channels[0] = b.channel()
+		c.Listeners[0].Groups[0].Mode = balancer.Hash
+		return nil
+	})
+	if err != nil || len(changes) != 3 {
+		t.Fatalf("changes %v, %v", changes, err)
+	}
+	if got := served(t, address, 2); got != "b b" {
+		t.Errorf("served by %q after the edit", got)
+	}
+	held.works() // on_remove is about files
+	if before.Listeners[0].Groups[0].Channels[0] != a.channel() || before.Listeners[0].Groups[0].Mode != balancer.RoundRobin {
+		t.Error("the edit wrote to the configuration that was in force")
+	}
+	if changes := r.apply(before); len(changes) != 3 {
+		t.Errorf("the file takes back %v", changes)
+	}
+	held.works()
+}
+
+func TestEditThatFails(t *testing.T) {
+	r := newRig(t)
+	a := r.server("a")
+	address := free(t, "127.0.0.1")
+	r.apply(declare(listener("web", address, a)))
+	before := r.Config()
+	reason := errors.New("no")
+	_, err := r.Edit(t.Context(), func(c *engine.Config) error {
+		c.Listeners[0].Groups = nil
+		return reason
+	})
+	if err != reason {
+		t.Errorf("error %v", err)
+	}
+	_, err = r.Edit(t.Context(), func(c *engine.Config) error {
+		c.Listeners[0].Groups[0].Channels[0].Port = 0
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "port 0") {
+		t.Errorf("error %v", err)
+	}
+	if r.Config() != before || r.Snapshot().Generation != 1 {
+		t.Error("an edit that failed changed something")
+	}
+	if got := served(t, address, 1); got != "a" {
+		t.Errorf("served by %q", got)
+	}
+}
+
+func TestEditsAtOnce(t *testing.T) {
+	r := newRig(t)
+	a := r.server("a")
+	r.apply(declare(listener("web", free(t, "127.0.0.1"), a)))
+	var editing sync.WaitGroup
+	for range 50 {
+		editing.Go(func() {
+			r.Edit(context.Background(), func(c *engine.Config) error {
+				c.Listeners[0].Groups[0].Channels[0].MaxConns++
+				return nil
+			})
+		})
+	}
+	editing.Wait()
+	if limit := r.status("web", a).Limit; limit != 50 {
+		t.Errorf("limit %d after 50 edits that add one", limit)
+	}
+}
+
+func TestEditForgetsNothing(t *testing.T) {
+	r := newRig(t)
+	a := r.server("a")
+	gone := &server{name: "gone", addr: netip.MustParseAddrPort(free(t, "127.0.0.1"))}
+	address := free(t, "127.0.0.1")
+	l := listener("web", address, gone, a)
+	l.AutoDisable = true
+	r.apply(declare(l))
+	served(t, address, 1)
+	if !r.status("web", gone).AutoDisabled {
+		t.Fatal("the channel that fails is not disabled")
+	}
+	if _, err := r.Edit(t.Context(), func(c *engine.Config) error {
+		c.Listeners[0].Groups[0].Channels[0].MaxConns = 5
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if c := r.status("web", gone); !c.AutoDisabled || c.Limit != 5 {
+		t.Errorf("after an edit of its limit: %+v", c)
+	}
+}
+
+func TestCloseEndsOneSession(t *testing.T) {
+	r := newRig(t)
+	address := free(t, "127.0.0.1")
+	r.apply(declare(listener("web", address, r.server("a"))))
+	first, second := dial(t, address), dial(t, address)
+	var id uint64
+	for s := range r.Sessions {
+		if s.Client.String() == first.LocalAddr().String() {
+			id = s.ID
+		}
+	}
+	if !r.Close(id) || r.Close(id+1000) {
+		t.Error("Close does not tell whether there was a session")
+	}
+	if _, err := io.ReadAll(first); err == nil {
+		t.Error("the session ended without a reset")
+	}
+	second.works()
+}
+
+func TestDrain(t *testing.T) {
+	r := newRig(t)
+	a, b := r.server("a"), r.server("b")
+	address := free(t, "127.0.0.1")
+	r.apply(declare(listener("web", address, a, b)))
+	held := dial(t, address)
+	if n, err := r.Drain("web", 0, 0); n != 1 || err != nil {
+		t.Errorf("%d sessions, %v", n, err)
+	}
+	if got := served(t, address, 3); got != "b b b" {
+		t.Errorf("served by %q while a drains", got)
+	}
+	held.works()
+	if c := r.status("web", a); !c.Draining || c.Enabled {
+		t.Errorf("while it drains: %+v", c)
+	}
+	held.Close()
+	eventually(t, "the end of the draining is logged", func() bool { return strings.Contains(r.log.String(), "channel drained") })
+	if c := r.status("web", a); c.Draining || c.Enabled {
+		t.Errorf("drained: %+v", c)
+	}
+	if changed, err := r.Enable("web", 0, 0, true); !changed || err != nil {
+		t.Errorf("enable: %t, %v", changed, err)
+	}
+	for _, at := range [][2]int{{1, 0}, {0, 2}, {-1, 0}} {
+		if _, err := r.Drain("web", at[0], at[1]); err == nil {
+			t.Errorf("there is a channel %v", at)
+		}
+	}
+	if _, err := r.Drain("mail", 0, 0); err == nil {
+		t.Error("there is a listener mail")
+	}
+}
+
+func TestReset(t *testing.T) {
+	r := newRig(t)
+	a := r.server("a")
+	address := free(t, "127.0.0.1")
+	r.apply(declare(listener("web", address, a)))
+	held := dial(t, address)
+	held.works()
+	if err := r.Reset("web", 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if c := r.status("web", a); c.Sessions != 0 || c.Active != 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestLookup(t *testing.T) {
+	r := newRig(t)
+	r.names.set("db.example", "127.0.0.7")
+	for host, want := range map[string]string{"db.example": "127.0.0.7", "::ffff:1.2.3.4": "1.2.3.4", "nowhere.example": ""} {
+		addrs, err := r.Lookup(t.Context(), host)
+		if want == "" {
+			if err == nil {
+				t.Errorf("%s resolves to %v", host, addrs)
+			}
+		} else if err != nil || len(addrs) != 1 || addrs[0].String() != want {
+			t.Errorf("%s: %v, %v", host, addrs, err)
+		}
+	}
+}
+
+func TestCountersFromOutside(t *testing.T) {
+	given := map[string]*balancer.Counters{}
+	e := engine.New(engine.Options{
+		Log:       slog.New(slog.DiscardHandler),
+		DataPlane: dataPlane,
+		Counters: func(listener string, key balancer.Key) *balancer.Counters {
+			if key.Port == 2 {
+				return nil
+			}
+			c := new(balancer.Counters)
+			c.Sessions.Store(5)
+			given[listener+" "+key.String()] = c
+			return c
+		},
+	})
+	defer e.Shutdown(t.Context())
+	l := listener("web", "127.0.0.1:0")
+	l.Groups = []engine.Group{{Channels: []engine.Channel{{Host: "127.0.0.1", Port: 1}, {Host: "127.0.0.1", Port: 2}}}}
+	if _, err := e.Apply(t.Context(), declare(l)); err != nil {
+		t.Fatal(err)
+	}
+	var seen []string
+	e.Channels(func(listener string, group, number int, mode balancer.Mode, channel *balancer.Channel) {
+		seen = append(seen, fmt.Sprintf("%s %d %d %s %s %d", listener, group, number, mode, channel.Key(), channel.Counters.Sessions.Load()))
+		if want := given[listener+" "+channel.Key().String()]; want != nil && want != channel.Counters {
+			t.Errorf("%s does not count with what it was given", channel.Key())
+		}
+	})
+	if want := []string{"web 0 0 rr 127.0.0.1:1 5", "web 0 1 rr 127.0.0.1:2 0"}; !slices.Equal(seen, want) {
+		t.Errorf("%q, want %q", seen, want)
+	}
+}

@@ -37,7 +37,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	if testing.Short() {
 		reloads = 100
 	}
-	l := newLoad(t)
+	l := newLoad(t, "auto")
 	l.startClients()
 	var early, late footprint
 	for i := range reloads {
@@ -50,6 +50,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		}
 	}
 	t.Logf("%d reloads: %d short connections, %d MiB in streams", reloads, l.served.Load(), l.streamed.Load()>>20)
+	l.stopClients()
 	l.stop()
 	for _, err := range l.failures {
 		t.Error(err)
@@ -77,7 +78,7 @@ func TestReloadUnderLoad(t *testing.T) {
 func BenchmarkReload(b *testing.B) {
 	for _, loaded := range []bool{false, true} {
 		b.Run(map[bool]string{false: "idle", true: "loaded"}[loaded], func(b *testing.B) {
-			l := newLoad(b)
+			l := newLoad(b, "auto")
 			if loaded {
 				l.startClients()
 			}
@@ -87,6 +88,7 @@ func BenchmarkReload(b *testing.B) {
 				i++
 			}
 			b.ReportMetric(float64(l.served.Load())/b.Elapsed().Seconds(), "clients/s")
+			l.stopClients()
 			l.stop()
 			b.ReportMetric(float64(len(l.failures)), "failures")
 		})
@@ -95,15 +97,16 @@ func BenchmarkReload(b *testing.B) {
 
 // load is a running daemon with clients.
 type load struct {
-	t       testing.TB
-	random  *rand.Rand
-	file    string
-	front   string // the address where clients always find somebody
-	side    string // one that comes and goes
-	servers []net.Addr
-	pid     int
-	daemon  *exec.Cmd
-	results chan string // lines of the log that end a reload
+	t         testing.TB
+	random    *rand.Rand
+	file      string
+	dataPlane string
+	front     string // the address where clients always find somebody
+	side      string // one that comes and goes
+	servers   []net.Addr
+	pid       int
+	daemon    *exec.Cmd
+	results   chan string // lines of the log that end a reload
 
 	stopping chan struct{}
 	clients  sync.WaitGroup
@@ -113,10 +116,10 @@ type load struct {
 	failures []error // guarded by mu until the clients have ended
 }
 
-func newLoad(t testing.TB) *load {
+func newLoad(t testing.TB, dataPlane string) *load {
 	l := &load{
 		t: t, random: rand.New(rand.NewPCG(3, 4)), file: filepath.Join(t.TempDir(), "balance.toml"),
-		results: make(chan string, 16), stopping: make(chan struct{}),
+		dataPlane: dataPlane, results: make(chan string, 16), stopping: make(chan struct{}),
 	}
 	for _, name := range []string{"A", "B", "C", "D"} {
 		addr, stop, err := startServer(name)
@@ -191,10 +194,14 @@ func (l *load) startDaemon() {
 	}
 }
 
-// stop ends the clients and then the daemon.
-func (l *load) stop() {
+// stopClients ends the clients, each after what it is at.
+func (l *load) stopClients() {
 	close(l.stopping)
 	l.clients.Wait()
+}
+
+// stop ends the daemon.
+func (l *load) stop() {
 	l.daemon.Process.Signal(syscall.SIGTERM)
 }
 
@@ -322,8 +329,8 @@ func (l *load) config() string {
 	pick := func(choices ...string) string { return choices[l.random.IntN(len(choices))] }
 	_, port, _ := net.SplitHostPort(l.front)
 	fmt.Fprintf(&b, "[control]\nwatch = false\n[log]\nsessions = %s\nlevel = %q\n", pick("false", "false", "true"), pick("info", "debug"))
-	fmt.Fprintf(&b, "[defaults]\nidle_timeout = %q\nkeepalive = %q\nauto_disable = %s\n",
-		pick("0s", "1h", "2h"), pick("15s", "0s"), pick("true", "false"))
+	fmt.Fprintf(&b, "[defaults]\ndata_plane = %q\nidle_timeout = %q\nkeepalive = %q\nauto_disable = %s\n",
+		l.dataPlane, pick("0s", "1h", "2h"), pick("15s", "0s"), pick("true", "false"))
 	listeners := []func(){
 		func() {
 			fmt.Fprintf(&b, "[[listener]]\nname = %q\nhash_failover = true\n", pick("front", "door"))

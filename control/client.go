@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -149,39 +150,32 @@ func clean(dir *os.File, name string) {
 	}
 }
 
-// Match returns the listeners of a daemon that take clients for a port and a
-// host, and how well they fit: 2 if they listen on just that address, 1 if the
-// address is one of theirs, 0 for none. An empty host stands for every address
-// and is found in any listener on the port.
-func (i Identity) Match(host string, port int) (names []string, fit int) {
+// Match returns the names of the listeners of a daemon that take clients for a
+// host and a port. An empty host fits all on the port.
+func (i Identity) Match(host string, port int) (names []string) {
 	for _, l := range i.Listeners {
-		best := 0
-		for _, address := range append(append([]string(nil), l.Listen...), l.Addresses...) {
-			best = max(best, matchAddress(address, host, port))
-		}
-		switch {
-		case best > fit:
-			names, fit = []string{l.Name}, best
-		case best > 0 && best == fit:
+		if slices.ContainsFunc(slices.Concat(l.Listen, l.Addresses), func(address string) bool { return fits(address, host, port) }) {
 			names = append(names, l.Name)
 		}
 	}
-	return names, fit
+	return names
 }
 
-func matchAddress(address, host string, port int) int {
+func fits(address, host string, port int) bool {
 	has, service, err := net.SplitHostPort(address)
 	if err != nil || service != strconv.Itoa(port) {
-		return 0
+		return false
 	}
 	ip := net.ParseIP(host)
 	switch {
-	case has == host || ip != nil && ip.Equal(net.ParseIP(has)):
-		return 2
-	case host == "", has == "":
-		return 1
-	case has == "0.0.0.0" && ip.To4() != nil, has == "::" && ip != nil && ip.To4() == nil:
-		return 1
+	case host == "", has == "", has == host:
+		return true
+	case ip == nil:
+		return false
+	case has == "0.0.0.0":
+		return ip.To4() != nil
+	case has == "::":
+		return ip.To4() == nil
 	}
-	return 0
+	return ip.Equal(net.ParseIP(has))
 }

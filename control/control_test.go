@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -186,6 +187,8 @@ func TestClassicCommands(t *testing.T) {
 		{"assign 0 nowhere.example 83", Failed, "invalid address"},
 		{"assign 0 127.0.0.3", Misused, "syntax error"},
 		{"maxc 0 7", OK, "maxc of channel 0 changed to 7"},
+		{"assign 0 127.0.0.4 84", OK, "channel reassigned"}, // keeps its limit
+		{"assign 0 127.0.0.3 83", OK, "channel reassigned"},
 		{"maxc 9 7", Failed, "unknown channel"},
 		{"maxc 0 -1", Failed, "value out of range"},
 		{"maxc 0 4294967296", Failed, "value out of range"},
@@ -516,13 +519,20 @@ func TestKillAnswersAtTheEnd(t *testing.T) {
 	asked := make(chan struct{})
 	r.server.daemon.Stop = func() { close(asked) }
 	var answer []string
+	var ended atomic.Bool
 	var answered sync.WaitGroup
-	answered.Go(func() { answer, _, _ = client.Ask("kill") })
+	answered.Go(func() {
+		answer, _, _ = client.Ask("kill")
+		if !ended.Load() {
+			t.Error("kill answers before the end")
+		}
+	})
 	<-asked
 	other := r.dial() // the daemon still answers while it ends
 	if _, status := r.say(other, "show"); status != OK {
 		t.Error("a daemon that ends does not answer")
 	}
+	ended.Store(true)
 	r.server.Close()
 	answered.Wait()
 	if strings.Join(answer, "\n") != "shutdown complete, exiting." {

@@ -27,6 +27,7 @@ import (
 // in the byte order of the machine.
 //
 //	0       magic "balancec", version, byte order mark, record size (uint32 each)
+//	64      time of the last update, in nanoseconds since 1970 (uint64)
 //	65536   records of 1024 bytes, in blocks of 64
 //
 // A record:
@@ -49,6 +50,8 @@ const (
 	recordSize      = 1024
 	blockRecords    = blockSize / recordSize
 	maxBlocks       = 1024 // so that a file has at most 64 MiB
+
+	atUpdated = 64 // in the file; the others are in a record
 
 	atTaken, atGroup, atNumber, atMode, atState, atPort, atNth = 64, 68, 72, 76, 80, 84, 88
 	atActive, atLimit                                          = 96, 104
@@ -280,6 +283,8 @@ func (f *CountersFile) Follow(ctx context.Context, e *engine.Engine) {
 func (f *CountersFile) Update(e *engine.Engine) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	// A disk that fails loses the time alone: the rest is mapped.
+	f.file.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(time.Now().UnixNano())), atUpdated)
 	gone := maps.Clone(f.owner)
 	listen := map[string]string{}
 	for _, l := range e.Snapshot().Listeners {

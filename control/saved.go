@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,7 +22,8 @@ import (
 // Saved is what a counters file tells about a daemon, which may have ended.
 type Saved struct {
 	Path     string
-	Identity Identity // its listeners alone
+	Identity Identity  // its listeners alone
+	Updated  time.Time // when the daemon last wrote what is behind the counters
 	status   []engine.ListenerStatus
 }
 
@@ -60,7 +62,11 @@ func ReadCounters(path string) (*Saved, error) {
 	slices.SortStableFunc(records, func(a, b *record) int {
 		return cmp.Or(cmp.Compare(a.int(atGroup), b.int(atGroup)), cmp.Compare(a.int(atNumber), b.int(atNumber)))
 	})
-	saved := &Saved{Path: path}
+	updated := make([]byte, 8)
+	if _, err := file.ReadAt(updated, atUpdated); err != nil {
+		return nil, fmt.Errorf("counters file %q: %w", path, err)
+	}
+	saved := &Saved{Path: path, Updated: time.Unix(0, int64(binary.NativeEndian.Uint64(updated)))}
 	for _, r := range records {
 		saved.add(r)
 	}

@@ -60,6 +60,25 @@ func (d *daemon) prepareControl(settings engine.Control) (commit func(), err err
 	}, nil
 }
 
+// tellHolders names the daemons that listen on addresses of the configuration.
+func tellHolders(c *engine.Config, stderr io.Writer) {
+	found := control.Search()
+	for _, client := range found.Clients {
+		defer client.Close()
+		for _, l := range c.Listeners {
+			for _, listen := range l.Listen {
+				host, port, err := engine.SplitListen(listen)
+				if err != nil {
+					continue
+				}
+				for _, name := range client.Identity.Match(host, int(port)) {
+					fmt.Fprintf(stderr, "balance: %s is taken by listener %q of balance, process %d\n", listen, name, client.Identity.PID)
+				}
+			}
+		}
+	}
+}
+
 // controls is what control clients can do to the daemon.
 func (d *daemon) controls() control.Daemon {
 	c := control.Daemon{
@@ -172,7 +191,6 @@ func diffRunning(o *options, stdout, stderr io.Writer) int {
 type candidate struct {
 	*control.Client
 	listener string
-	fit      int
 }
 
 // findDaemon connects to the daemon that the options mean and aims at the
@@ -219,33 +237,33 @@ func findDaemon(o *options, wanted *address, stdout, stderr io.Writer) (*control
 	return client, exitOK
 }
 
-// choose returns the daemons that run the file or listen on the address; all,
-// if neither is given. Of listeners on the port the best fit counts.
+// choose returns the daemons that run the file, or the listeners that take
+// clients for the address; all daemons, if neither is given.
 func choose(clients []*control.Client, file string, wanted *address) []candidate {
 	var list []candidate
 	for _, client := range clients {
 		switch {
 		case wanted != nil:
-			for _, host := range wanted.hosts() {
-				names, fit := client.Identity.Match(host, wanted.port)
-				for _, name := range names {
-					list = append(list, candidate{client, name, fit})
-				}
-				if fit > 0 {
-					break
-				}
+			for _, name := range wanted.match(client.Identity) {
+				list = append(list, candidate{client, name})
 			}
 		case file == "" || sameFile(file, client.Identity.File):
 			list = append(list, candidate{Client: client})
 		}
 	}
-	best := 0
-	for _, c := range list {
-		best = max(best, c.fit)
-	}
-	list = slices.DeleteFunc(list, func(c candidate) bool { return c.fit < best })
 	slices.SortFunc(list, func(a, b candidate) int { return cmp.Compare(a.Identity.PID, b.Identity.PID) })
 	return list
+}
+
+// match returns the listeners that take clients for the address, or for one of
+// those that its name stands for.
+func (a *address) match(identity control.Identity) []string {
+	for _, host := range a.hosts() {
+		if names := identity.Match(host, a.port); len(names) > 0 {
+			return names
+		}
+	}
+	return nil
 }
 
 // hosts returns the host as it was given, and the addresses that it stands

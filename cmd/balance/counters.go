@@ -104,32 +104,22 @@ func readSaved(o *options, wanted *address, stdout, stderr io.Writer) (code int,
 	return code, true
 }
 
-// chooseSaved returns the file, and the listener in it, that fit the address
-// best. Without an address it is the first listener of the only file.
+// chooseSaved returns the file that was written to last of those that fit the
+// address, and the first listener in it that does.
 func chooseSaved(files []*control.Saved, wanted *address) (file *control.Saved, listener string, err error) {
-	best, rivals := 0, 0
 	for _, f := range files {
-		if wanted == nil {
-			if rivals++; len(f.Identity.Listeners) > 0 {
-				file, listener = f, f.Identity.Listeners[0].Name
-			}
-			continue
+		var names []string
+		if wanted != nil {
+			names = wanted.match(f.Identity)
+		} else if len(f.Identity.Listeners) > 0 {
+			names = []string{f.Identity.Listeners[0].Name}
 		}
-		for _, host := range wanted.hosts() {
-			names, fit := f.Identity.Match(host, wanted.port)
-			switch {
-			case fit > best:
-				file, listener, best, rivals = f, names[0], fit, len(names)
-			case fit > 0 && fit == best && f != file:
-				rivals += len(names)
-			}
+		if len(names) > 0 && (file == nil || f.Updated.After(file.Updated)) {
+			file, listener = f, names[0]
 		}
 	}
-	switch {
-	case file == nil:
+	if file == nil {
 		return nil, "", errors.New("no counters file fits")
-	case rivals > 1:
-		return nil, "", errors.New("several counters files fit")
 	}
 	return file, listener, nil
 }

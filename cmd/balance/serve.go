@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -93,9 +94,15 @@ func (d *daemon) start(ctx context.Context, c *engine.Config, stderr io.Writer) 
 	d.logging.set(c.Log)
 	_, err := d.engine.Apply(ctx, c)
 	if err == nil {
+		if d.counters != nil {
+			d.counters.Update(d.engine)
+		}
 		return exitOK
 	}
 	printErrors(stderr, err)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		tellHolders(c, stderr)
+	}
 	d.engine.Shutdown(ctx)
 	if code := exitCode(err, d.options); code == exitAddress {
 		return code

@@ -40,6 +40,8 @@ var controlSettings = []key[engine.Control]{
 	{"mode", func(c *engine.Control) any { return &c.Mode }},
 	{"group", func(c *engine.Control) any { return &c.Group }},
 	{"stats_file", func(c *engine.Control) any { return &c.StatsFile }},
+	{"http", func(c *engine.Control) any { return &c.HTTP }},
+	{"pprof", func(c *engine.Control) any { return &c.PProf }},
 }
 
 // The tables of the file, by the keys that lead to them.

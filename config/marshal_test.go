@@ -142,6 +142,8 @@ func (g generator) config() *engine.Config {
 	c.Control.Watch = g.bool()
 	c.Control.Mode = pick(g, engine.FileMode(0o600), 0o660, 0o666)
 	c.Control.StatsFile = pick(g, "", "balance", "/var/lib/balance/stats")
+	c.Control.HTTP = pick(g, "", "localhost:8404", "[::1]:0", ":8404")
+	c.Control.PProf = g.bool()
 	c.Control.Group = pick(g, "", "adm", "27", "a \"b\" é")
 	for i := range 1 + g.IntN(3) {
 		l := engine.Listener{

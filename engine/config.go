@@ -50,6 +50,12 @@ type Control struct {
 	// path, or a name in the runtime directory. Empty keeps them in memory.
 	// It is fixed while the daemon runs.
 	StatsFile string
+	// HTTP is the "host:port", with a numeric port, to serve the status page
+	// and the metrics on. An empty host means every address of the machine,
+	// port 0 one that the kernel picks. Empty serves neither.
+	HTTP string
+	// PProf serves the profiles of the Go runtime there too.
+	PProf bool
 }
 
 // Listener is one service: where clients come in, and the groups of channels

@@ -117,6 +117,8 @@ var daemonSettings = []setting[Config]{
 	{"control mode", func(c *Config) any { return c.Control.Mode }},
 	{"control group", func(c *Config) any { return c.Control.Group }},
 	{"control stats_file", func(c *Config) any { return c.Control.StatsFile }},
+	{"control http", func(c *Config) any { return c.Control.HTTP }},
+	{"control pprof", func(c *Config) any { return c.Control.PProf }},
 }
 
 var listenerSettings = []setting[Listener]{

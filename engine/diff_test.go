@@ -87,7 +87,7 @@ func TestDiff(t *testing.T) {
 			l.AutoDisable, l.HashFailover, l.OnRemove, l.DrainTimeout = true, true, engine.Drain, 90*time.Second
 			c.ShutdownTimeout = 0
 			c.Log = engine.Log{Level: engine.LogDebug, Format: engine.LogJSON, Sessions: true}
-			c.Control = engine.Control{Mode: 0o660, Group: "adm", StatsFile: "x"}
+			c.Control = engine.Control{Mode: 0o660, Group: "adm", StatsFile: "x", HTTP: "[::1]:8404", PProf: true}
 		}, `
 			~ shutdown_timeout 10s → 0s
 			~ log level info → debug
@@ -97,6 +97,8 @@ func TestDiff(t *testing.T) {
 			~ control mode 0600 → 0660
 			~ control group none → adm
 			~ control stats_file none → x
+			~ control http none → [::1]:8404
+			~ control pprof false → true
 			~ pop3 source none → 192.0.2.1
 			~ pop3 connect_timeout 5s → 1s
 			~ pop3 idle_timeout 0s → 1m
@@ -183,7 +185,7 @@ func TestPreviewCountsSessions(t *testing.T) {
 func TestValidate(t *testing.T) {
 	bad := engine.DefaultConfig()
 	bad.ShutdownTimeout = -1
-	bad.Control = engine.Control{Mode: 0o440, Group: "a\x07", StatsFile: "a/b"}
+	bad.Control = engine.Control{Mode: 0o440, Group: "a\x07", StatsFile: "a/b", HTTP: "8404"}
 	l := engine.Defaults()
 	l.Name = "x"
 	l.Listen = []string{"127.0.0.1:80", "0.0.0.0:80", "nonsense", "[::1]:99999"}
@@ -205,6 +207,7 @@ func TestValidate(t *testing.T) {
 		`control.mode | control: mode "0440" is not one of "0600" to "0666", readable and writable for the owner`,
 		`control.group | control: group "a\a" is not the name of a group`,
 		`control.stats_file | control: stats_file "a/b" is neither an absolute path nor the name of a file`,
+		`control.http | control: http "8404": it must be host:port, [IPv6 address]:port or :port`,
 		`listener[0].listen[1] | listener "x": listen "0.0.0.0:80" overlaps "127.0.0.1:80" of listener "x"`,
 		`listener[0].listen[2] | listener "x": listen "nonsense": it must be host:port, [IPv6 address]:port or :port`,
 		`listener[0].listen[3] | listener "x": listen "[::1]:99999": port "99999" is not one of 0 to 65535`,
@@ -227,5 +230,29 @@ func TestValidate(t *testing.T) {
 	}
 	if g, w := strings.Join(got, "\n"), strings.Join(want, "\n"); g != w {
 		t.Errorf("got\n%s\nwant\n%s", g, w)
+	}
+}
+
+func TestValidateHTTPAddress(t *testing.T) {
+	for _, test := range []struct{ http, listen, want string }{
+		{"127.0.0.1:80", "127.0.0.2:80", ""},
+		{"127.0.0.1:0", "127.0.0.1:0", ""},
+		{"127.0.0.1:80", ":80", `listener "x": listen ":80" overlaps "127.0.0.1:80" of control http`},
+		{"[::1]:80", "[0::1]:80", `listener "x": listen "[0::1]:80" is the same as "[::1]:80" of control http`},
+		{"a:b:c", ":80", `control: http "a:b:c": it must be host:port, [IPv6 address]:port or :port`},
+	} {
+		c := engine.DefaultConfig()
+		c.Control.HTTP = test.http
+		l := engine.Defaults()
+		l.Name, l.Listen = "x", []string{test.listen}
+		l.Groups = []engine.Group{{Channels: []engine.Channel{{Host: "h", Port: 1}}}}
+		c.Listeners = []engine.Listener{l}
+		got := ""
+		for _, fault := range c.Validate() {
+			got += fault.Error()
+		}
+		if got != test.want {
+			t.Errorf("http %q, listen %q: got %q, want %q", test.http, test.listen, got, test.want)
+		}
 	}
 }

@@ -56,11 +56,11 @@ type validator struct {
 	bound  []boundAddress
 }
 
-// boundAddress is an address that a listener of the configuration claims.
+// boundAddress is an address that something in the configuration claims.
 type boundAddress struct {
-	host     string
-	port     uint16
-	listener string
+	host  string
+	port  uint16
+	owner string
 }
 
 func (v *validator) fault(path, where, format string, args ...any) {
@@ -84,6 +84,9 @@ func (v *validator) control(c *Control) {
 		strings.Contains(name, "/") && !filepath.IsAbs(name) || strings.HasSuffix(name, "/") {
 		v.fault("control.stats_file", "control", "stats_file %.60q is neither an absolute path nor the name of a file", name)
 	}
+	if c.HTTP != "" {
+		v.bind("control.http", "control", "http", c.HTTP, "control http")
+	}
 }
 
 const maxPath = 4095 // PATH_MAX of Linux, without the null byte
@@ -103,7 +106,7 @@ func (v *validator) listener(i int, l *Listener) {
 		v.fault(path+".listen", where, "listen is missing: at least one \"host:port\" is needed")
 	}
 	for k, address := range l.Listen {
-		v.listen(fmt.Sprintf("%s.listen[%d]", path, k), where, l.Name, address)
+		v.bind(fmt.Sprintf("%s.listen[%d]", path, k), where, "listen", address, fmt.Sprintf("listener %q", l.Name))
 	}
 	if problem := badZone(l.Source); problem != "" {
 		v.fault(path+".source", where, "source %q %s", l.Source, problem)
@@ -147,10 +150,12 @@ func (v *validator) name(path, where string, i int, name string) {
 	}
 }
 
-func (v *validator) listen(path, where, name, address string) {
+// bind checks an address that is to be listened on, and claims it for an
+// owner.
+func (v *validator) bind(path, where, key, address, owner string) {
 	host, port, err := SplitListen(address)
 	if err != nil {
-		v.fault(path, where, "listen %q: %s", address, err)
+		v.fault(path, where, "%s %q: %s", key, address, err)
 		return
 	}
 	for _, other := range v.bound {
@@ -161,11 +166,11 @@ func (v *validator) listen(path, where, name, address string) {
 		if host == other.host {
 			verb = "is the same as"
 		}
-		v.fault(path, where, "listen %q %s %q of listener %q", address, verb,
-			net.JoinHostPort(other.host, strconv.Itoa(int(other.port))), other.listener)
+		v.fault(path, where, "%s %q %s %q of %s", key, address, verb,
+			net.JoinHostPort(other.host, strconv.Itoa(int(other.port))), other.owner)
 		return
 	}
-	v.bound = append(v.bound, boundAddress{host, port, name})
+	v.bound = append(v.bound, boundAddress{host, port, owner})
 }
 
 // overlap reports whether two sockets with one port, bound to these hosts in

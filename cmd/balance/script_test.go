@@ -25,9 +25,24 @@ import (
 const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(privately{m}, map[string]func(){
 		"balance": main,
 	})
+}
+
+// privately runs tests with a runtime directory of their own: daemons that
+// they start do not meet others of this machine.
+type privately struct{ *testing.M }
+
+func (m privately) Run() int {
+	dir, err := os.MkdirTemp("", "balance-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	os.Setenv("RUNTIME_DIRECTORY", filepath.Join(dir, "run"))
+	return m.M.Run()
 }
 
 // TestScripts runs the program as a user would. Each script finds servers,

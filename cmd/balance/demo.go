@@ -21,6 +21,7 @@ import (
 const (
 	demoAddress  = "127.0.0.1"
 	demoPort     = 8080
+	demoHTTPPort = 8404
 	demoBackends = 3
 )
 
@@ -53,16 +54,20 @@ func demo(ctx context.Context, o *options, stdout, stderr io.Writer) int {
 	if err != nil {
 		return fail(err)
 	}
+	httpPort, err := freePort(ctx, demoHTTPPort)
+	if err != nil {
+		return fail(err)
+	}
 	o.config = filepath.Join(dir, "balance.toml")
 	o.configAsGiven = o.config
-	if err := os.WriteFile(o.config, demoConfig(port, backends), 0o644); err != nil {
+	if err := os.WriteFile(o.config, demoConfig(port, httpPort, backends), 0o644); err != nil {
 		return fail(err)
 	}
 	c, content, err := o.load()
 	if err != nil {
 		return fail(err)
 	}
-	fmt.Fprint(stdout, demoText(o.config, port, backends))
+	fmt.Fprint(stdout, demoText(o.config, port, httpPort, backends))
 	return serve(ctx, o, c, content, stdout, stderr)
 }
 
@@ -82,7 +87,7 @@ func freePort(ctx context.Context, start int) (int, error) {
 	return 0, err
 }
 
-func demoConfig(port int, backends []*backend) []byte {
+func demoConfig(port, httpPort int, backends []*backend) []byte {
 	c := engine.DefaultConfig()
 	l := engine.Defaults()
 	l.Name = "demo"
@@ -93,16 +98,18 @@ func demoConfig(port int, backends []*backend) []byte {
 	}
 	l.Groups = []engine.Group{group}
 	c.Listeners = []engine.Listener{l}
+	c.Control.HTTP = net.JoinHostPort(demoAddress, strconv.Itoa(httpPort))
 	return config.Marshal(c)
 }
 
-func demoText(path string, port int, backends []*backend) string {
+func demoText(path string, port, httpPort int, backends []*backend) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "balance listens on http://%s:%d/ and gives its clients to three web servers in turn:\n", demoAddress, port)
 	for _, backend := range backends {
 		fmt.Fprintf(&b, "  %s  %s:%d  process %d\n", backend.name, demoAddress, backend.port, backend.process.Process.Pid)
 	}
 	fmt.Fprintf(&b, `The configuration is %s
+The status page is http://%s:%d/
 
 Try, in another terminal:
   for i in 1 2 3 4; do curl http://%s:%d/; done
@@ -111,7 +118,7 @@ Try, in another terminal:
 
 Ctrl-C ends it all.
 
-`, path, demoAddress, port, backends[0].process.Process.Pid, path)
+`, path, demoAddress, httpPort, demoAddress, port, backends[0].process.Process.Pid, path)
 	return b.String()
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"balance/config"
@@ -22,14 +23,15 @@ type reloader struct {
 	engine  *engine.Engine
 	logging *logging
 	// prepare checks settings before they are applied, and returns what puts
-	// them in force.
-	prepare func(engine.Control) (commit func(), err error)
+	// them in force, or gives them up.
+	prepare func(engine.Control) (finish func(commit bool), err error)
 	log     *slog.Logger
 
 	mu      sync.Mutex        // held during a reload, so there is one at a time
 	seen    [sha256.Size]byte // guarded by mu; of the content that was tried last
 	applied *engine.Config    // guarded by mu; what the file said when it was last applied
-	last    reloadStatus      // guarded by mu
+
+	last atomic.Pointer[reloadStatus] // nil before the first
 }
 
 // reloadStatus is what came of the last reload.
@@ -40,11 +42,12 @@ type reloadStatus struct {
 	Hash       string // SHA-256 of the content that was tried, in hexadecimal; empty if it could not be read
 }
 
-// status returns what came of the last reload.
+// status returns what came of the last reload that has come to its end.
 func (r *reloader) status() reloadStatus {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.last
+	if last := r.last.Load(); last != nil {
+		return *last
+	}
+	return reloadStatus{}
 }
 
 // changed reloads if the content is not that of the last attempt.
@@ -71,23 +74,24 @@ func (r *reloader) reload() (engine.Changes, error) {
 // reloadLocked applies the content, or tells why it could not be read.
 func (r *reloader) reloadLocked(data []byte, err error) (engine.Changes, error) {
 	r.seen = [sha256.Size]byte{}
-	r.last = reloadStatus{Time: time.Now()}
+	last := &reloadStatus{Time: time.Now()}
+	defer r.last.Store(last)
 	var changes engine.Changes
 	if err == nil {
 		r.seen = sha256.Sum256(data)
-		r.last.Hash = hex.EncodeToString(r.seen[:])
+		last.Hash = hex.EncodeToString(r.seen[:])
 		changes, err = r.apply(data)
 	}
-	r.last.Err = err
-	r.last.Generation = r.engine.Snapshot().Generation
+	last.Err = err
+	last.Generation = r.engine.Snapshot().Generation
 	if err != nil {
 		for _, one := range flatten(err) {
 			r.log.Error("cannot reload", "file", r.path, "error", one)
 		}
-		r.log.Error("the running configuration stays in force", "generation", r.last.Generation)
+		r.log.Error("the running configuration stays in force", "generation", last.Generation)
 		return nil, err
 	}
-	r.log.Info("configuration reloaded", "file", r.path, "changes", len(changes), "generation", r.last.Generation)
+	r.log.Info("configuration reloaded", "file", r.path, "changes", len(changes), "generation", last.Generation)
 	return changes, nil
 }
 
@@ -107,6 +111,25 @@ func (r *reloader) preview() (engine.Changes, error) {
 	return r.engine.Preview(c)
 }
 
+// prepare checks what the control socket and the status page need of a new
+// configuration.
+func (d *daemon) prepare(settings engine.Control) (finish func(commit bool), err error) {
+	commitControl, err := d.prepareControl(settings)
+	if err != nil {
+		return nil, err
+	}
+	finishHTTP, err := d.prepareHTTP(settings)
+	if err != nil {
+		return nil, err
+	}
+	return func(commit bool) {
+		finishHTTP(commit)
+		if commit {
+			commitControl()
+		}
+	}, nil
+}
+
 func (r *reloader) decode(data []byte) (*engine.Config, error) {
 	c, err := config.Decode(r.path, data)
 	if err == nil && r.debug {
@@ -120,16 +143,16 @@ func (r *reloader) apply(data []byte) (engine.Changes, error) {
 	if err != nil {
 		return nil, err
 	}
-	commit, err := r.prepare(c.Control)
+	finish, err := r.prepare(c.Control)
 	if err != nil {
 		return nil, err
 	}
 	running := r.engine.Config()
 	changes, err := r.engine.Apply(context.Background(), c)
+	finish(err == nil)
 	if err != nil {
 		return nil, err
 	}
-	commit()
 	for _, edit := range takenBack(r.applied, running, c) {
 		r.log.Info("edit taken back", "change", edit.String())
 	}

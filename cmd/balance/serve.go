@@ -15,6 +15,7 @@ import (
 
 	"balance/config"
 	"balance/control"
+	"balance/control/web"
 	"balance/engine"
 	"balance/engine/plane"
 )
@@ -28,8 +29,9 @@ type daemon struct {
 	reloader *reloader             // nil without a file
 	counters *control.CountersFile // nil if they are in memory
 	control  *control.Server       // nil if its socket cannot be had
+	http     *web.Server
 	started  time.Time
-	stopping chan struct{} // closed when a control client has asked for the end
+	stopping chan struct{} // closed when the end has begun
 	stopOnce sync.Once
 }
 
@@ -81,10 +83,11 @@ func newDaemon(o *options, c *engine.Config, content []byte, logging *logging, s
 	if o.config != "" {
 		d.reloader = &reloader{
 			path: o.config, debug: o.classic.Debug,
-			prepare: d.prepareControl, engine: d.engine, logging: d.logging, log: d.log,
+			prepare: d.prepare, engine: d.engine, logging: d.logging, log: d.log,
 			seen: sha256.Sum256(content), applied: c,
 		}
 	}
+	d.http = d.newHTTP()
 	return d
 }
 
@@ -92,7 +95,11 @@ func newDaemon(o *options, c *engine.Config, content []byte, logging *logging, s
 // down.
 func (d *daemon) start(ctx context.Context, c *engine.Config, stderr io.Writer) int {
 	d.logging.set(c.Log)
-	_, err := d.engine.Apply(ctx, c)
+	finish, err := d.prepareHTTP(c.Control)
+	if err == nil {
+		finish(true) // so that it can be asked whether the daemon is ready
+		_, err = d.engine.Apply(ctx, c)
+	}
 	if err == nil {
 		if d.counters != nil {
 			d.counters.Update(d.engine)
@@ -103,6 +110,7 @@ func (d *daemon) start(ctx context.Context, c *engine.Config, stderr io.Writer) 
 	if errors.Is(err, syscall.EADDRINUSE) {
 		tellHolders(c, stderr)
 	}
+	d.http.Close()
 	d.engine.Shutdown(ctx)
 	if code := exitCode(err, d.options); code == exitAddress {
 		return code
@@ -168,6 +176,7 @@ func (d *daemon) hangUp(ctx context.Context) {
 }
 
 func (d *daemon) shutdown(signals <-chan os.Signal) {
+	d.stop()
 	timeout := d.engine.Config().ShutdownTimeout
 	d.log.Info("shutting down", "timeout", timeout)
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
@@ -178,6 +187,7 @@ func (d *daemon) shutdown(signals <-chan os.Signal) {
 	d.engine.Shutdown(ctx)
 	close(done)
 	waiting.Wait()
+	d.http.Close()
 	if d.control != nil {
 		d.control.Close()
 	}

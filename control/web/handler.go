@@ -1,0 +1,75 @@
+package web
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+//go:embed page
+var embedded embed.FS
+
+// maxScrapes is how many scrapes are answered at once.
+const maxScrapes = 4
+
+// newHandler answers all paths.
+func newHandler(d *Daemon, h *history, settings Settings) http.Handler {
+	page, err := fs.Sub(embedded, "page")
+	if err != nil {
+		panic(err) // the name is a constant
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /", http.FileServerFS(page))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(newRegistry(d), promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", d.serveReady)
+	mux.HandleFunc("GET /api/v1/status", d.serveStatus)
+	mux.HandleFunc("GET /api/v1/sessions", d.serveSessions)
+	mux.HandleFunc("GET /api/v1/config", d.serveConfig)
+	mux.HandleFunc("GET /api/v1/history", h.serve)
+	if settings.PProf {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
+	host, _, _ := net.SplitHostPort(settings.Address)
+	return guard(host, mux)
+}
+
+// problems returns why the daemon is not ready; nothing if it is.
+func (d *Daemon) problems() []string {
+	problems := []string{}
+	if d.Stopping != nil && d.Stopping() {
+		problems = append(problems, "the daemon is shutting down")
+	}
+	snapshot := d.Engine.Snapshot()
+	if snapshot.Generation == 0 {
+		problems = append(problems, "no configuration is in force yet")
+	}
+	for _, l := range snapshot.Listeners {
+		if len(l.Addresses) == 0 {
+			problems = append(problems, fmt.Sprintf("listener %q listens on no address", l.Name))
+		}
+	}
+	if last := d.lastReload(); last.Err != nil {
+		problems = append(problems, fmt.Sprintf("the last reload failed: %s", strings.Join(last.errors(), "; ")))
+	}
+	return problems
+}
+
+func (d *Daemon) serveReady(w http.ResponseWriter, _ *http.Request) {
+	problems := d.problems()
+	if len(problems) == 0 {
+		fmt.Fprintln(w, "ready")
+		return
+	}
+	http.Error(w, strings.Join(problems, "\n"), http.StatusServiceUnavailable)
+}

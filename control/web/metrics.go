@@ -1,0 +1,138 @@
+package web
+
+import (
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"balance/engine"
+	"balance/engine/balancer"
+)
+
+// newRegistry holds the metrics of the daemon, the Go runtime and the process.
+func newRegistry(d *Daemon) *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		&collector{d},
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return registry
+}
+
+// collector reads the counters of the engine when it is asked. Its labels are
+// bounded by the configuration: none holds anything that a client says.
+type collector struct{ daemon *Daemon }
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("balance_"+name, help, labels, nil)
+}
+
+func describeListener(name, help string, labels ...string) *prometheus.Desc {
+	return describe("listener_"+name, help, append([]string{"listener"}, labels...)...)
+}
+
+// A channel is named by its listener and its address, not by its group, so
+// that its series go on when it is moved.
+func describeChannel(name, help string, labels ...string) *prometheus.Desc {
+	return describe("channel_"+name, help, append([]string{"listener", "channel"}, labels...)...)
+}
+
+var (
+	channelConnections     = describeChannel("connections_total", "Connections made to the channel.")
+	channelActive          = describeChannel("connections_active", "Sessions on the channel, those that are being connected included.")
+	channelConnectErrors   = describeChannel("connect_errors_total", "Attempts to connect to the channel that failed.", "reason")
+	channelConnectDuration = describeChannel("connect_duration_seconds", "How long it took to connect to the channel, where that succeeded.")
+	channelBytes           = describeChannel("bytes_total", "Bytes relayed: sent to the channel, received from it.", "direction")
+	channelUp              = describeChannel("up", "1 if the channel is in service, has an address, and answered when it was tried last.")
+	channelMaxConns        = describeChannel("maxc", "Most sessions that the channel may have at a time; 0 = no limit.")
+	channelGroup           = describeChannel("group", "Number of the group that the channel is in.")
+
+	listenerAccepted = describeListener("accepted_total", "Clients accepted.")
+	listenerRejected = describeListener("rejected_total", "Clients accepted for whom no channel was found.", "reason")
+	listenerActive   = describeListener("active", "Clients accepted whose session has not ended.")
+
+	configSuccessful = describe("config_last_reload_successful", "1 if the last reload, or else the start, succeeded.")
+	configTimestamp  = describe("config_last_reload_timestamp_seconds", "When the last reload, or else the start, was.")
+	configGeneration = describe("config_generation", "How many configurations have been in force.")
+
+	buildInfo = describe("build_info", "1, labelled with the version.", "version", "goversion")
+)
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(descs chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{
+		channelConnections, channelActive, channelConnectErrors, channelConnectDuration,
+		channelBytes, channelUp, channelMaxConns, channelGroup,
+		listenerAccepted, listenerRejected, listenerActive,
+		configSuccessful, configTimestamp, configGeneration, buildInfo,
+	} {
+		descs <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(metrics chan<- prometheus.Metric) {
+	snapshot := c.daemon.Engine.Snapshot()
+	for i := range snapshot.Listeners {
+		collectListener(metrics, &snapshot.Listeners[i])
+	}
+	last := c.daemon.lastReload()
+	gauge(metrics, configSuccessful, number(last.Err == nil))
+	gauge(metrics, configTimestamp, float64(last.Time.UnixMilli())/1000)
+	gauge(metrics, configGeneration, float64(snapshot.Generation))
+	gauge(metrics, buildInfo, 1, c.daemon.Version, runtime.Version())
+}
+
+func collectListener(metrics chan<- prometheus.Metric, l *engine.ListenerStatus) {
+	counter(metrics, listenerAccepted, l.Accepted, l.Name)
+	for reason, n := range l.Reasons {
+		counter(metrics, listenerRejected, n, l.Name, balancer.Rejection(reason).String())
+	}
+	gauge(metrics, listenerActive, float64(l.Active), l.Name)
+	for group := range l.Groups {
+		for i := range l.Groups[group].Channels {
+			collectChannel(metrics, l.Name, group, &l.Groups[group].Channels[i])
+		}
+	}
+}
+
+func collectChannel(metrics chan<- prometheus.Metric, listener string, group int, c *engine.ChannelStatus) {
+	name := c.Key.String()
+	counter(metrics, channelConnections, c.Sessions, listener, name)
+	gauge(metrics, channelActive, float64(c.Active), listener, name)
+	for f := range balancer.Failures {
+		counter(metrics, channelConnectErrors, c.Dials.Failed(f), listener, name, f.String())
+	}
+	durations(metrics, channelConnectDuration, &c.Dials.Durations, listener, name)
+	counter(metrics, channelBytes, c.Sent, listener, name, "sent")
+	counter(metrics, channelBytes, c.Received, listener, name, "received")
+	gauge(metrics, channelUp, number(stateOf(c).up()), listener, name)
+	gauge(metrics, channelMaxConns, float64(c.Limit), listener, name)
+	gauge(metrics, channelGroup, float64(group), listener, name)
+}
+
+func counter(metrics chan<- prometheus.Metric, desc *prometheus.Desc, value uint64, labels ...string) {
+	metrics <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value), labels...)
+}
+
+func gauge(metrics chan<- prometheus.Metric, desc *prometheus.Desc, value float64, labels ...string) {
+	metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+}
+
+func durations(metrics chan<- prometheus.Metric, desc *prometheus.Desc, h *balancer.Histogram, labels ...string) {
+	upTo, count, sum := h.Read()
+	buckets := make(map[float64]uint64, len(upTo))
+	for i, n := range upTo {
+		buckets[balancer.Bounds[i].Seconds()] = n
+	}
+	metrics <- prometheus.MustNewConstHistogram(desc, count, sum.Seconds(), buckets, labels...)
+}
+
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}

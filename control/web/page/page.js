@@ -1,0 +1,156 @@
+// The status page: asks the daemon once a second, and shows what it answers.
+// Names come from a configuration: they are text here, never markup.
+
+import { Chart } from "./chart.js";
+import { byteRate, bytes, clock, count, duration, rate, short } from "./format.js";
+import { Listeners, stateOf, write } from "./listeners.js";
+
+const every = 1000; // milliseconds
+const patience = 5000; // for one answer
+const span = 10 * 60 * 1000;
+
+const byId = (id) => document.getElementById(id);
+const keys = "Arrow keys read out samples.";
+const highest = (samples, key) => Math.max(0, ...samples.map((s) => s[key]));
+
+const charts = [
+  new Chart(byId("open"), [{ key: "active", format: count }], short, span, (samples) =>
+    `Open connections in the last ten minutes: ${count(samples.at(-1)?.active ?? 0)} now, ${count(highest(samples, "active"))} at most. ${keys}`),
+  new Chart(byId("fresh"), [{ key: "connections", format: rate }], short, span, (samples) =>
+    `New connections in the last ten minutes: ${rate(samples.at(-1)?.connections ?? 0)} now, ${rate(highest(samples, "connections"))} at most. ${keys}`),
+  new Chart(byId("traffic"), [{ key: "sent", format: byteRate }, { key: "received", format: byteRate }], byteRate, span, (samples) =>
+    `Traffic in the last ten minutes: at most ${byteRate(highest(samples, "sent"))} to channels and ${byteRate(highest(samples, "received"))} to clients. ${keys}`),
+];
+const listeners = new Listeners(byId("listeners"));
+
+let samples = [];
+let paused = false;
+let answered = null; // when the daemon answered last
+let timer = 0;
+
+async function ask(path) {
+  const response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(patience) });
+  if (!response.ok) {
+    throw new Error(`${path}: ${response.status}`);
+  }
+  return response.json();
+}
+
+async function refresh() {
+  clearTimeout(timer);
+  if (paused || document.hidden) {
+    return;
+  }
+  const asked = Date.now();
+  try {
+    const [status, history] = await Promise.all([
+      ask("api/v1/status"),
+      ask(`api/v1/history?after=${samples.at(-1)?.time ?? 0}`),
+    ]);
+    answered = new Date();
+    show(status, history.samples);
+    lost(false);
+  } catch {
+    lost(true);
+  }
+  timer = setTimeout(refresh, Math.max(0, asked + every - Date.now()));
+}
+
+function lost(is) {
+  document.body.classList.toggle("stale", is);
+  const notice = byId("lost");
+  notice.hidden = !is;
+  if (is) {
+    write(notice, answered ? `balance has not answered since ${clock(answered)}. Trying again.` : "balance does not answer. Trying again.");
+  }
+}
+
+function show(status, fresh) {
+  const now = Date.parse(status.now);
+  const started = Date.parse(status.started);
+  const known = samples.at(-1)?.time ?? 0;
+  samples = [...samples, ...fresh.filter(({ time }) => time > known)].filter(({ time }) => time >= now - span - every);
+  charts.forEach((chart) => chart.update(samples));
+  listeners.update(status.listeners, now);
+  verdict(status);
+  configuration(status, started);
+  write(byId("clock"), clock(new Date(now)));
+  write(byId("about"), `balance ${status.version}, process ${status.pid}, up ${duration((now - started) / 1000)}`);
+}
+
+/** Says first what somebody has to know who was woken up for it. */
+function verdict(status) {
+  const channels = status.listeners.flatMap((l) => l.groups.flatMap((g, i) => g.channels.map((c) => ({ ...c, listener: l.name, group: i }))));
+  const troubled = channels.filter((c) => !["good", "off"].includes(stateOf(c).look));
+  const off = channels.filter((c) => stateOf(c).look === "off");
+  let look = "good";
+  let headline = channels.length === 1 ? "The one channel is up." : `All ${channels.length} channels are up.`;
+  if (off.length > 0) {
+    headline = `${channels.length - off.length} of ${channels.length} channels are up, ${off.length} taken out of service.`;
+  }
+  if (troubled.length > 0) {
+    look = troubled.some((c) => stateOf(c).look === "bad") ? "bad" : "warn";
+    headline = `${troubled.length} of ${channels.length} channels ${troubled.length === 1 ? "needs" : "need"} a look.`;
+  }
+  const lines = troubled.map((c) => `${c.listener}, group ${c.group}, ${c.channel}: ${stateOf(c).text} (${stateOf(c).meaning})`);
+  if (status.problems.length > 0) {
+    look = status.stopping ? "warn" : "bad";
+    headline = status.stopping ? "balance is shutting down." : "balance is not ready.";
+    lines.unshift(...status.problems);
+  }
+  const shown = lines.slice(0, 8);
+  if (lines.length > shown.length) {
+    shown.push(`and ${lines.length - shown.length} more`);
+  }
+  const node = byId("verdict");
+  node.className = `notice ${look}`;
+  write(node.querySelector(".mark"), look === "good" ? "✓" : "▲");
+  write(node.querySelector(".headline"), headline);
+  list(node.querySelector(".problems"), shown);
+  document.title = look === "good" ? "balance" : `▲ ${headline} – balance`;
+}
+
+function configuration(status, started) {
+  const last = status.last_reload;
+  const facts = [["File", status.file ?? "none: started by arguments"], ["Generation", count(status.generation)]];
+  if (last) {
+    const when = new Date(last.time).toLocaleString();
+    facts.push(["Last reload", last.ok ? `${when}, good` : `${when}, failed: the configuration from before stays in force`]);
+  } else {
+    facts.push(["Last reload", `none since the start, ${new Date(started).toLocaleString()}`]);
+  }
+  if (last?.sha256) {
+    facts.push(["SHA-256", last.sha256.slice(0, 16) + "…"]);
+  }
+  const node = byId("configuration").querySelector(".facts");
+  const wanted = facts.length * 2;
+  while (node.childElementCount > wanted) {
+    node.lastElementChild.remove();
+  }
+  while (node.childElementCount < wanted) {
+    node.append(document.createElement(node.childElementCount % 2 === 0 ? "dt" : "dd"));
+  }
+  facts.flat().forEach((text, i) => write(node.children[i], text));
+  node.children[5].classList.toggle("failed", Boolean(last && !last.ok));
+  list(byId("configuration").querySelector(".errors"), last?.errors ?? []);
+}
+
+function list(node, lines) {
+  while (node.childElementCount > lines.length) {
+    node.lastElementChild.remove();
+  }
+  while (node.childElementCount < lines.length) {
+    node.append(document.createElement("li"));
+  }
+  lines.forEach((line, i) => write(node.children[i], line));
+}
+
+byId("pause").addEventListener("click", (event) => {
+  paused = !paused;
+  event.currentTarget.setAttribute("aria-pressed", String(paused));
+  write(event.currentTarget, paused ? "Paused" : "Pause");
+  refresh();
+});
+document.addEventListener("visibilitychange", refresh);
+write(byId("host"), location.host);
+refresh();

@@ -1,0 +1,296 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"balance/engine/balancer"
+)
+
+// browser is a headless browser with one tab, and what it complains of.
+type browser struct {
+	context.Context
+
+	mu         sync.Mutex
+	complaints []string // guarded by mu
+	asked      []string // guarded by mu; URLs
+}
+
+func startBrowser(t *testing.T) *browser {
+	path := without(t, "browser", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path),
+		chromedp.UserDataDir(t.TempDir()),
+		chromedp.NoSandbox,
+		chromedp.DisableGPU,
+		chromedp.NoFirstRun,
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-sync", true),
+		chromedp.Flag("no-proxy-server", true),
+		chromedp.WSURLReadTimeout(time.Minute),
+	)
+	timed, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	t.Cleanup(cancel)
+	allocated, stop := chromedp.NewExecAllocator(timed, options...)
+	t.Cleanup(stop)
+	b := new(browser)
+	b.Context, _ = chromedp.NewContext(allocated)
+	t.Cleanup(func() {
+		if err := chromedp.Cancel(b.Context); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := chromedp.Listen(b, b.hear); err != nil {
+		t.Fatalf("start %s: %v", path, err)
+	}
+	call(t, b, log.Enable, cdp.Empty{})
+	call(t, b, network.Enable, network.EnableParams{})
+	return b
+}
+
+// hear notes what a page should never cause. Violations of the content
+// security policy come as entries of the log.
+func (b *browser) hear(event any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch event := event.(type) {
+	case *log.EventEntryAdded:
+		b.complaints = append(b.complaints, fmt.Sprintf("%s: %s %s", event.Entry.Level, event.Entry.Text, event.Entry.URL))
+	case *runtime.EventConsoleAPICalled:
+		b.complaints = append(b.complaints, fmt.Sprintf("console %s", event.Type))
+	case *runtime.EventExceptionThrown:
+		b.complaints = append(b.complaints, fmt.Sprintf("exception: %s", event.ExceptionDetails.Text))
+	case *network.EventRequestWillBeSent:
+		b.asked = append(b.asked, event.Request.URL)
+	}
+}
+
+func (b *browser) check(t *testing.T, base string) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, complaint := range b.complaints {
+		t.Errorf("the browser says: %s", complaint)
+	}
+	for _, url := range b.asked {
+		if !strings.HasPrefix(url, base) {
+			t.Errorf("the page asks for %s", url)
+		}
+	}
+}
+
+func (b *browser) do(t *testing.T, actions ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	if err := chromedp.Do(b, actions...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// call sends a command of the protocol that the browser is driven by.
+func call[P, R any](t *testing.T, b *browser, command cdp.Command[P, R], params P) {
+	t.Helper()
+	if _, err := chromedp.Call(b, command, params); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// paint asks for the page in a color scheme: "light" or "dark".
+func (b *browser) paint(t *testing.T, scheme string) {
+	t.Helper()
+	call(t, b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	})
+}
+
+// eval returns what an expression of JavaScript comes to.
+func eval[T any](t *testing.T, b *browser, expression string) T {
+	t.Helper()
+	value, err := chromedp.Run(b, chromedp.Evaluate[T](expression))
+	if err != nil {
+		t.Fatalf("%s: %v", expression, err)
+	}
+	return value
+}
+
+// until waits until an expression is true.
+func (b *browser) until(t *testing.T, expression string) {
+	t.Helper()
+	for end := time.Now().Add(patience); !eval[bool](t, b, expression); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain until %s; the page says:\n%s", expression, eval[string](t, b, "document.body.innerText"))
+		}
+	}
+}
+
+const hostile = `<img src=x onerror="alert(1)"><script>alert(2)</script>&amp;'"`
+
+// TestPage looks at the page with a browser.
+func TestPage(t *testing.T) {
+	b := startBrowser(t)
+	r := newRig(t)
+	limited, failing, off := r.echo(), r.refused(), r.echo()
+	limited.MaxConns, off.Disabled = 4, true
+	hash := group(r.echo(), r.echo())
+	hash.Mode = balancer.Hash
+	r.apply(listener("web", group(limited, r.echo(), failing), group(off)), listener(hostile, hash))
+	server := r.serve()
+	base := server.URL()
+
+	b.do(t, chromedp.EmulateViewport(1280, 900), chromedp.Navigate(base))
+	b.until(t, `document.querySelectorAll("tbody tr").length === 6`)
+	b.until(t, `document.querySelector(".headline").textContent === "5 of 6 channels are up, 1 taken out of service."`)
+	if got := eval[string](t, b, `document.querySelectorAll("h2")[4].textContent`); got != hostile {
+		t.Errorf("the name of the second listener is shown as %q", got)
+	}
+	if n := eval[int](t, b, `document.querySelectorAll("main img, main script").length`); n != 0 {
+		t.Errorf("names became %d elements", n)
+	}
+
+	t.Run("Live", func(t *testing.T) {
+		for range 6 { // two a channel: one takes what the failing one does not
+			r.talk(r.dial(0), 1000)
+		}
+		b.until(t, `document.querySelectorAll(".load")[1].textContent.startsWith("3 of 4")`)
+		b.until(t, `document.querySelectorAll(".listener .tally b")[0].textContent === "6"`)
+		b.until(t, `document.querySelectorAll(".state")[3].textContent.includes("failing")`)
+		b.until(t, `document.querySelectorAll(".errors-of")[3].textContent.includes("refused")`)
+		b.until(t, `document.querySelector("#verdict").className === "notice bad"`)
+		b.until(t, `document.querySelector('[data-of="active"]').textContent === "6"`)
+		b.until(t, `document.querySelector("#traffic path.one").getAttribute("d").length > 10`)
+	})
+
+	t.Run("Reload", func(t *testing.T) {
+		r.reloaded(Reload{Time: time.Now(), Err: errors.New("balance.toml:3: " + hostile + "\nbalance.toml:9: port 0 is not one of 1 to 65535")})
+		b.until(t, `document.querySelectorAll(".errors li").length === 2`)
+		if got := eval[string](t, b, `document.querySelector(".errors li").textContent`); got != "balance.toml:3: "+hostile {
+			t.Errorf("the error is shown as %q", got)
+		}
+		b.until(t, `document.querySelector(".headline").textContent === "balance is not ready."`)
+		r.reloaded(Reload{Time: time.Now(), Hash: strings.Repeat("ab", 32)})
+		b.until(t, `document.querySelectorAll(".errors li").length === 0`)
+	})
+
+	t.Run("Appearance", func(t *testing.T) {
+		ground := map[string]string{}
+		for _, scheme := range []string{"light", "dark"} {
+			b.paint(t, scheme)
+			ground[scheme] = eval[string](t, b, `getComputedStyle(document.body).backgroundColor`)
+			for _, low := range eval[[]string](t, b, contrasts) {
+				t.Errorf("%s: hard to read: %s", scheme, low)
+			}
+		}
+		if ground["light"] == ground["dark"] {
+			t.Errorf("light and dark are both %s", ground["dark"])
+		}
+	})
+
+	t.Run("Phone", func(t *testing.T) {
+		for _, width := range []int64{375, 320} {
+			b.do(t, chromedp.EmulateViewport(width, 800))
+			if wide := eval[int](t, b, `document.documentElement.scrollWidth`); wide > int(width) {
+				t.Errorf("the page is %d pixels wide on a screen of %d", wide, width)
+			}
+		}
+		b.do(t, chromedp.EmulateViewport(1280, 900))
+	})
+
+	t.Run("Keyboard", func(t *testing.T) {
+		eval[chromedp.Void](t, b, `document.activeElement.blur(), window.scrollTo(0, 0)`)
+		var order []string
+		for range 10 {
+			b.do(t, chromedp.KeyEvent("\t"))
+			order = append(order, eval[string](t, b, `(document.activeElement.closest("[id]")?.id ?? "") + "/" + document.activeElement.tagName.toLowerCase()`))
+			if !eval[bool](t, b, focusShows) {
+				t.Errorf("the focus on %s does not show", order[len(order)-1])
+			}
+		}
+		got := strings.Join(order, " ")
+		for _, want := range []string{"pause/button", "open/svg", "fresh/svg", "traffic/svg"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("Tab reaches %s, but not %s", got, want)
+			}
+		}
+		b.do(t, chromedp.Focus("#open svg"), chromedp.KeyEvent(kb.ArrowLeft))
+		b.until(t, `document.querySelector("#open .when").textContent.startsWith("at ")`)
+		b.do(t, chromedp.Focus("#pause"), chromedp.KeyEvent(" "))
+		b.until(t, `document.querySelector("#pause").getAttribute("aria-pressed") === "true"`)
+		b.do(t, chromedp.KeyEvent(" "))
+		b.until(t, `document.querySelector("#pause").getAttribute("aria-pressed") === "false"`)
+	})
+
+	b.check(t, base)
+	server.Close()
+	b.until(t, `!document.querySelector("#lost").hidden`)
+	b.until(t, `document.body.classList.contains("stale")`)
+}
+
+// focusShows is true if the element that has the focus has an outline.
+const focusShows = `(() => {
+	const style = getComputedStyle(document.activeElement);
+	return document.activeElement !== document.body && style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+})()`
+
+// contrasts lists the texts whose contrast is below 4.5 to 1 (WCAG 2.1, 1.4.3).
+const contrasts = `(() => {
+	const parse = (color) => color.match(/[\d.]+/g).map(Number);
+	const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+		.map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+		.reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+	const ground = (node) => {
+		for (; node; node = node.parentElement) {
+			const color = parse(getComputedStyle(node).backgroundColor);
+			if (color.length === 3 || color[3] === 1) return color;
+		}
+		return [255, 255, 255];
+	};
+	const low = [];
+	for (const node of document.querySelectorAll("body *")) {
+		const own = [...node.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.textContent.trim());
+		if (!own || node.closest("noscript, svg, [hidden]")) continue;
+		const [a, b] = [light(parse(getComputedStyle(node).color)), light(ground(node))].sort((x, y) => y - x);
+		const ratio = (a + 0.05) / (b + 0.05);
+		if (ratio < 4.5) low.push(node.textContent.trim().slice(0, 40) + " " + ratio.toFixed(2));
+	}
+	return low;
+})()`
+
+// TestScreenshot writes what the README shows, if it is told where to.
+func TestScreenshot(t *testing.T) {
+	path := os.Getenv("BALANCE_SCREENSHOT")
+	if path == "" {
+		t.Skip("BALANCE_SCREENSHOT names no file")
+	}
+	b := startBrowser(t)
+	server := scene(t)
+	width, height, scheme := int64(1200), int64(1000), "light"
+	fmt.Sscanf(os.Getenv("BALANCE_SCREENSHOT_SIZE"), "%dx%d-%s", &width, &height, &scheme)
+	b.paint(t, scheme)
+	b.do(t,
+		chromedp.EmulateViewport(width, height),
+		chromedp.Navigate(server.URL()),
+		chromedp.WaitVisible("tbody tr"),
+		chromedp.Sleep(3*sampleEvery))
+	picture, err := chromedp.Run(b, chromedp.FullScreenshot(100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, picture, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

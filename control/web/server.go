@@ -1,0 +1,233 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"balance/engine/plane"
+)
+
+// Bounds of the server, which has small requests and few clients.
+const (
+	maxConnections = 64
+	maxHeaderBytes = 16 << 10
+	headerTimeout  = 5 * time.Second
+	readTimeout    = 10 * time.Second
+	writeTimeout   = time.Minute // a profile takes half of it by default
+	idleTimeout    = 2 * time.Minute
+	closeTimeout   = time.Second
+)
+
+// Settings are what the configuration says of the server.
+type Settings struct {
+	Address string // host:port to listen on; empty for nowhere
+	PProf   bool   // serve /debug/pprof/
+}
+
+// Server serves one address at a time, or none. All methods may be called from
+// any goroutine.
+type Server struct {
+	daemon  Daemon
+	log     *slog.Logger
+	history history
+	workers sync.WaitGroup // sites, and the recording of the history
+
+	mu        sync.Mutex
+	site      *site         // guarded by mu; nil while nothing is served
+	recording chan struct{} // guarded by mu; closed to end the recording
+	closed    bool          // guarded by mu
+}
+
+// site is one listening socket and what serves it.
+type site struct {
+	settings Settings
+	listener *net.TCPListener
+	handler  atomic.Pointer[http.Handler]
+	server   *http.Server
+}
+
+// NewServer returns a server that serves nothing yet. Close ends it.
+func NewServer(daemon Daemon, log *slog.Logger) *Server {
+	return &Server{daemon: daemon, log: log}
+}
+
+// Prepare does all that can fail on the way to other settings, and leaves what
+// is served as it is. On success the caller calls finish once: with true the
+// settings come into force, with false they are given up. No other Prepare may
+// come between.
+func (s *Server) Prepare(settings Settings) (finish func(commit bool), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.site
+	if s.closed || old == nil && settings.Address == "" || old != nil && old.settings == settings {
+		return func(bool) {}, nil
+	}
+	if old != nil && old.settings.Address == settings.Address {
+		return func(commit bool) {
+			if commit {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.dressLocked(old, settings)
+			}
+		}, nil
+	}
+	next := &site{settings: settings}
+	if settings.Address == "" {
+		next = nil
+	} else if next.listener, err = listen(settings.Address, old); err != nil {
+		return nil, fmt.Errorf("control http %q: %w", settings.Address, err)
+	}
+	return func(commit bool) {
+		if commit {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.moveLocked(next)
+			return
+		}
+		if next != nil {
+			next.listener.Close()
+		}
+		if old != nil {
+			share(old.listener, false)
+		}
+	}, nil
+}
+
+// listen opens a socket. That of the older site, which may be nil, becomes
+// shareable for a while, so that the new one may have an address that overlaps
+// it; for another process the address stays taken.
+func listen(address string, old *site) (*net.TCPListener, error) {
+	config := net.ListenConfig{}
+	if old != nil {
+		if err := share(old.listener, true); err != nil {
+			return nil, err
+		}
+		config.Control = func(_, _ string, c syscall.RawConn) error { return plane.ShareRaw(c, true) }
+	}
+	config.SetMultipathTCP(false)
+	listener, err := config.Listen(context.Background(), "tcp", address)
+	if err != nil {
+		if old != nil {
+			err = errors.Join(err, share(old.listener, false))
+		}
+		return nil, err
+	}
+	return listener.(*net.TCPListener), nil
+}
+
+func share(listener *net.TCPListener, on bool) error {
+	raw, err := listener.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return plane.ShareRaw(raw, on)
+}
+
+// dressLocked gives a site the handler that its settings ask for.
+func (s *Server) dressLocked(site *site, settings Settings) {
+	handler := newHandler(&s.daemon, &s.history, settings)
+	site.handler.Store(&handler)
+	site.settings = settings
+}
+
+// moveLocked goes from the site that is served to the next, which may be nil.
+func (s *Server) moveLocked(next *site) {
+	if s.closed {
+		if next != nil {
+			next.listener.Close()
+		}
+		return
+	}
+	if next != nil {
+		if s.site != nil {
+			if err := share(next.listener, false); err != nil {
+				s.log.Warn("another process could bind the address of the status page", "error", err)
+			}
+		}
+		s.openLocked(next)
+	}
+	if s.site != nil {
+		old := s.site
+		s.workers.Go(func() { s.shut(old) })
+	}
+	s.site = next
+	switch {
+	case next != nil && s.recording == nil:
+		stop := make(chan struct{})
+		s.recording = stop
+		s.workers.Go(func() { s.history.record(s.daemon.Engine, stop) })
+	case next == nil && s.recording != nil:
+		close(s.recording)
+		s.recording = nil
+	}
+}
+
+func (s *Server) openLocked(site *site) {
+	s.dressLocked(site, site.settings)
+	site.server = &http.Server{
+		Handler:           http.HandlerFunc(site.serve),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+	s.workers.Go(func() {
+		err := site.server.Serve(netutil.LimitListener(site.listener, maxConnections))
+		if !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("the status page is not served any more", "error", err)
+		}
+	})
+	s.log.Info("status page", "url", site.url())
+}
+
+func (t *site) serve(w http.ResponseWriter, r *http.Request) { (*t.handler.Load()).ServeHTTP(w, r) }
+
+// url returns where a browser on this machine finds the site.
+func (t *site) url() string {
+	addr := t.listener.Addr().(*net.TCPAddr)
+	host := addr.IP.String()
+	if addr.IP.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, fmt.Sprint(addr.Port)) + "/"
+}
+
+// shut ends a site. Answers under way have a moment to come to their end.
+func (s *Server) shut(site *site) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := site.server.Shutdown(ctx); err != nil {
+		site.server.Close()
+	}
+}
+
+// URL returns where the page is served, empty if it is not.
+func (s *Server) URL() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.site == nil {
+		return ""
+	}
+	return s.site.url()
+}
+
+// Close ends the server and waits for all that it runs.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.moveLocked(nil)
+	s.closed = true
+	s.mu.Unlock()
+	s.workers.Wait()
+}

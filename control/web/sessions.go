@@ -1,0 +1,147 @@
+package web
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"balance/engine/plane"
+)
+
+// How many sessions one answer holds.
+const (
+	defaultSessions = 1000
+	maxSessions     = 10_000
+)
+
+// sessions is what /api/v1/sessions answers.
+type sessions struct {
+	Total    int       `json:"total"` // that match the filters
+	Sessions []session `json:"sessions"`
+	// Next is the ?after= of the sessions that follow; missing at the end.
+	Next uint64 `json:"next,omitempty"`
+}
+
+type session struct {
+	ID       uint64  `json:"id"`
+	Client   string  `json:"client"`
+	Listener string  `json:"listener"`
+	Group    int     `json:"group"`
+	Channel  string  `json:"channel"` // empty before the first is tried
+	State    string  `json:"state"`
+	Age      float64 `json:"age_seconds"`
+	Idle     float64 `json:"idle_seconds"`
+	Sent     uint64  `json:"sent"` // towards the channel
+	Received uint64  `json:"received"`
+}
+
+// query is what sessions are asked for.
+type query struct {
+	listener, channel string
+	client            netip.Prefix // invalid for all
+	limit             int
+	after             uint64
+}
+
+func parseQuery(values url.Values) (query, error) {
+	q := query{listener: values.Get("listener"), channel: values.Get("channel"), limit: defaultSessions}
+	if text := values.Get("client"); text != "" {
+		var err error
+		if q.client, err = netip.ParsePrefix(text); err != nil {
+			addr, err := netip.ParseAddr(text)
+			if err != nil {
+				return q, fmt.Errorf("client %.60q is neither an IP address nor a network", text)
+			}
+			addr = addr.Unmap().WithZone("")
+			q.client = netip.PrefixFrom(addr, addr.BitLen())
+		}
+	}
+	if text := values.Get("limit"); text != "" {
+		limit, err := strconv.Atoi(text)
+		if err != nil || limit < 1 || limit > maxSessions {
+			return q, fmt.Errorf("limit %.60q is not one of 1 to %d", text, maxSessions)
+		}
+		q.limit = limit
+	}
+	if text := values.Get("after"); text != "" {
+		after, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return q, fmt.Errorf("after %.60q is not the number of a session", text)
+		}
+		q.after = after
+	}
+	return q, nil
+}
+
+func (q *query) matches(s *plane.Session) bool {
+	return (q.listener == "" || s.Listener.Service().Name == q.listener) &&
+		(q.channel == "" || s.Channel != nil && s.Channel.Key().String() == q.channel) &&
+		(!q.client.IsValid() || q.client.Contains(s.Client.Addr().WithZone("")))
+}
+
+func (d *Daemon) serveSessions(w http.ResponseWriter, r *http.Request) {
+	q, err := parseQuery(r.URL.Query())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	var found []plane.Session // never many more than asked for, however many there are
+	byID := func(a, b plane.Session) int { return cmp.Compare(a.ID, b.ID) }
+	cut := func() {
+		slices.SortFunc(found, byID)
+		found = found[:min(len(found), q.limit+1)]
+	}
+	answer := sessions{Sessions: []session{}}
+	d.Engine.Sessions(func(s plane.Session) bool {
+		if !q.matches(&s) {
+			return true
+		}
+		answer.Total++
+		if s.ID > q.after {
+			found = append(found, s)
+			if len(found) > 2*q.limit {
+				cut()
+			}
+		}
+		return true
+	})
+	cut()
+	if len(found) > q.limit {
+		found = found[:q.limit]
+		answer.Next = found[q.limit-1].ID
+	}
+	now := time.Now()
+	for i := range found {
+		answer.Sessions = append(answer.Sessions, sessionOf(&found[i], now))
+	}
+	writeJSON(w, answer)
+}
+
+func sessionOf(s *plane.Session, now time.Time) session {
+	channel := ""
+	if s.Channel != nil {
+		channel = s.Channel.Key().String()
+	}
+	return session{
+		ID:       s.ID,
+		Client:   s.Client.String(),
+		Listener: s.Listener.Service().Name,
+		Group:    s.Group,
+		Channel:  channel,
+		State:    s.State.String(),
+		Age:      seconds(now.Sub(s.Started)),
+		Idle:     seconds(now.Sub(s.Active)),
+		Sent:     s.Sent,
+		Received: s.Received,
+	}
+}
+
+// seconds returns a duration in seconds and milliseconds, never less than 0.
+func seconds(d time.Duration) float64 {
+	return float64(max(d, 0).Milliseconds()) / 1000
+}

@@ -1,0 +1,180 @@
+package web
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"balance/engine"
+	"balance/engine/balancer"
+)
+
+// status is what /api/v1/status answers.
+type status struct {
+	Version    string           `json:"version"`
+	PID        int              `json:"pid"`
+	Started    time.Time        `json:"started"`
+	Now        time.Time        `json:"now"`
+	Generation uint64           `json:"generation"` // of the configuration in force; 0 before the first
+	Stopping   bool             `json:"stopping"`
+	Problems   []string         `json:"problems"` // why it is not ready
+	File       string           `json:"file,omitempty"`
+	LastReload *reloadStatus    `json:"last_reload,omitempty"` // missing if there was none
+	Listeners  []listenerStatus `json:"listeners"`
+}
+
+type reloadStatus struct {
+	Time   time.Time `json:"time"`
+	OK     bool      `json:"ok"`
+	Errors []string  `json:"errors"`
+	Hash   string    `json:"sha256,omitempty"`
+}
+
+type listenerStatus struct {
+	Name      string            `json:"name"`
+	Addresses []string          `json:"addresses"`
+	Accepted  uint64            `json:"accepted"`
+	Active    int               `json:"active"`
+	Rejected  map[string]uint64 `json:"rejected"` // by reason
+	Groups    []groupStatus     `json:"groups"`
+}
+
+type groupStatus struct {
+	Mode     balancer.Mode   `json:"mode"`
+	Channels []channelStatus `json:"channels"`
+}
+
+type channelStatus struct {
+	Channel   balancer.Key      `json:"channel"`
+	Addresses []netip.AddrPort  `json:"addresses"`
+	State     channelState      `json:"state"`
+	Active    int               `json:"active"`
+	MaxConns  int               `json:"maxc"` // 0 = no limit
+	Sessions  uint64            `json:"connections"`
+	Failures  map[string]uint64 `json:"connect_errors"` // by reason
+	Connect   connectTimes      `json:"connect_duration"`
+	Sent      uint64            `json:"sent"`
+	Received  uint64            `json:"received"`
+}
+
+type connectTimes struct {
+	Count   uint64  `json:"count"`
+	Seconds float64 `json:"seconds"` // all together
+}
+
+// channelState is the state of a channel in a word.
+type channelState string
+
+const (
+	stateUp           channelState = "up"
+	stateFull         channelState = "full"         // in service, without a free slot
+	stateFailing      channelState = "failing"      // in service, but did not answer when it was tried last
+	stateUnresolved   channelState = "unresolved"   // its host has no address
+	stateDraining     channelState = "draining"     // its sessions finish, then it is disabled
+	stateDisabled     channelState = "disabled"     // by the configuration or the operator
+	stateAutoDisabled channelState = "autodisabled" // until the operator enables it
+)
+
+func stateOf(c *engine.ChannelStatus) channelState {
+	switch {
+	case c.Draining:
+		return stateDraining
+	case !c.Enabled && c.AutoDisabled:
+		return stateAutoDisabled
+	case !c.Enabled:
+		return stateDisabled
+	case len(c.Addresses) == 0:
+		return stateUnresolved
+	case c.Failing:
+		return stateFailing
+	case c.Limit > 0 && c.Active >= c.Limit:
+		return stateFull
+	}
+	return stateUp
+}
+
+// up reports whether the channel serves, as far as is known.
+func (s channelState) up() bool { return s == stateUp || s == stateFull }
+
+func (d *Daemon) serveStatus(w http.ResponseWriter, _ *http.Request) {
+	snapshot := d.Engine.Snapshot()
+	s := status{
+		Version:    d.Version,
+		PID:        os.Getpid(),
+		Started:    d.Started,
+		Now:        time.Now(),
+		Generation: snapshot.Generation,
+		Stopping:   d.Stopping != nil && d.Stopping(),
+		Problems:   d.problems(),
+		File:       d.File,
+		Listeners:  []listenerStatus{},
+	}
+	if d.LastReload != nil {
+		if last := d.LastReload(); !last.Time.IsZero() {
+			s.LastReload = &reloadStatus{Time: last.Time, OK: last.Err == nil, Errors: last.errors(), Hash: last.Hash}
+		}
+	}
+	for i := range snapshot.Listeners {
+		s.Listeners = append(s.Listeners, statusOf(&snapshot.Listeners[i]))
+	}
+	writeJSON(w, s)
+}
+
+func statusOf(l *engine.ListenerStatus) listenerStatus {
+	s := listenerStatus{
+		Name:      l.Name,
+		Addresses: []string{},
+		Accepted:  l.Accepted,
+		Active:    l.Active,
+		Rejected:  map[string]uint64{},
+		Groups:    []groupStatus{},
+	}
+	for _, addr := range l.Addresses {
+		text := addr.String()
+		if !addr.Addr().IsValid() {
+			text = fmt.Sprintf(":%d", addr.Port())
+		}
+		s.Addresses = append(s.Addresses, text)
+	}
+	for reason, n := range l.Reasons {
+		s.Rejected[balancer.Rejection(reason).String()] = n
+	}
+	for _, g := range l.Groups {
+		group := groupStatus{Mode: g.Mode, Channels: []channelStatus{}}
+		for i := range g.Channels {
+			group.Channels = append(group.Channels, statusOfChannel(&g.Channels[i]))
+		}
+		s.Groups = append(s.Groups, group)
+	}
+	return s
+}
+
+func statusOfChannel(c *engine.ChannelStatus) channelStatus {
+	s := channelStatus{
+		Channel:   c.Key,
+		Addresses: c.Addresses,
+		State:     stateOf(c),
+		Active:    c.Active,
+		MaxConns:  c.Limit,
+		Sessions:  c.Sessions,
+		Failures:  map[string]uint64{},
+		Sent:      c.Sent,
+		Received:  c.Received,
+	}
+	for f := range balancer.Failures {
+		s.Failures[f.String()] = c.Dials.Failed(f)
+	}
+	_, count, sum := c.Dials.Durations.Read()
+	s.Connect = connectTimes{count, sum.Seconds()}
+	return s
+}
+
+// writeJSON answers with a value that can always be encoded. An error is that
+// of the connection, which ends with it.
+func writeJSON(w http.ResponseWriter, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(value)
+}

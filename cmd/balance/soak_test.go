@@ -105,8 +105,9 @@ func (l *load) breakOff(seed uint64) {
 			continue // this side is out of ports: others count what is refused
 		}
 		conn.SetDeadline(time.Now().Add(patience))
-		conn.Write(chunk[:random.IntN(len(chunk))])
-		io.ReadFull(conn, chunk[:random.IntN(1000)])
+		sent := random.IntN(len(chunk) - 2)
+		conn.Write(chunk[:sent])
+		io.ReadFull(conn, chunk[:random.IntN(sent+2+1)]) // of the greeting and the echo
 		conn.(*net.TCPConn).SetLinger(0)
 		conn.Close()
 	}

@@ -285,7 +285,7 @@ func TestScreenshot(t *testing.T) {
 		chromedp.EmulateViewport(width, height),
 		chromedp.Navigate(server.URL()),
 		chromedp.WaitVisible("tbody tr"),
-		chromedp.Sleep(3*sampleEvery))
+		chromedp.Sleep(9*sampleEvery))
 	picture, err := chromedp.Run(b, chromedp.FullScreenshot(100))
 	if err != nil {
 		t.Fatal(err)

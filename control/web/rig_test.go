@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -212,4 +213,16 @@ func without(t testing.TB, what string, names ...string) string {
 	}
 	t.Skipf("there is no %s here", what)
 	return ""
+}
+
+// room skips a test that needs more descriptors than there are.
+func room(t testing.TB, descriptors int) {
+	t.Helper()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if uint64(limit.Cur) < uint64(descriptors) {
+		t.Skipf("%d descriptors are needed, there are %d", descriptors, limit.Cur)
+	}
 }

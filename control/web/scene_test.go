@@ -73,12 +73,12 @@ func answerTwice(conn net.Conn) {
 func chat(address string, seed int, done <-chan struct{}) {
 	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(seed))}}
 	buffer := make([]byte, 8192)
-	for n := seed; ; {
+	for n, turns := seed, 1+seed; ; turns = 20 + n%15 {
 		conn, err := from.Dial("tcp4", address)
 		if err != nil {
 			return
 		}
-		for turns := 20 + n%15; turns > 0; turns-- {
+		for ; turns > 0; turns-- {
 			n++
 			conn.Write(buffer[:600+n*n%2400])
 			conn.SetReadDeadline(time.Now().Add(time.Second))

@@ -1,14 +1,185 @@
 package web
 
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
 // serve starts a server on a port that the kernel picks.
 func (r *rig) serve() *Server {
 	r.Helper()
 	s := NewServer(r.daemon, r.logger())
 	r.Cleanup(s.Close)
-	finish, err := s.Prepare(Settings{Address: "127.0.0.1:0"})
+	r.put(s, Settings{Address: "127.0.0.1:0"})
+	return s
+}
+
+func (r *rig) put(s *Server, settings Settings) {
+	r.Helper()
+	finish, err := s.Prepare(settings)
 	if err != nil {
 		r.Fatal(err)
 	}
 	finish(true)
-	return s
+}
+
+// fetch returns the status and the body, or -1 if nobody serves.
+func fetch(t testing.TB, url string) (int, string) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	answer, err := client.Get(url)
+	if err != nil {
+		return -1, err.Error()
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(body)
+}
+
+// free returns the port of an address that nobody listens on.
+func free(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func TestServerFollowsItsSettings(t *testing.T) {
+	r := newRig(t)
+	r.apply(listener("x", group(r.echo())))
+	s := NewServer(r.daemon, r.logger())
+	t.Cleanup(s.Close)
+	check := func(url, path string, want int) {
+		t.Helper()
+		if got, body := fetch(t, strings.TrimSuffix(url, "/")+path); got != want {
+			t.Errorf("%s%s: status %d, want %d: %s", url, path, got, want, body)
+		}
+	}
+	if s.URL() != "" {
+		t.Errorf("served at %s", s.URL())
+	}
+	r.put(s, Settings{}) // still nothing
+
+	first := Settings{Address: fmt.Sprintf("127.0.0.1:%d", free(t))}
+	r.put(s, first)
+	url := s.URL()
+	check(url, "/", 200)
+	check(url, "/debug/pprof/", 404)
+
+	first.PProf = true
+	r.put(s, first)
+	if s.URL() != url {
+		t.Errorf("moved to %s", s.URL())
+	}
+	check(url, "/debug/pprof/", 200)
+	r.put(s, first) // again the same
+	check(url, "/debug/pprof/", 200)
+
+	finish, err := s.Prepare(Settings{Address: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(url, "/healthz", 200)
+	finish(false)
+	check(url, "/healthz", 200)
+	if s.URL() != url {
+		t.Errorf("moved to %s", s.URL())
+	}
+
+	taken, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if _, err := s.Prepare(Settings{Address: taken.Addr().String()}); err == nil || !strings.Contains(err.Error(), "address already in use") ||
+		!strings.HasPrefix(err.Error(), fmt.Sprintf("control http %q: ", taken.Addr())) {
+		t.Errorf("error %v", err)
+	}
+	check(url, "/debug/pprof/", 200)
+
+	r.put(s, Settings{Address: "127.0.0.1:0"})
+	second := s.URL()
+	check(second, "/healthz", 200)
+	eventually(t, "the first address is closed", func() bool { code, _ := fetch(t, url); return code == -1 })
+
+	r.put(s, Settings{})
+	eventually(t, "nothing is served", func() bool { code, _ := fetch(t, second); return code == -1 })
+	if s.URL() != "" {
+		t.Errorf("served at %s", s.URL())
+	}
+	r.put(s, first)
+	check(s.URL(), "/healthz", 200)
+
+	s.Close()
+	if code, _ := fetch(t, url); code != -1 {
+		t.Errorf("status %d after the end", code)
+	}
+	r.put(s, first) // too late, and harmless
+	if s.URL() != "" {
+		t.Errorf("served at %s after the end", s.URL())
+	}
+}
+
+// From every address to one, and back: the kernel lets no two sockets have
+// them both unless both agree, and nobody else may join in.
+func TestServerMovesToAnOverlappingAddress(t *testing.T) {
+	r := newRig(t)
+	s := NewServer(r.daemon, r.logger())
+	t.Cleanup(s.Close)
+	port := free(t)
+	url := fmt.Sprintf("http://127.0.0.1:%d/healthz", port)
+	for _, host := range []string{"", "127.0.0.1", "", "127.0.0.1"} {
+		r.put(s, Settings{Address: fmt.Sprintf("%s:%d", host, port)})
+		eventually(t, "it is served", func() bool { code, _ := fetch(t, url); return code == 200 })
+		other := NewServer(r.daemon, r.logger())
+		if _, err := other.Prepare(Settings{Address: fmt.Sprintf("127.0.0.1:%d", port)}); err == nil {
+			t.Errorf("another server can have %q too", host)
+		}
+		other.Close()
+	}
+}
+
+// Who connects and says nothing, or never reads, does not keep others away.
+func TestServerIsBounded(t *testing.T) {
+	r := newRig(t)
+	s := r.serve()
+	address := strings.TrimSuffix(strings.TrimPrefix(s.URL(), "http://"), "/")
+	conn, err := net.Dial("tcp4", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: %s\r\n\r\n", strings.Repeat("x", 64<<10))
+	conn.SetReadDeadline(time.Now().Add(patience))
+	answer := make([]byte, 12)
+	if _, err := io.ReadFull(conn, answer); err != nil || string(answer) != "HTTP/1.1 431" {
+		t.Errorf("a large header: %q, %v", answer, err)
+	}
+	s.mu.Lock()
+	server := s.site.server
+	s.mu.Unlock()
+	if server.ReadHeaderTimeout <= 0 || server.ReadTimeout <= 0 || server.WriteTimeout <= 0 || server.IdleTimeout <= 0 {
+		t.Errorf("timeouts %+v", server)
+	}
+	for range maxConnections {
+		silent, err := net.Dial("tcp4", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer silent.Close()
+	}
+	if code, body := fetch(t, s.URL()+"healthz"); code != 200 {
+		t.Errorf("status %d: %s", code, body)
+	}
 }

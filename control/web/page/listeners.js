@@ -48,7 +48,7 @@ const columns = [
   ["rate", "New"],
   ["bytes", "To channel"],
   ["bytes", "To clients"],
-  ["connect", "Connect"],
+  ["connect", "Connect time"],
   ["errors-of", "Errors"],
 ];
 
@@ -161,7 +161,7 @@ class ChannelRow {
     this.channel.append(make("span", "", channel.channel), make("small"));
     this.bar = make("div", "track", make("span"));
     this.bar.setAttribute("aria-hidden", "true");
-    this.load.append(make("span"), this.bar);
+    this.load.append(make("span"), make("span", "of"), this.bar);
     this.errors.append(make("span"), make("small"));
   }
 
@@ -177,25 +177,32 @@ class ChannelRow {
     write(this.channel.lastChild, addresses.join(" "));
 
     const limited = channel.maxc > 0;
-    write(this.load.firstChild, limited ? `${count(channel.active)} of ${count(channel.maxc)}` : count(channel.active));
+    write(this.load.firstChild, count(channel.active));
+    write(this.load.children[1], limited ? ` of ${count(channel.maxc)}` : "");
     this.bar.hidden = !limited;
     const share = limited ? Math.min(channel.active / channel.maxc, 1) : 0;
     this.bar.className = share >= 1 ? "track full" : share >= 0.8 ? "track high" : "track";
     this.bar.firstChild.style.transform = `scaleX(${share})`;
 
-    write(this.fresh, fresh === null ? "–" : rate(fresh));
+    for (const [cell, name, value, format] of [
+      [this.fresh, "rate", fresh, rate],
+      [this.sent, "bytes", sent, byteRate],
+      [this.received, "bytes", received, byteRate],
+    ]) {
+      write(cell, value === null ? "–" : format(value));
+      cell.className = value ? name : `${name} nil`;
+    }
     this.fresh.title = `${count(channel.connections)} in all`;
-    write(this.sent, sent === null ? "–" : byteRate(sent));
     this.sent.title = `${bytes(channel.sent)} in all`;
-    write(this.received, received === null ? "–" : byteRate(received));
     this.received.title = `${bytes(channel.received)} in all`;
 
     const { count: made, seconds } = channel.connect_duration;
     write(this.connect, made > 0 ? latency(seconds / made) : "–");
+    this.connect.className = made > 0 ? "connect" : "connect nil";
     this.connect.title = "on average, since the start";
 
     const failed = total(channel.connect_errors);
-    this.errors.className = failed > 0 ? "errors-of some" : "errors-of";
+    this.errors.className = failed > 0 ? "errors-of some" : "errors-of nil";
     write(this.errors.firstChild, count(failed));
     write(this.errors.lastChild, reasons(channel.connect_errors));
   }

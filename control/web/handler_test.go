@@ -1,0 +1,473 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/BurntSushi/toml"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"balance/config"
+	"balance/engine"
+)
+
+// TestGuard asks as browsers and programs do.
+func TestGuard(t *testing.T) {
+	r := newRig(t)
+	r.apply(listener("x", group(r.echo())))
+	handler := newHandler(&r.daemon, new(history), Settings{Address: "Status.example.net:8404"})
+	for _, test := range []struct {
+		name, method, path, host string
+		header                   map[string]string
+		want                     int
+	}{
+		{"a program", "GET", "/metrics", "127.0.0.1:8404", nil, 200},
+		{"HEAD", "HEAD", "/metrics", "127.0.0.1:8404", nil, 200},
+		{"IPv6", "GET", "/healthz", "[::1]:8404", nil, 200},
+		{"IPv6 without a port", "GET", "/healthz", "[::1]", nil, 200},
+		{"IPv4 without a port", "GET", "/healthz", "192.0.2.1", nil, 200},
+		{"localhost", "GET", "/healthz", "LocalHost:8404", nil, 200},
+		{"the configured host", "GET", "/healthz", "status.EXAMPLE.net:8404", nil, 200},
+		{"a name that was bound to this machine", "GET", "/healthz", "evil.example:8404", nil, 421},
+		{"a name that begins like an address", "GET", "/healthz", "127.0.0.1.evil.example:8404", nil, 421},
+		{"a name that ends like localhost", "GET", "/healthz", "evil.localhost", nil, 421},
+		{"no host", "GET", "/healthz", "", nil, 421},
+		{"POST", "POST", "/api/v1/status", "127.0.0.1:8404", nil, 405},
+		{"DELETE", "DELETE", "/", "127.0.0.1:8404", nil, 405},
+		{"OPTIONS", "OPTIONS", "/", "127.0.0.1:8404", nil, 405},
+		{"the page itself", "GET", "/api/v1/status", "127.0.0.1:8404", map[string]string{"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, 200},
+		{"typed in", "GET", "/", "127.0.0.1:8404", map[string]string{"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}, 200},
+		{"its own origin", "GET", "/metrics", "127.0.0.1:8404", map[string]string{"Origin": "http://127.0.0.1:8404"}, 200},
+		{"a fetch of another site", "GET", "/api/v1/status", "127.0.0.1:8404", map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403},
+		{"another port of this host", "GET", "/metrics", "127.0.0.1:8404", map[string]string{"Sec-Fetch-Site": "same-site"}, 403},
+		{"another origin", "GET", "/metrics", "127.0.0.1:8404", map[string]string{"Origin": "http://evil.example"}, 403},
+		{"an origin with another port", "GET", "/metrics", "127.0.0.1:8404", map[string]string{"Origin": "http://127.0.0.1:80"}, 403},
+		{"an opaque origin", "GET", "/metrics", "127.0.0.1:8404", map[string]string{"Origin": "null"}, 403},
+		{"a link to the page", "GET", "/", "127.0.0.1:8404", map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 200},
+		{"the page in a frame", "GET", "/", "127.0.0.1:8404", map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}, 403},
+		{"a link to something else", "GET", "/debug/pprof/profile", "127.0.0.1:8404", map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 403},
+		{"no such thing", "GET", "/nothing", "127.0.0.1:8404", nil, 404},
+		{"no profiles unless asked for", "GET", "/debug/pprof/", "127.0.0.1:8404", nil, 404},
+	} {
+		request := httptest.NewRequest(test.method, test.path, nil)
+		request.Host = test.host
+		for key, value := range test.header {
+			request.Header.Set(key, value)
+		}
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, request)
+		if recorder.Code != test.want {
+			t.Errorf("%s: status %d, want %d", test.name, recorder.Code, test.want)
+		}
+		header := recorder.Header()
+		if policy := header.Get("Content-Security-Policy"); !strings.HasPrefix(policy, "default-src 'none';") || strings.Contains(policy, "unsafe") ||
+			header.Get("X-Content-Type-Options") != "nosniff" || header.Get("Cache-Control") != "no-store" && recorder.Code < 400 || header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s: header %v", test.name, header)
+		}
+	}
+}
+
+func TestProfiles(t *testing.T) {
+	r := newRig(t)
+	if got := r.get(newHandler(&r.daemon, new(history), Settings{PProf: true}), "/debug/pprof/goroutine?debug=1"); got.Code != 200 || !strings.Contains(got.Body.String(), "goroutine profile:") {
+		t.Errorf("status %d: %s", got.Code, got.Body)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	r := newRig(t)
+	handler := r.handler()
+	check := func(code int, want string) {
+		t.Helper()
+		if got := r.get(handler, "/readyz"); got.Code != code || strings.TrimSpace(got.Body.String()) != want {
+			t.Errorf("status %d: %s\nwant %d: %s", got.Code, got.Body, code, want)
+		}
+		if got := r.get(handler, "/healthz"); got.Code != 200 {
+			t.Errorf("not healthy: %d", got.Code)
+		}
+	}
+	check(503, "no configuration is in force yet")
+	if got := r.get(handler, "/api/v1/config"); got.Code != 503 {
+		t.Errorf("a configuration before the first: %d", got.Code)
+	}
+	r.apply(listener("x", group(r.echo())))
+	check(200, "ready")
+	r.reloaded(Reload{Time: time.Now(), Err: errors.New("f:1: a\nf:2: b")})
+	check(503, "the last reload failed: f:1: a; f:2: b")
+	r.stop()
+	check(503, "the daemon is shutting down\nthe last reload failed: f:1: a; f:2: b")
+	r.reloaded(Reload{Time: time.Now()})
+	check(503, "the daemon is shutting down")
+}
+
+// metrics returns the samples of a scrape that begin with "balance_".
+func (r *rig) metrics() map[string]string {
+	r.Helper()
+	samples := map[string]string{}
+	for line := range strings.Lines(r.get(r.handler(), "/metrics").Body.String()) {
+		if name, value, ok := cutLast(strings.TrimSpace(line), " "); ok && strings.HasPrefix(name, "balance_") {
+			samples[name] = value
+		}
+	}
+	return samples
+}
+
+func cutLast(text, separator string) (before, after string, found bool) {
+	at := strings.LastIndex(text, separator)
+	if at < 0 {
+		return text, "", false
+	}
+	return text[:at], text[at+len(separator):], true
+}
+
+func TestMetrics(t *testing.T) {
+	r := newRig(t)
+	good, bad, off := r.echo(), r.refused(), r.echo()
+	good.MaxConns, off.Disabled = 1, true
+	r.apply(listener("web", group(good, bad), group(off)))
+	client := r.dial(0)
+	r.talk(client, 1000)
+	other := r.dial(0) // finds one full, one that refuses, one disabled
+	other.SetReadDeadline(time.Now().Add(patience))
+	if n, err := other.Read(make([]byte, 1)); err == nil {
+		t.Fatalf("served %d bytes", n)
+	}
+	eventually(t, "the one who was turned away is gone", func() bool { return r.engine.Snapshot().Listeners[0].Active == 1 })
+
+	name := func(c engine.Channel) string { return fmt.Sprintf(`{listener="web",channel=%q`, c.String()) }
+	labelled := regexp.MustCompile(`\{([^}]*)\}`)
+	samples := map[string]string{}
+	for key, value := range r.metrics() { // labels in the order of the program
+		samples[labelled.ReplaceAllStringFunc(key, sortLabels)] = value
+	}
+	for key, want := range map[string]string{
+		"balance_channel_connections_total" + name(good) + "}":                         "1",
+		"balance_channel_connections_active" + name(good) + "}":                        "1",
+		"balance_channel_bytes_total" + name(good) + `,direction="sent"}`:              "1000",
+		"balance_channel_bytes_total" + name(good) + `,direction="received"}`:          "1000",
+		"balance_channel_connect_duration_seconds_count" + name(good) + "}":            "1",
+		"balance_channel_connect_duration_seconds_bucket" + name(good) + `,le="+Inf"}`: "1",
+		"balance_channel_maxc" + name(good) + "}":                                      "1",
+		"balance_channel_up" + name(good) + "}":                                        "1",
+		"balance_channel_group" + name(good) + "}":                                     "0",
+		"balance_channel_up" + name(bad) + "}":                                         "0",
+		"balance_channel_connect_errors_total" + name(bad) + `,reason="timeout"}`:      "0",
+		"balance_channel_connect_duration_seconds_count" + name(bad) + "}":             "0",
+		"balance_channel_up" + name(off) + "}":                                         "0",
+		"balance_channel_group" + name(off) + "}":                                      "1",
+		`balance_listener_accepted_total{listener="web"}`:                              "2",
+		`balance_listener_active{listener="web"}`:                                      "1",
+		`balance_listener_rejected_total{listener="web",reason="failed"}`:              "1",
+		`balance_listener_rejected_total{listener="web",reason="full"}`:                "0",
+		`balance_config_last_reload_successful`:                                        "1",
+		`balance_config_generation`:                                                    "1",
+	} {
+		if samples[key] != want {
+			t.Errorf("%s is %q, want %q", key, samples[key], want)
+		}
+	}
+	if refused := samples["balance_channel_connect_errors_total"+name(bad)+`,reason="refused"}`]; refused == "0" || refused == "" {
+		t.Errorf("%q connections refused", refused)
+	}
+	r.reloaded(Reload{Time: time.UnixMilli(1_700_000_000_500), Err: errors.New("x")})
+	samples = r.metrics()
+	if samples["balance_config_last_reload_successful"] != "0" || samples["balance_config_last_reload_timestamp_seconds"] != "1.7000000005e+09" {
+		t.Errorf("after a bad reload: %v", samples)
+	}
+	body := r.get(r.handler(), "/metrics").Body.String()
+	for _, want := range []string{"\ngo_goroutines ", "\nprocess_open_fds ", `balance_build_info{goversion="go`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %q", want)
+		}
+	}
+}
+
+// sortLabels puts the labels of a sample in the order listener, channel, rest.
+func sortLabels(labels string) string {
+	var first, second, rest string
+	for _, label := range regexp.MustCompile(`\w+="(\\.|[^"\\])*"`).FindAllString(labels, -1) {
+		switch {
+		case strings.HasPrefix(label, "listener="):
+			first = label
+		case strings.HasPrefix(label, "channel="):
+			second = "," + label
+		default:
+			rest += "," + label
+		}
+	}
+	return "{" + strings.TrimPrefix(first+second+rest, ",") + "}"
+}
+
+func TestMetricsAreWellFormed(t *testing.T) {
+	r := newRig(t)
+	twice := r.echo()
+	r.apply(listener(hostile, group(twice, twice)), listener("b", group(r.echo())))
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(&collector{&r.daemon})
+	problems, err := testutil.GatherAndLint(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range problems {
+		t.Errorf("%s: %s", problem.Metric, problem.Text)
+	}
+	all, err := promlint.New(strings.NewReader(r.get(r.handler(), "/metrics").Body.String())).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range all {
+		if strings.HasPrefix(problem.Metric, "balance_") {
+			t.Errorf("%s: %s", problem.Metric, problem.Text)
+		}
+	}
+}
+
+// The examples name metrics that there are.
+func TestExamplesNameMetrics(t *testing.T) {
+	r := newRig(t)
+	r.apply(listener("x", group(r.echo())))
+	body := r.get(r.handler(), "/metrics").Body.String()
+	paths, _ := filepath.Glob("../../examples/prometheus*.yml")
+	if len(paths) == 0 {
+		t.Fatal("no examples")
+	}
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`\bbalance_[a-z_]+`).FindAllString(string(data), -1) {
+			if !strings.Contains(body, "\n"+name+"{") && !strings.Contains(body, "\n"+name+" ") {
+				t.Errorf("%s: there is no metric %s", path, name)
+			}
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	r := newRig(t)
+	good, off := r.echo(), r.echo()
+	good.MaxConns, off.Disabled = 3, true
+	unresolved := engine.Channel{Host: "nowhere.invalid", Port: 1}
+	r.apply(listener(hostile, group(good, r.refused()), group(off, unresolved)))
+	r.talk(r.dial(0), 10)
+	r.talk(r.dial(0), 10)
+	r.reloaded(Reload{Time: time.Now(), Err: errors.New("f:1: a\nf:2: b"), Hash: "abc"})
+
+	answer := r.get(r.handler(), "/api/v1/status")
+	if kind := answer.Header().Get("Content-Type"); answer.Code != 200 || kind != "application/json" {
+		t.Errorf("status %d, %s", answer.Code, kind)
+	}
+	if strings.Contains(answer.Body.String(), "<script>") {
+		t.Error("a name stands in the answer as markup")
+	}
+	var got struct {
+		Version, File string
+		PID           int
+		Generation    int
+		Problems      []string
+		LastReload    struct {
+			OK     bool
+			Errors []string
+		} `json:"last_reload"`
+		Listeners []struct {
+			Name     string
+			Accepted int
+			Active   int
+			Groups   []struct {
+				Mode     string
+				Channels []struct {
+					Channel, State    string
+					Active, Maxc      int
+					Connections, Sent int
+					ConnectErrors     map[string]int `json:"connect_errors"`
+					ConnectDuration   connectTimes   `json:"connect_duration"`
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(answer.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Version != "4.0.0-test" || got.PID != os.Getpid() || got.Generation != 1 || len(got.Problems) != 1 || got.LastReload.OK || len(got.LastReload.Errors) != 2 {
+		t.Errorf("%+v", got)
+	}
+	l := got.Listeners[0]
+	if l.Name != hostile || l.Accepted != 2 || l.Active != 2 {
+		t.Errorf("%+v", l)
+	}
+	var states []string
+	for _, g := range l.Groups {
+		for _, c := range g.Channels {
+			states = append(states, c.State)
+		}
+	}
+	if want := []string{"up", "failing", "disabled", "unresolved"}; !reflect.DeepEqual(states, want) {
+		t.Errorf("states %v, want %v", states, want)
+	}
+	first := l.Groups[0].Channels[0]
+	if first.Channel != good.String() || first.Active != 2 || first.Maxc != 3 || first.Connections != 2 || first.Sent != 20 ||
+		first.ConnectDuration.Count != 2 || l.Groups[0].Channels[1].ConnectErrors["refused"] == 0 || l.Groups[0].Mode != "rr" {
+		t.Errorf("%+v", l.Groups[0])
+	}
+}
+
+func TestSessions(t *testing.T) {
+	r := newRig(t)
+	one, two := r.echo(), r.echo()
+	r.apply(listener("a", group(one)), listener("b&c", group(two)))
+	for i := range 7 {
+		r.talk(r.dial(i%2), 100) // 4 and 3
+	}
+	ask := func(parameters string) (answer sessions) {
+		t.Helper()
+		got := r.get(r.handler(), "/api/v1/sessions"+parameters)
+		if err := json.Unmarshal(got.Body.Bytes(), &answer); err != nil {
+			t.Fatalf("%s: %d %v", parameters, got.Code, err)
+		}
+		return answer
+	}
+	all := ask("")
+	if all.Total != 7 || len(all.Sessions) != 7 || all.Next != 0 {
+		t.Fatalf("%+v", all)
+	}
+	s := all.Sessions[0]
+	if s.Listener != "a" || s.Channel != one.String() || s.State != "relaying" || s.Sent != 100 || s.Received != 100 || !strings.HasPrefix(s.Client, "127.0.0.1:") || s.Age < 0 {
+		t.Errorf("%+v", s)
+	}
+	for parameters, want := range map[string]int{
+		"?listener=a":                                          4,
+		"?listener=" + url.QueryEscape("b&c"):                  3,
+		"?channel=" + url.QueryEscape(two.String()):            3,
+		"?channel=nothing":                                     0,
+		"?client=127.0.0.1":                                    7,
+		"?client=127.0.0.0/8":                                  7,
+		"?client=::ffff:127.0.0.1":                             7,
+		"?client=192.0.2.0/24":                                 0,
+		"?listener=a&channel=" + url.QueryEscape(two.String()): 0,
+	} {
+		if got := ask(parameters); got.Total != want || len(got.Sessions) != want {
+			t.Errorf("%s: %d of %d, want %d", parameters, len(got.Sessions), got.Total, want)
+		}
+	}
+	var ids []uint64
+	for next, pages := uint64(0), 0; ; pages++ {
+		page := ask(fmt.Sprintf("?limit=3&after=%d", next))
+		if page.Total != 7 || pages > 3 {
+			t.Fatalf("page %d of %d sessions", pages, page.Total)
+		}
+		for _, s := range page.Sessions {
+			ids = append(ids, s.ID)
+		}
+		if next = page.Next; next == 0 {
+			break
+		}
+	}
+	for i, s := range all.Sessions {
+		if len(ids) != 7 || ids[i] != s.ID {
+			t.Fatalf("pages hold %v", ids)
+		}
+	}
+	for _, parameters := range []string{"?limit=0", "?limit=10001", "?limit=x", "?after=-1", "?client=x", "?client=1.2.3.4/33"} {
+		if got := r.get(r.handler(), "/api/v1/sessions"+parameters); got.Code != 400 {
+			t.Errorf("%s: status %d", parameters, got.Code)
+		}
+	}
+}
+
+// TestConfigIsTheFile turns what is answered back into the file that it has
+// the shape of.
+func TestConfigIsTheFile(t *testing.T) {
+	want, err := config.Decode("f", []byte(`
+[defaults]
+shutdown_timeout = "1m30s"
+[log]
+level = "warn"
+format = "json"
+sessions = true
+[control]
+watch = false
+mode = "0660"
+group = "adm"
+stats_file = "/x"
+http = "[::1]:8404"
+pprof = true
+[[listener]]
+name = "pop3"
+listen = ["0.0.0.0:110", "[::1]:110"]
+source = "192.0.2.1"
+connect_timeout = "2s"
+idle_timeout = "3s"
+half_close_timeout = "0s"
+keepalive = "1h"
+auto_disable = true
+hash_failover = true
+on_remove = "drain"
+drain_timeout = "1s"
+  [[listener.group]]
+  mode = "hash"
+  channels = ["[2001:db8::2]:80:3", {host = "h", port = 26, maxc = 4, disabled = true}]
+  [[listener.group]]
+  channels = ["h:1"]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := json.Marshal(configurationOf(want))
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]any{}
+	decoder := json.NewDecoder(strings.NewReader(string(answer)))
+	decoder.UseNumber()
+	if err := decoder.Decode(&values); err != nil {
+		t.Fatal(err)
+	}
+	var document strings.Builder
+	if err := toml.NewEncoder(&document).Encode(values); err != nil {
+		t.Fatal(err)
+	}
+	got, err := config.Decode("f", []byte(document.String()))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, document.String())
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", got, want)
+	}
+
+	example, err := os.ReadFile("../../balance.toml.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range regexp.MustCompile(`(?m)^(?:# )?([a-z_]+) = `).FindAllStringSubmatch(string(example), -1) {
+		if !strings.Contains(string(answer), `"`+key[1]+`":`) {
+			t.Errorf("the key %s is missing", key[1])
+		}
+	}
+}
+
+func TestConfigInForce(t *testing.T) {
+	r := newRig(t)
+	r.apply(listener(hostile, group(r.echo())))
+	got := r.get(r.handler(), "/api/v1/config")
+	var c configuration
+	if err := json.Unmarshal(got.Body.Bytes(), &c); err != nil || got.Code != http.StatusOK {
+		t.Fatalf("status %d: %v", got.Code, err)
+	}
+	if c.Listener[0].Name != hostile || c.Listener[0].KeepAlive != "15s" || c.Control.Mode != 0o600 {
+		t.Errorf("%+v", c)
+	}
+}

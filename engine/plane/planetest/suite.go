@@ -254,6 +254,7 @@ func testSlowReader(t *testing.T, newPlane New) {
 	r := newRig(t, newPlane)
 	sums := make(chan []byte, 1)
 	client := r.listen(r.router(r.serve(func(conn *net.TCPConn) {
+		conn.SetDeadline(time.Now().Add(5 * patience))
 		sum := sha256.New()
 		io.Copy(io.MultiWriter(conn, sum), randomStream(size))
 		sums <- sum.Sum(nil)

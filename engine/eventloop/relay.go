@@ -120,8 +120,9 @@ func (l *loop) fillBuffer(s *session, from int) (int, unix.Errno) {
 		return 0, 0
 	case n == len(l.shared):
 		t.splicing = l.plane.options.Dump == nil
-	case !in.urgent:
-		// The queue is empty, and nothing follows an end of stream.
+	case !in.urgent && !in.broken:
+		// The queue is empty, and nothing follows an end of stream. After a
+		// reset the next read tells of that.
 		in.drained()
 		if in.finished {
 			l.finished(s, from)

@@ -1,0 +1,319 @@
+//go:build linux
+
+package eventloop
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// fakeKernel plays the kernel's part as a script has it: what arrives, how
+// much is taken, what fails. It keeps to the rules of the real one: a read is
+// short only if the queue is empty, or urgent data lies ahead; a change that
+// somebody waits for raises an event; an error of a socket is told once.
+// Whatever breaks the rules on the other side becomes a defect.
+type fakeKernel struct {
+	*script
+	open    map[int32]*fakeSocket
+	pipes   map[int32]*fakePipe // by either end
+	sockets []*fakeSocket
+	servers map[token]*fakeSocket // the last that was dialled, by the token of the client
+	last    int32
+	defects []string
+}
+
+type fakeSocket struct {
+	fd         int32
+	token      token
+	watched    bool
+	event      bool // there is one to be delivered
+	connecting bool
+	given      []byte // all that the peer has sent, a beginning of content
+	read       int    // of it
+	urgent     int    // where reads stop, 0 = nowhere
+	finished   bool   // the peer sends no more
+	failure    unix.Errno
+	failed     bool // the connection is gone
+	taken      int  // bytes written to it
+	wrong      bool // which were not a beginning of content
+	space      int
+	wanted     bool // a write came back short
+	shut       bool
+	closed     bool
+	reset      bool
+}
+
+// content is what all peers send; no two places of it are alike.
+var content = func() []byte {
+	b := make([]byte, 1<<20)
+	rand.NewChaCha8([32]byte{}).Read(b)
+	return b
+}()
+
+type fakePipe struct {
+	r, w    int32
+	content []byte
+}
+
+// script is a source of decisions. Once it is used up, all are 0.
+type script struct{ bytes []byte }
+
+func (s *script) next() int {
+	if len(s.bytes) == 0 {
+		return 0
+	}
+	b := s.bytes[0]
+	s.bytes = s.bytes[1:]
+	return int(b)
+}
+
+func newFakeKernel(s *script) *fakeKernel {
+	return &fakeKernel{script: s, open: map[int32]*fakeSocket{}, pipes: map[int32]*fakePipe{}, servers: map[token]*fakeSocket{}}
+}
+
+func (k *fakeKernel) defect(format string, args ...any) {
+	k.defects = append(k.defects, fmt.Sprintf(format, args...))
+}
+
+func (k *fakeKernel) newSocket() *fakeSocket {
+	k.last++
+	s := &fakeSocket{fd: k.last, space: 1000 * max(0, k.next()-64)}
+	k.open[s.fd] = s
+	k.sockets = append(k.sockets, s)
+	return s
+}
+
+// socket returns an open socket, or a harmless one in the place of a closed.
+func (k *fakeKernel) socket(call string, fd int32) *fakeSocket {
+	s := k.open[fd]
+	if s == nil {
+		k.defect("%s of descriptor %d, which is not open", call, fd)
+		return &fakeSocket{failed: true}
+	}
+	return s
+}
+
+func (k *fakeKernel) dial(netip.AddrPort, netip.Addr) (int32, error) {
+	switch k.next() % 16 {
+	case 1:
+		return -1, os.NewSyscallError("connect", unix.ECONNREFUSED)
+	case 2:
+		return -1, os.NewSyscallError("socket", unix.EMFILE)
+	}
+	s := k.newSocket()
+	s.connecting = true
+	return s.fd, nil
+}
+
+func (k *fakeKernel) watch(_, fd int32, t token) unix.Errno {
+	s := k.socket("epoll_ctl", fd)
+	if k.next()%64 == 1 {
+		return unix.ENOMEM
+	}
+	if s.watched {
+		k.defect("descriptor %d is registered twice", fd)
+	}
+	s.token, s.watched = t, true
+	s.event = !s.connecting
+	if t.low&1 == server {
+		k.servers[token{t.low ^ server, t.high}] = s
+	}
+	return 0
+}
+
+// events is what epoll_wait would say of the socket.
+func (s *fakeSocket) events() uint32 {
+	var events uint32
+	if s.read < len(s.given) || s.finished || s.failed {
+		events |= unix.EPOLLIN
+	}
+	if s.finished || s.failed {
+		events |= unix.EPOLLRDHUP
+	}
+	if s.finished && s.shut || s.failed {
+		events |= unix.EPOLLHUP
+	}
+	if s.failure != 0 {
+		events |= unix.EPOLLERR
+	}
+	if s.urgent > s.read {
+		events |= unix.EPOLLPRI
+	}
+	if (s.space > 0 || s.failed) && !s.connecting {
+		events |= unix.EPOLLOUT
+	} else {
+		s.wanted = true
+	}
+	return events
+}
+
+func (s *fakeSocket) takeError() unix.Errno {
+	errno := s.failure
+	s.failure = 0
+	return errno
+}
+
+func (k *fakeKernel) socketError(fd int32) unix.Errno {
+	if errno := k.socket("getsockopt", fd).takeError(); errno != 0 {
+		return errno
+	}
+	return unix.ECONNRESET
+}
+
+// readable returns what a read may take, up to the urgent mark.
+func (s *fakeSocket) readable() []byte {
+	if s.urgent > s.read {
+		return s.given[s.read:s.urgent]
+	}
+	return s.given[s.read:]
+}
+
+func (k *fakeKernel) recv(fd int32, into []byte) (int, unix.Errno) {
+	s := k.socket("read", fd)
+	if s.connecting {
+		k.defect("a read before the connection is made")
+	}
+	if k.next()%64 == 1 {
+		return -1, unix.EINTR
+	}
+	if s.read == s.urgent {
+		s.urgent = 0
+	}
+	if n := copy(into, s.readable()); n > 0 {
+		s.read += n
+		return n, 0
+	}
+	switch {
+	case s.failure != 0:
+		return -1, s.takeError()
+	case s.finished || s.failed:
+		return 0, 0
+	}
+	return -1, unix.EAGAIN
+}
+
+// take writes some of the chunk.
+func (s *fakeSocket) take(chunk []byte) (int, unix.Errno) {
+	if s.failed {
+		if errno := s.takeError(); errno != 0 {
+			return -1, errno
+		}
+		return -1, unix.EPIPE
+	}
+	n := min(len(chunk), s.space)
+	s.space -= n
+	s.wrong = s.wrong || !bytes.Equal(content[s.taken:min(s.taken+n, len(content))], chunk[:n])
+	s.taken += n
+	s.wanted = s.wanted || n < len(chunk)
+	if n == 0 {
+		return -1, unix.EAGAIN
+	}
+	return n, 0
+}
+
+func (k *fakeKernel) checkWrite(call string, s *fakeSocket) {
+	if s.connecting {
+		k.defect("%s before the connection is made", call)
+	}
+	if s.shut {
+		k.defect("%s after the end of stream", call)
+	}
+}
+
+func (k *fakeKernel) send(fd int32, from []byte) (int, unix.Errno) {
+	s := k.socket("write", fd)
+	k.checkWrite("a write", s)
+	if k.next()%64 == 1 {
+		return -1, unix.EINTR
+	}
+	return s.take(from)
+}
+
+const fakePipeSize = 100_000
+
+func (k *fakeKernel) splice(from, to int32, most int) (int, unix.Errno) {
+	if k.next()%64 == 1 {
+		return -1, unix.EINTR
+	}
+	if p := k.pipes[to]; p != nil {
+		s := k.socket("splice", from)
+		room := min(most, fakePipeSize-len(p.content))
+		if k.next()%4 == 1 { // small pieces fill a pipe too
+			room = min(room, 1+500*k.next())
+		}
+		n := min(room, len(s.readable()))
+		if s.urgent != 0 && s.read == s.urgent {
+			return 0, 0 // as long as no read has gone past it
+		}
+		if n > 0 {
+			p.content = append(p.content, s.given[s.read:s.read+n]...)
+			s.read += n
+			return n, 0
+		}
+		switch {
+		case s.failure != 0:
+			return -1, s.takeError()
+		case s.finished || s.failed:
+			return 0, 0
+		}
+		return -1, unix.EAGAIN
+	}
+	p := k.pipes[from]
+	if p == nil {
+		k.defect("splice between %d and %d, neither of which is a pipe", from, to)
+		return -1, unix.EBADF
+	}
+	s := k.socket("splice", to)
+	k.checkWrite("a splice", s)
+	n, errno := s.take(p.content[:min(most, len(p.content))])
+	if errno == 0 {
+		p.content = p.content[n:]
+	}
+	return n, errno
+}
+
+func (k *fakeKernel) shutdown(fd int32) unix.Errno {
+	s := k.socket("shutdown", fd)
+	if s.failed {
+		return unix.ENOTCONN
+	}
+	if s.shut {
+		k.defect("descriptor %d is shut down twice", fd)
+	}
+	s.shut = true
+	return 0
+}
+
+func (k *fakeKernel) noDelay(fd int32)                    { k.socket("setsockopt", fd) }
+func (k *fakeKernel) quickAck(fd int32)                   { k.socket("setsockopt", fd) }
+func (k *fakeKernel) keepAlive(fd int32, _ time.Duration) { k.socket("setsockopt", fd) }
+
+func (k *fakeKernel) close(fd int32) {
+	if p := k.pipes[fd]; p != nil {
+		delete(k.pipes, fd)
+		return
+	}
+	k.socket("close", fd).closed = true
+	delete(k.open, fd)
+}
+
+func (k *fakeKernel) reset(fd int32) {
+	k.socket("reset", fd).reset = true
+	k.close(fd)
+}
+
+func (k *fakeKernel) pipe(int) (r, w int32, ok bool) {
+	if k.next()%8 == 1 {
+		return -1, -1, false
+	}
+	k.last += 2
+	p := &fakePipe{r: k.last - 1, w: k.last}
+	k.pipes[p.r], k.pipes[p.w] = p, p
+	return p.r, p.w, true
+}

@@ -1,0 +1,299 @@
+//go:build linux
+
+package eventloop
+
+import (
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"balance/engine/balancer"
+	"balance/engine/plane"
+)
+
+// world is a loop over a fake kernel, and what happens to it.
+type world struct {
+	*script
+	kernel   *fakeKernel
+	loop     *loop
+	listener *plane.Listener
+	channels []*balancer.Channel
+	clients  []*fakeSocket // the one with port n comes n-th
+	ends     map[netip.AddrPort]plane.End
+}
+
+func newWorld(bytes []byte) *world {
+	w := &world{script: &script{bytes}, ends: map[netip.AddrPort]plane.End{}}
+	w.kernel = newFakeKernel(w.script)
+	p := &Plane{epoch: time.Now()}
+	p.options = plane.Options{Log: slog.New(slog.DiscardHandler), Ended: w.ended}
+	w.loop = newLoop(p, w.kernel)
+	w.loop.acceptors = nil
+	p.loops = []*loop{w.loop}
+	for i := range 2 {
+		c := balancer.NewChannel(balancer.Key{Host: "channel", Port: 1, Nth: i})
+		c.SetAddresses([]netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:1")})
+		c.SetLimit(3)
+		w.channels = append(w.channels, c)
+	}
+	w.listener = new(plane.Listener)
+	w.listener.SetService(w.service())
+	return w
+}
+
+func (w *world) service() *plane.Service {
+	return &plane.Service{
+		Name:             "world",
+		Router:           balancer.NewRouter([]balancer.Group{{Channels: w.channels}}, balancer.Options{}, nil),
+		ConnectTimeout:   2 * time.Second,
+		IdleTimeout:      time.Duration(w.next()) * time.Second,
+		HalfCloseTimeout: time.Duration(w.next()) * time.Second,
+	}
+}
+
+func (w *world) ended(end plane.End) {
+	if _, twice := w.ends[end.Client]; twice {
+		w.kernel.defect("the end of %s is told twice", end.Client)
+	}
+	if end.State != plane.Closed {
+		w.kernel.defect("an ended session is %s", end.State)
+	}
+	w.ends[end.Client] = end
+}
+
+// step lets one thing happen.
+func (w *world) step() {
+	switch op := w.next(); {
+	case op < 16:
+		s := w.kernel.newSocket()
+		w.clients = append(w.clients, s)
+		peer := netip.AddrPortFrom(netip.MustParseAddr("198.51.100.1"), uint16(len(w.clients)))
+		w.loop.begin(s.fd, peer, w.listener)
+	case op < 24:
+		w.loop.now += int64(w.next()) * int64(10*time.Millisecond)
+		w.loop.expire()
+	case op < 48:
+		w.loop.runReady()
+	case op == 48:
+		w.listener.SetService(w.service())
+	case op == 49:
+		if s := w.anySocket(); s != nil {
+			w.loop.abort(plane.Operator, []token{s.token})
+		}
+	default:
+		if s := w.anySocket(); s != nil {
+			w.happen(s)
+		}
+	}
+}
+
+// anySocket returns a socket that is registered, open or not: the kernel may
+// still have events of one that was just closed.
+func (w *world) anySocket() *fakeSocket {
+	if len(w.kernel.sockets) == 0 {
+		return nil
+	}
+	recent := min(len(w.kernel.sockets), 12)
+	s := w.kernel.sockets[len(w.kernel.sockets)-1-w.next()%recent]
+	if !s.watched {
+		return nil
+	}
+	return s
+}
+
+// happen does something to a socket, and delivers the event or leaves it for
+// later.
+func (w *world) happen(s *fakeSocket) {
+	what := w.next()
+	switch {
+	case s.connecting:
+		s.connecting = false
+		if what%8 == 1 {
+			s.failed, s.failure = true, unix.ECONNREFUSED
+		}
+		s.event = true
+	case what%16 < 6 && !s.finished && !s.failed:
+		s.give([...]int{1, 100, 70_000, 200_000, 600_000, 0}[what%16])
+	case what%16 == 6 && !s.failed && !s.finished:
+		s.give(70_000)
+		s.urgent = len(s.given) - 50
+		s.event = true
+	case what%16 == 7:
+		s.finished = true
+		s.event = true
+	case what%64 == 8 && !s.failed:
+		s.failed, s.failure = true, unix.ECONNRESET
+		s.event = true
+	case what%16 >= 8:
+		s.drain([...]int{100, 10_000}[what%2] * w.next())
+	}
+	if what < 192 {
+		w.deliver(s)
+	}
+}
+
+func (s *fakeSocket) give(n int) {
+	have := len(s.given)
+	s.given = content[:min(have+n, len(content))]
+	s.event = s.event || len(s.given) > have
+}
+
+func (s *fakeSocket) drain(n int) {
+	s.space += n
+	if s.wanted && s.space > 0 {
+		s.wanted, s.event = false, true
+	}
+}
+
+// deliver may deliver an event of a socket that was closed meanwhile, as the
+// kernel does if it was fetched before, but none of an attempt to connect that
+// was given up while the session goes on.
+func (w *world) deliver(s *fakeSocket) {
+	if alive, _ := w.loop.slab.session(s.token); s.closed && alive != nil {
+		return
+	}
+	if s.event {
+		s.event = false
+		e := unix.EpollEvent{Events: s.events(), Fd: s.token.low, Pad: s.token.high}
+		w.loop.dispatch(&e)
+		if alive, _ := w.loop.slab.session(s.token); s.failed && !s.closed && !alive.queued {
+			w.kernel.defect("a session goes on after a reset")
+		}
+	}
+}
+
+// settle lets the clients finish, half of the servers too, the others when they
+// see the end of stream, and the kernel deliver whatever is outstanding, until all
+// sessions have ended. At first nobody takes a byte.
+func (w *world) settle() {
+	for round := range 100 {
+		for _, s := range w.kernel.sockets {
+			if s.closed || !s.watched {
+				continue
+			}
+			s.event = s.event || s.connecting
+			s.connecting = false
+			if !s.finished && (s.token.low&1 == client || s.fd%2 == 0 || s.shut) {
+				s.finished, s.event = true, true
+			}
+			if round > 5 {
+				s.drain(1 << 20)
+			}
+			w.deliver(s)
+		}
+		w.loop.runReady()
+		if len(w.ends) == len(w.clients) {
+			return
+		}
+	}
+}
+
+// check returns what is wrong in the end.
+func (w *world) check() []string {
+	k := w.kernel
+	if len(w.ends) != len(w.clients) {
+		k.defect("%d of %d sessions have ended", len(w.ends), len(w.clients))
+	}
+	w.loop.pipes.closeIdle()
+	if n := len(k.open) + len(k.pipes); n > 0 {
+		k.defect("%d descriptors are left open", n)
+	}
+	if w.loop.live.Load() != 0 || len(w.loop.slab.free) != pageSize*len(w.loop.slab.pages) || w.loop.pipes.out != 0 {
+		k.defect("%d sessions live, %d slots free, %d pipes out", w.loop.live.Load(), len(w.loop.slab.free), w.loop.pipes.out)
+	}
+	for _, b := range w.loop.buffers.idle {
+		if b == w.loop.shared {
+			k.defect("the shared buffer is in the pool")
+		}
+	}
+	var sent, received, countedSent, countedReceived uint64
+	for _, end := range w.ends {
+		sent, received = sent+end.Sent, received+end.Received
+	}
+	for _, c := range w.channels {
+		if c.Active() != 0 {
+			k.defect("%d slots are not given back", c.Active())
+		}
+		countedSent += c.Counters.Sent.Load()
+		countedReceived += c.Counters.Received.Load()
+	}
+	if sent != countedSent || received != countedReceived {
+		k.defect("sessions moved %d and %d bytes, channels %d and %d", sent, received, countedSent, countedReceived)
+	}
+	for peer, end := range w.ends {
+		c := w.clients[peer.Port()-1]
+		w.checkPair(c, k.servers[c.token], end)
+	}
+	return k.defects
+}
+
+// checkPair looks at the two sockets of a session that has ended. The server
+// is nil if none was dialled.
+func (w *world) checkPair(c, s *fakeSocket, end plane.End) {
+	if s == nil {
+		s = new(fakeSocket)
+	}
+	clean, reset := false, s.reset || s.fd == 0 || end.Sent+end.Received == 0
+	switch end.Cause {
+	case plane.ClientClosed, plane.ChannelClosed:
+		clean = true
+		if c.reset || s.reset || end.Err != nil {
+			w.kernel.defect("a session that both peers finished was reset: %v", end.Err)
+		}
+	case plane.NoChannel:
+		if c.reset || end.Sent+end.Received > 0 {
+			w.kernel.defect("a client without a channel was reset, or relayed")
+		}
+	default:
+		if end.Cause == plane.ClientFailed && !c.failed && c.watched || end.Cause == plane.ChannelFailed && !s.failed {
+			w.kernel.defect("the wrong side is said to have failed: %v", end.Err)
+		}
+		if !c.reset || !reset {
+			w.kernel.defect("cause %q: no reset for the client (%t) or the server (%t)", end.Cause.How(), c.reset, s.reset)
+		}
+	}
+	for _, way := range []struct {
+		from, to *fakeSocket
+		moved    uint64
+	}{{c, s, end.Sent}, {s, c, end.Received}} {
+		if way.to.wrong || way.to.taken > way.from.read {
+			w.kernel.defect("%d bytes arrived that are not those of the sender", way.to.taken)
+		}
+		if uint64(way.to.taken) != way.moved {
+			w.kernel.defect("%d bytes moved, but %d arrived", way.moved, way.to.taken)
+		}
+		if clean && way.to.taken < len(way.from.given) {
+			w.kernel.defect("%d of %d bytes arrived before the end of stream", way.to.taken, len(way.from.given))
+		}
+		if clean && !way.from.finished {
+			w.kernel.defect("an end of stream that was none")
+		}
+	}
+}
+
+// FuzzSession lets scripts decide what the kernel, the peers, the clock and
+// the operator do to the sessions of a loop.
+func FuzzSession(f *testing.F) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		seed := make([]byte, 1+random.IntN(4000))
+		for i := range seed {
+			seed[i] = byte(random.Uint32())
+		}
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, script []byte) {
+		w := newWorld(script)
+		for len(w.bytes) > 0 {
+			w.step()
+		}
+		w.settle()
+		for _, defect := range w.check() {
+			t.Error(defect)
+		}
+	})
+}

@@ -297,3 +297,27 @@ func FuzzSession(f *testing.F) {
 		}
 	})
 }
+
+// Both peers have finished, and one does not take the last bytes yet.
+func TestLastBytesComeBeforeTheEnd(t *testing.T) {
+	w := newWorld(nil)
+	c := w.kernel.newSocket()
+	w.clients = append(w.clients, c)
+	w.loop.begin(c.fd, netip.MustParseAddrPort("198.51.100.1:1"), w.listener)
+	s := w.kernel.servers[c.token]
+	c.space, s.space = 1000, 50
+	s.connecting, s.event = false, true
+	w.deliver(s)
+	c.give(100)
+	c.finished, s.finished, s.event = true, true, true
+	w.deliver(c)
+	w.deliver(s)
+	if len(w.ends) != 0 || s.taken != 50 || s.shut || !c.shut {
+		t.Fatalf("%d ends, %d bytes arrived, shut down %t and %t", len(w.ends), s.taken, c.shut, s.shut)
+	}
+	s.drain(50)
+	w.deliver(s)
+	for _, defect := range w.check() {
+		t.Error(defect)
+	}
+}

@@ -18,16 +18,10 @@ type acceptor struct {
 	number  int32 // in loop.acceptors
 	batch   int
 	watched bool
-	timer   timer // ends a pause
+	timer   timer // armed in a pause
 }
 
-const (
-	maxBatch = 64
-	// A loop that has many more sessions than the others leaves new clients
-	// to them for a while. The kernel prefers the loop that was first to wait.
-	crowdedSlack = 16
-	crowdedPause = 20 * time.Millisecond
-)
+const maxBatch = 64
 
 // add starts accepting from the socket.
 func (l *loop) add(s *socket) {
@@ -55,27 +49,24 @@ func (l *loop) remove(s *socket) {
 	}
 }
 
+// watch has the loop told of clients, unless it pauses or rests.
 func (a *acceptor) watch(l *loop) {
+	if a.watched || a.timer.armed() || l.resting.Load() {
+		return
+	}
 	errno := control(l.epoll, unix.EPOLL_CTL_ADD, a.fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, token{low: a.number})
 	if errno != 0 {
 		a.exhaust(l, os.NewSyscallError("epoll_ctl", errno))
 		return
 	}
 	a.watched = true
-	a.socket.watchers.Add(1)
 }
 
 func (a *acceptor) unwatch(l *loop) {
 	if a.watched {
-		a.leave(l)
-		a.socket.watchers.Add(-1)
+		control(l.epoll, unix.EPOLL_CTL_DEL, a.fd, 0, token{})
+		a.watched = false
 	}
-}
-
-// leave is unwatch for a loop that was taken off the watchers before.
-func (a *acceptor) leave(l *loop) {
-	control(l.epoll, unix.EPOLL_CTL_DEL, a.fd, 0, token{})
-	a.watched = false
 }
 
 // accept takes a batch of clients. The batch grows while there are always
@@ -90,8 +81,8 @@ func (a *acceptor) accept(l *loop) {
 	} else {
 		a.batch = max(a.batch/2, 1)
 	}
-	if a.watched && a.crowded(l) {
-		a.yield(l)
+	if l.crowded() {
+		l.rest()
 	}
 }
 
@@ -135,46 +126,4 @@ func (a *acceptor) pause(l *loop, pause time.Duration) {
 }
 
 // expire ends a pause. Whoever came meanwhile is reported at once.
-func (a *acceptor) expire(l *loop) {
-	if a.crowded(l) && a.socket.watchers.Load() > 0 {
-		l.arm(&a.timer, crowdedPause)
-		return
-	}
-	a.watch(l)
-}
-
-// crowded reports whether this loop has many more sessions than the mean.
-func (a *acceptor) crowded(l *loop) bool {
-	loops := l.plane.loops
-	live := l.live.Load()
-	if len(loops) == 1 || live <= crowdedSlack {
-		return false
-	}
-	total := int64(0)
-	for _, other := range loops {
-		total += other.live.Load()
-	}
-	mean := total / int64(len(loops))
-	return live > mean+mean/8+crowdedSlack
-}
-
-// yield leaves the new clients to the other loops, if one of them watches the
-// socket. A client may have come for whom the kernel woke this loop alone:
-// whoever is in the queue after it was left is taken still.
-func (a *acceptor) yield(l *loop) {
-	for {
-		watchers := a.socket.watchers.Load()
-		if watchers <= 1 {
-			return
-		}
-		if a.socket.watchers.CompareAndSwap(watchers, watchers-1) {
-			break
-		}
-	}
-	a.leave(l)
-	l.arm(&a.timer, crowdedPause)
-	if a.take(l, maxBatch) {
-		l.wheel.disarm(&a.timer)
-		a.watch(l)
-	}
-}
+func (a *acceptor) expire(l *loop) { a.watch(l) }

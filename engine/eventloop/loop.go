@@ -30,6 +30,8 @@ type loop struct {
 	pipes   pipes
 
 	live      atomic.Int64 // sessions; others read it
+	resting   atomic.Bool  // others read it
+	invited   atomic.Bool  // others set it
 	tenants   map[*plane.Listener]*tenant
 	reloads   reloads
 	acceptors []*acceptor

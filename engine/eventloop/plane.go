@@ -20,6 +20,7 @@ type Plane struct {
 	epoch   time.Time // sessions keep times as nanoseconds since then
 	ids     atomic.Uint64
 	loops   []*loop
+	awake   atomic.Int32 // loops that do not rest
 }
 
 var _ plane.Plane = (*Plane)(nil)
@@ -35,6 +36,7 @@ func New(options plane.Options, loops int) (*Plane, error) {
 		loops = atStart
 	}
 	p := &Plane{options: options, epoch: time.Now()}
+	p.awake.Store(int32(loops))
 	for range loops {
 		l := newLoop(p, linux{})
 		p.loops = append(p.loops, l)

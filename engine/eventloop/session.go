@@ -157,6 +157,9 @@ func (l *loop) end(s *session, cause plane.Cause, err error, reset bool) {
 	s.tenant.sessions--
 	l.live.Add(-1)
 	l.slab.give(s)
+	if l.resting.Load() && l.live.Load() <= l.plane.mean() {
+		l.rejoin()
+	}
 }
 
 // settleAfter is how long a session lives before it is treated as one that

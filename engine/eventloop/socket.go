@@ -25,7 +25,6 @@ type socket struct {
 
 	listener    atomic.Pointer[plane.Listener]
 	keepAlive   atomic.Int64  // what accepted connections inherit
-	watchers    atomic.Int32  // loops that the kernel may wake for a client
 	arrivals    atomic.Uint64 // clients accepted
 	pausedUntil atomic.Int64  // as Plane.now; 0 = the last attempt to accept succeeded
 

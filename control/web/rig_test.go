@@ -12,7 +12,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +20,13 @@ import (
 	"balance/engine"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(peerVariable) != "" {
+		bePeer()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience is how long a test waits for what must come.
 const patience = 20 * time.Second
@@ -213,16 +218,4 @@ func without(t testing.TB, what string, names ...string) string {
 	}
 	t.Skipf("there is no %s here", what)
 	return ""
-}
-
-// room skips a test that needs more descriptors than there are.
-func room(t testing.TB, descriptors int) {
-	t.Helper()
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	if uint64(limit.Cur) < uint64(descriptors) {
-		t.Skipf("%d descriptors are needed, there are %d", descriptors, limit.Cur)
-	}
 }

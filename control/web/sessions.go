@@ -1,7 +1,10 @@
 package web
 
 import (
+	"bufio"
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -10,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"balance/engine/balancer"
 	"balance/engine/plane"
 )
 
@@ -19,25 +23,26 @@ const (
 	maxSessions     = 10_000
 )
 
-// sessions is what /api/v1/sessions answers.
+// sessions is what /api/v1/sessions answers. It is written session by session,
+// see writeSessions.
 type sessions struct {
-	Total    int       `json:"total"` // that match the filters
-	Sessions []session `json:"sessions"`
+	Total int `json:"total"` // that match the filters
 	// Next is the ?after= of the sessions that follow; missing at the end.
-	Next uint64 `json:"next,omitempty"`
+	Next     uint64    `json:"next,omitempty"`
+	Sessions []session `json:"sessions"`
 }
 
 type session struct {
-	ID       uint64  `json:"id"`
-	Client   string  `json:"client"`
-	Listener string  `json:"listener"`
-	Group    int     `json:"group"`
-	Channel  string  `json:"channel"` // empty before the first is tried
-	State    string  `json:"state"`
-	Age      float64 `json:"age_seconds"`
-	Idle     float64 `json:"idle_seconds"`
-	Sent     uint64  `json:"sent"` // towards the channel
-	Received uint64  `json:"received"`
+	ID       uint64         `json:"id"`
+	Client   netip.AddrPort `json:"client"`
+	Listener string         `json:"listener"`
+	Group    int            `json:"group"`
+	Channel  string         `json:"channel"` // empty before the first is tried
+	State    string         `json:"state"`
+	Age      float64        `json:"age_seconds"`
+	Idle     float64        `json:"idle_seconds"`
+	Sent     uint64         `json:"sent"` // towards the channel
+	Received uint64         `json:"received"`
 }
 
 // query is what sessions are asked for.
@@ -96,7 +101,7 @@ func (d *Daemon) serveSessions(w http.ResponseWriter, r *http.Request) {
 		slices.SortFunc(found, byID)
 		found = found[:min(len(found), q.limit+1)]
 	}
-	answer := sessions{Sessions: []session{}}
+	var answer sessions
 	d.Engine.Sessions(func(s plane.Session) bool {
 		if !q.matches(&s) {
 			return true
@@ -115,21 +120,48 @@ func (d *Daemon) serveSessions(w http.ResponseWriter, r *http.Request) {
 		found = found[:q.limit]
 		answer.Next = found[q.limit-1].ID
 	}
-	now := time.Now()
-	for i := range found {
-		answer.Sessions = append(answer.Sessions, sessionOf(&found[i], now))
-	}
-	writeJSON(w, answer)
+	writeSessions(w, answer, found)
 }
 
-func sessionOf(s *plane.Session, now time.Time) session {
-	channel := ""
-	if s.Channel != nil {
-		channel = s.Channel.Key().String()
+// writeSessions writes the answer with the sessions that were found. It holds
+// one of them in memory at a time, and the text of a channel's key but once:
+// there may be very many.
+func writeSessions(w http.ResponseWriter, answer sessions, found []plane.Session) {
+	answer.Sessions = []session{}
+	head, err := json.Marshal(answer)
+	if err != nil {
+		panic(err) // there is nothing in it that cannot be encoded
 	}
+	w.Header().Set("Content-Type", "application/json")
+	buffered := bufio.NewWriterSize(w, 32<<10)
+	buffered.Write(bytes.TrimSuffix(head, []byte("]}")))
+	encoder := json.NewEncoder(buffered)
+	keys := map[*balancer.Channel]string{nil: ""}
+	now := time.Now()
+	var one session
+	for i := range found {
+		s := &found[i]
+		key, known := keys[s.Channel]
+		if !known {
+			key = s.Channel.Key().String()
+			keys[s.Channel] = key
+		}
+		if i > 0 {
+			buffered.WriteByte(',')
+		}
+		one = sessionOf(s, key, now)
+		if encoder.Encode(&one) != nil {
+			return // the client is gone
+		}
+	}
+	buffered.WriteString("]}\n")
+	buffered.Flush()
+}
+
+func sessionOf(s *plane.Session, channel string, now time.Time) session {
 	return session{
 		ID:       s.ID,
-		Client:   s.Client.String(),
+		Client:   s.Client,
 		Listener: s.Listener.Service().Name,
 		Group:    s.Group,
 		Channel:  channel,

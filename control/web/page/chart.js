@@ -61,14 +61,14 @@ export class Chart {
     const samples = this.visible;
     const now = samples.at(-1)?.time ?? Date.now();
     const inner = { width: width - margin.left - margin.right, height: height - margin.top - margin.bottom };
-    const highest = Math.max(0, ...samples.flatMap((s) => this.series.map(({ key }) => s[key])));
+    const drawn = thin(samples, this.span / Math.max(1, inner.width / 2), this.series);
+    const highest = Math.max(0, ...drawn.flatMap((s) => this.series.map(({ key }) => s[key])));
     const top = roundUp(highest);
     this.x = (time) => margin.left + inner.width * (1 - (now - time) / this.span);
     this.timeAt = (x) => now - this.span * (1 - (x - margin.left) / inner.width);
     const y = (value) => margin.top + inner.height * (1 - value / top);
 
     this.drawGrid(width, height, y, top);
-    const drawn = thin(samples, this.span / Math.max(1, inner.width / 2), this.series);
     this.series.forEach(({ key }, i) => {
       const points = drawn.map((s) => `${this.x(s.time).toFixed(1)},${y(s[key]).toFixed(1)}`);
       const line = points.length > 1 ? "M" + points.join("L") : "";

@@ -21,9 +21,12 @@ type pipes struct {
 }
 
 const (
-	pipeSize = 256 << 10
-	// maxPipes bounds the pipes of a loop. Directions beyond them copy.
-	maxPipes  = 256
+	// pipeSize is the most that pipe-max-size allows for by default (pipe(7)).
+	// Fewer, larger pieces wake the receiver less often.
+	pipeSize = 1 << 20
+	// maxPipes bounds the pipes of a loop, and with them what receivers that
+	// do not read can make it hold. Directions beyond them copy.
+	maxPipes  = 64
 	pipeRest  = 5 * time.Second // idle for so long, a pipe is closed
 	pipeRetry = time.Second     // after the system had none
 )

@@ -11,7 +11,7 @@ import (
 const (
 	// turnBudget is how many bytes a stream may read before it is the turn
 	// of the other sessions.
-	turnBudget = 512 << 10
+	turnBudget = 2 * pipeSize
 	// spliceFrom is how many bytes there must be in a wake-up for splice(2)
 	// to be worth its calls. It is a buffer full, so that a full read shows
 	// that there are as many.

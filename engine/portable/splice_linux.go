@@ -24,7 +24,7 @@ func (pool *pipePool) splice(from, to syscall.RawConn, count func(int)) (readErr
 			return err, nil
 		}
 		if err := p.empty(to, n, count); err != nil {
-			p.close()
+			pool.discard(p)
 			return nil, err
 		}
 	}
@@ -33,9 +33,13 @@ func (pool *pipePool) splice(from, to syscall.RawConn, count func(int)) (readErr
 type pipe struct{ r, w int }
 
 const (
-	// pipeSize is asked for; a user over the soft limit of
-	// pipe-user-pages-soft gets less, which is no error (pipe(7)).
-	pipeSize    = 256 << 10
+	// pipeSize is asked for, the most that pipe-max-size allows for by
+	// default; a user over the soft limit of pipe-user-pages-soft gets less,
+	// which is no error (pipe(7)).
+	pipeSize = 1 << 20
+	// maxPipes bounds the pipes of the plane, and with them what receivers
+	// that do not read can make it hold. Directions beyond them copy.
+	maxPipes    = 256
 	spliceFlags = unix.SPLICE_F_MOVE | unix.SPLICE_F_NONBLOCK
 )
 
@@ -89,6 +93,7 @@ func (p *pipe) empty(to syscall.RawConn, n int, count func(int)) error {
 type pipePool struct {
 	mu   sync.Mutex
 	idle []*pipe // guarded by mu
+	held int     // likewise; those that are taken
 }
 
 const idlePipes = 16
@@ -99,23 +104,38 @@ func (pool *pipePool) get() (*pipe, bool) {
 	if last := len(pool.idle) - 1; last >= 0 {
 		p := pool.idle[last]
 		pool.idle = pool.idle[:last]
+		pool.held++
 		return p, true
+	}
+	if pool.held >= maxPipes {
+		return nil, false
 	}
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
 		return nil, false
 	}
 	unix.FcntlInt(uintptr(fds[1]), unix.F_SETPIPE_SZ, pipeSize)
+	pool.held++
 	return &pipe{r: fds[0], w: fds[1]}, true
 }
 
+// put takes back an empty pipe.
 func (pool *pipePool) put(p *pipe) {
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
+	pool.held--
 	if len(pool.idle) < idlePipes {
 		pool.idle = append(pool.idle, p)
 		return
 	}
+	p.close()
+}
+
+// discard takes back a pipe that still has bytes in it.
+func (pool *pipePool) discard(p *pipe) {
+	pool.mu.Lock()
+	defer pool.mu.Unlock()
+	pool.held--
 	p.close()
 }
 

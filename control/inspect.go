@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"balance/engine"
@@ -31,6 +32,9 @@ func (c *conversation) status([]string) Status {
 	c.say("up           %s, since %s", time.Since(d.Started).Round(time.Second), d.Started.Format(time.RFC3339))
 	c.say("listeners    %d", len(snapshot.Listeners))
 	c.say("sessions     %d", sessions)
+	if len(snapshot.Loops) > 0 {
+		c.say("loops        %s", strings.Trim(fmt.Sprint(snapshot.Loops), "[]"))
+	}
 	c.say("generation   %d", snapshot.Generation)
 	if d.File == "" {
 		c.say("file         none")

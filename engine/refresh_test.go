@@ -54,6 +54,7 @@ func (idlePlane) Listen(_ context.Context, addr netip.AddrPort, _ bool) (plane.S
 	return idleSocket{addr}, nil
 }
 func (idlePlane) Sessions(func(plane.Session) bool)                    {}
+func (idlePlane) Loops() []int                                         { return nil }
 func (idlePlane) Abort(plane.Cause, func(*plane.Session) bool) (n int) { return 0 }
 func (idlePlane) Shutdown(context.Context)                             {}
 

@@ -13,6 +13,7 @@ import (
 type Snapshot struct {
 	Generation uint64 // counts from 1 with each Apply that changed something
 	Listeners  []ListenerStatus
+	Loops      []int // sessions that each event loop holds; empty if the data plane has none
 }
 
 // ListenerStatus is a picture of a listener.
@@ -52,7 +53,7 @@ type ChannelStatus struct {
 // Snapshot returns a picture of the engine.
 func (e *Engine) Snapshot() Snapshot {
 	s := e.current.Load()
-	snapshot := Snapshot{Generation: s.generation}
+	snapshot := Snapshot{Generation: s.generation, Loops: e.plane.Loops()}
 	for _, l := range s.listeners {
 		// In this order no session counts as ended before it was accepted.
 		ended := l.plane.Ended.Load()

@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +24,9 @@ type job struct {
 	// Target is the address of the proxy, Root its process.
 	Target string
 	Root   int
+	// Status is the command that tells how many sessions each loop of the
+	// proxy holds; empty if it cannot.
+	Status []string
 	// Threads is the number of loops that make the load.
 	Threads int
 	// Warm runs unmeasured before Duration does.
@@ -119,6 +125,9 @@ func measureLoad(j job) (s sample, err error) {
 	if err := m.stop(&s); err != nil {
 		return s, err
 	}
+	if s.Loops, err = loopSessions(j.Status); err != nil {
+		return s, err
+	}
 	var all []uint32
 	for _, l := range loops {
 		units, latencies := l.result()
@@ -133,6 +142,32 @@ func measureLoad(j job) (s sample, err error) {
 	s.P99 = time.Duration(percentile(all, 0.99))
 	s.P999 = time.Duration(percentile(all, 0.999))
 	return s, nil
+}
+
+// loopSessions asks how many sessions each loop of the proxy holds.
+func loopSessions(status []string) ([]int, error) {
+	if len(status) == 0 {
+		return nil, nil
+	}
+	out, err := exec.Command(status[0], status[1:]...).CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("ask for the sessions of each loop: %w: %q", err, lastLine(out))
+	}
+	var held []int
+	for line := range strings.Lines(string(out)) {
+		word, rest, _ := strings.Cut(line, " ")
+		if word != "loops" {
+			continue
+		}
+		for _, field := range strings.Fields(rest) {
+			n, err := strconv.Atoi(field)
+			if err != nil {
+				return nil, fmt.Errorf("read the sessions of each loop: %w", err)
+			}
+			held = append(held, n)
+		}
+	}
+	return held, nil
 }
 
 // measuredBudget is the share of loop i of n.
@@ -227,6 +262,9 @@ func measureIdle(j job) (s sample, err error) {
 		if *step.into, err = treeHoldings(j.Root); err != nil {
 			return s, err
 		}
+	}
+	if s.Loops, err = loopSessions(j.Status); err != nil {
+		return s, err
 	}
 	s.Units = int64(j.Workload.Connections)
 	s.Memory = after.memory - before.memory

@@ -71,7 +71,7 @@ func (x proxy) startOnce(ctx context.Context, dir string, s *settings) (*process
 	if s.listen, err = freeAddress(); err != nil {
 		return nil, err
 	}
-	config := filepath.Join(dir, "proxy.conf")
+	config := configPath(dir)
 	if x.file != nil {
 		if err := os.WriteFile(config, []byte(x.file(*s)), 0o600); err != nil {
 			return nil, err
@@ -86,7 +86,7 @@ func (x proxy) startOnce(ctx context.Context, dir string, s *settings) (*process
 	cmd := exec.Command(x.program, x.args(*s, config)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
 	if x.ours {
-		cmd.Env = append(os.Environ(), fmt.Sprintf("GOMAXPROCS=%d", s.threads))
+		cmd.Env = append(os.Environ(), fmt.Sprintf("GOMAXPROCS=%d", s.threads), runtimeDirectory(dir))
 	}
 	p, err := start(cmd, x.death)
 	if err != nil {
@@ -101,6 +101,11 @@ func (x proxy) startOnce(ctx context.Context, dir string, s *settings) (*process
 	}
 	return p, nil
 }
+
+func configPath(dir string) string { return filepath.Join(dir, "proxy.conf") }
+
+// runtimeDirectory keeps the control socket of a balance among its files.
+func runtimeDirectory(dir string) string { return "RUNTIME_DIRECTORY=" + dir }
 
 // lastLine is the end of a log, bounded.
 func lastLine(text []byte) string {

@@ -30,6 +30,7 @@ type instance struct {
 	proxy
 	process *process
 	address string
+	status  []string // as job.Status
 }
 
 // bench is one run: what is measured, and everything that must be ended.
@@ -181,7 +182,11 @@ func (b *bench) start(ctx context.Context, x proxy) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &instance{proxy: x, process: p, address: address}, nil
+	in := &instance{proxy: x, process: p, address: address}
+	if x.ours && b.threads > 1 {
+		in.status = []string{"env", runtimeDirectory(dir), x.program, "-config", configPath(dir), "-c", "status"}
+	}
+	return in, nil
 }
 
 // cell measures one workload through one proxy, once. What goes wrong becomes
@@ -208,7 +213,7 @@ func (b *bench) cell(ctx context.Context, w workload, in *instance) {
 		return
 	}
 	s, err := runJob(ctx, job{
-		Workload: w, Target: in.address, Root: in.process.pid(), Threads: b.threads,
+		Workload: w, Target: in.address, Root: in.process.pid(), Status: in.status, Threads: b.threads,
 		Warm: b.warm(), Duration: b.duration, Count: b.count, Settle: min(b.duration, 300*time.Millisecond),
 	})
 	if err != nil {

@@ -113,9 +113,10 @@ func TestQuick(t *testing.T) {
 	}
 }
 
-// Each data plane that the daemon of this source has gets a row.
+// Each data plane that the daemon of this source has gets a row, and its
+// event loops tell how they share the sessions.
 func TestBalanceOfThisSource(t *testing.T) {
-	code, stdout, stderr := bencher(t, t.Context(), "-quick", "-duration", "20ms", "-against", "", "-workloads", "rtt-1,idle", "-json")
+	code, stdout, stderr := bencher(t, t.Context(), "-quick", "-duration", "20ms", "-threads", "2", "-against", "", "-workloads", "rtt-1,idle", "-json")
 	if code != 0 {
 		t.Fatalf("exit code %d: %s\n%s", code, stderr, stdout)
 	}
@@ -127,6 +128,15 @@ func TestBalanceOfThisSource(t *testing.T) {
 		for _, row := range b.Rows {
 			if !strings.Contains(row.Proxy, "balance") || len(row.Figures) == 0 {
 				t.Errorf("%s: row %s with %d figures", b.Name, row.Proxy, len(row.Figures))
+				continue
+			}
+			last := row.Figures[len(row.Figures)-1]
+			if !strings.Contains(row.Proxy, "eventloop") {
+				continue
+			}
+			// The one session of rtt-1 is on one of two loops.
+			if want := map[string]float64{"rtt-1": 2, "idle": 1.3}[b.Name]; last.Name != "skew of loops" || last.Median < 1 || last.Median > want {
+				t.Errorf("%s, %s: %s is %v", b.Name, row.Proxy, last.Name, last.Median)
 			}
 		}
 		if len(b.Rows) < 2 {

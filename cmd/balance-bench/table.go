@@ -117,10 +117,21 @@ func (r *report) finish() {
 				c.Median = median(c.Rounds)
 			}
 		}
-		for i := range figures(b.workload, sample{}) {
+		for i := range b.columns() {
 			b.compare(i, r.rows)
 		}
 	}
+}
+
+// columns are the figures of the row that has most.
+func (b *block) columns() []figure {
+	columns := figures(b.workload, sample{})
+	for _, row := range b.Rows {
+		for _, c := range row.Figures[min(len(columns), len(row.Figures)):] {
+			columns = append(columns, c.figure)
+		}
+	}
+	return columns
 }
 
 // compare computes the ratios of figure i.
@@ -168,7 +179,7 @@ func (r *report) writeTable(out io.Writer) error {
 		fmt.Fprintf(&text, "\n%s: %s\n", b.Name, b.Title)
 		w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
 		// Aligned to the right, every column begins with the gap before it.
-		columns := figures(b.workload, sample{})
+		columns := b.columns()
 		for _, f := range columns {
 			fmt.Fprintf(w, "\t%s %s\t×", f.Name, f.Unit)
 		}

@@ -66,7 +66,11 @@ func exampleReport() *report {
 		}
 	}
 	for name, memory := range map[string]int64{"ours": 160, "first": 3200, "A/A ours": 160} {
-		r.sample(ws[1], name, sample{Units: 10, Memory: 10 * memory, Descriptors: 20})
+		s := sample{Units: 10, Memory: 10 * memory, Descriptors: 20}
+		if name != "first" {
+			s.Loops = []int{6, 4}
+		}
+		r.sample(ws[1], name, s)
 	}
 	return r
 }
@@ -88,11 +92,11 @@ short-1: connect, 64 B request, 64 B answer, close; 1 at a time
   A/A ours          24.0  0.75             100  1.00     41667  1.33    1000  1.00    2000  1.00
 
 idle: idle after one round trip of 64 B, 2000 connections
-            private memory B     ×  descriptors each     ×
-      ours               160  0.05              2.00  1.00
-     first              3200  1.00              2.00  1.00
-    second                 –     –                 –     –
-  A/A ours               160  1.00              2.00  1.00
+            private memory B     ×  descriptors each     ×  skew of loops most/mean     ×
+      ours               160  0.05              2.00  1.00                     1.20     –
+     first              3200  1.00              2.00  1.00                        –     –
+    second                 –     –                 –     –                        –     –
+  A/A ours               160  1.00              2.00  1.00                     1.20  1.00
 
 note: a note
 `
@@ -121,15 +125,15 @@ func TestTableWithoutPeers(t *testing.T) {
 
 func TestFigures(t *testing.T) {
 	s := sample{Units: 2e9, Elapsed: 2 * time.Second, Proxy: time.Second, Machine: 3 * time.Second,
-		P50: 1500, P99: 2500, P999: 3500, Memory: 4e9, Descriptors: 4e9}
+		P50: 1500, P99: 2500, P999: 3500, Memory: 4e9, Descriptors: 4e9, Loops: []int{3, 5}}
 	for _, c := range []struct {
 		kind kind
 		want map[string]float64
 	}{
-		{kindUp, map[string]float64{"proxy CPU ms/GB": 500, "machine CPU ms/GB": 1500, "rate GB/s": 1}},
-		{kindIdle, map[string]float64{"private memory B": 2, "descriptors each": 2}},
-		{kindTrip, map[string]float64{"proxy CPU µs": 0.0005, "machine CPU µs": 0.0015, "rate 1/s": 1e9, "p50 µs": 1.5, "p99 µs": 2.5}},
-		{kindLatency, map[string]float64{"proxy CPU µs": 0.0005, "machine CPU µs": 0.0015, "rate 1/s": 1e9, "p50 µs": 1.5, "p99 µs": 2.5, "p99.9 µs": 3.5}},
+		{kindUp, map[string]float64{"proxy CPU ms/GB": 500, "machine CPU ms/GB": 1500, "rate GB/s": 1, "skew of loops most/mean": 1.25}},
+		{kindIdle, map[string]float64{"private memory B": 2, "descriptors each": 2, "skew of loops most/mean": 1.25}},
+		{kindTrip, map[string]float64{"proxy CPU µs": 0.0005, "machine CPU µs": 0.0015, "rate 1/s": 1e9, "p50 µs": 1.5, "p99 µs": 2.5, "skew of loops most/mean": 1.25}},
+		{kindLatency, map[string]float64{"proxy CPU µs": 0.0005, "machine CPU µs": 0.0015, "rate 1/s": 1e9, "p50 µs": 1.5, "p99 µs": 2.5, "p99.9 µs": 3.5, "skew of loops most/mean": 1.25}},
 	} {
 		fs := figures(workload{Kind: c.kind}, s)
 		if len(fs) != len(c.want) {

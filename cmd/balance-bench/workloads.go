@@ -144,6 +144,9 @@ type sample struct {
 	// Memory, in bytes, and Descriptors are the growth of the proxy over
 	// Units idle connections.
 	Memory, Descriptors int64
+	// Loops is how many sessions each loop of the proxy held at the end;
+	// empty if it does not tell.
+	Loops []int
 }
 
 // figure is one number of the table.
@@ -155,8 +158,22 @@ type figure struct {
 	Most bool `json:"larger_is_better"`
 }
 
-// figures turns a sample into the numbers shown for its workload.
+// figures turns a sample into the numbers shown for its workload. Those that
+// not every proxy tells come last.
 func figures(w workload, s sample) []figure {
+	fs := measured(w, s)
+	if slices.ContainsFunc(s.Loops, func(n int) bool { return n > 0 }) && len(s.Loops) > 1 && w.Kind != kindShort {
+		total := 0
+		for _, n := range s.Loops {
+			total += n
+		}
+		mean := float64(total) / float64(len(s.Loops))
+		fs = append(fs, figure{Name: "skew of loops", Unit: "most/mean", Value: float64(slices.Max(s.Loops)) / mean})
+	}
+	return fs
+}
+
+func measured(w workload, s sample) []figure {
 	units := float64(s.Units)
 	micros := func(d time.Duration) float64 { return float64(d) / 1e3 }
 	switch w.Kind {

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -178,6 +180,16 @@ func TestMetrics(t *testing.T) {
 		if samples[key] != want {
 			t.Errorf("%s is %q, want %q", key, samples[key], want)
 		}
+	}
+	held := 0
+	for i, n := range r.engine.Snapshot().Loops {
+		held += n
+		if got := samples[fmt.Sprintf(`balance_loop_sessions{loop="%d"}`, i)]; got != strconv.Itoa(n) {
+			t.Errorf("loop %d has %d sessions, the metrics say %q", i, n, got)
+		}
+	}
+	if runtime.GOOS == "linux" && held != 1 {
+		t.Errorf("the loops hold %d sessions", held)
 	}
 	if refused := samples["balance_channel_connect_errors_total"+name(bad)+`,reason="refused"}`]; refused == "0" || refused == "" {
 		t.Errorf("%q connections refused", refused)

@@ -2,6 +2,7 @@ package web
 
 import (
 	"runtime"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -57,6 +58,8 @@ var (
 	configTimestamp  = describe("config_last_reload_timestamp_seconds", "When the last reload, or else the start, was.")
 	configGeneration = describe("config_generation", "How many configurations have been in force.")
 
+	loopSessions = describe("loop_sessions", "Sessions that the event loop holds.", "loop")
+
 	buildInfo = describe("build_info", "1, labelled with the version.", "version", "goversion")
 )
 
@@ -66,7 +69,7 @@ func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 		channelConnections, channelActive, channelConnectErrors, channelConnectDuration,
 		channelBytes, channelUp, channelMaxConns, channelGroup,
 		listenerAccepted, listenerRejected, listenerActive,
-		configSuccessful, configTimestamp, configGeneration, buildInfo,
+		configSuccessful, configTimestamp, configGeneration, loopSessions, buildInfo,
 	} {
 		descs <- desc
 	}
@@ -82,6 +85,9 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	gauge(metrics, configSuccessful, number(last.Err == nil))
 	gauge(metrics, configTimestamp, float64(last.Time.UnixMilli())/1000)
 	gauge(metrics, configGeneration, float64(snapshot.Generation))
+	for i, n := range snapshot.Loops {
+		gauge(metrics, loopSessions, float64(n), strconv.Itoa(i))
+	}
 	gauge(metrics, buildInfo, 1, c.daemon.Version, runtime.Version())
 }
 

@@ -21,6 +21,7 @@ type status struct {
 	Generation uint64           `json:"generation"` // of the configuration in force; 0 before the first
 	Stopping   bool             `json:"stopping"`
 	Problems   []string         `json:"problems"` // why it is not ready
+	Loops      []int            `json:"loops"`    // sessions that each event loop holds
 	File       string           `json:"file,omitempty"`
 	LastReload *reloadStatus    `json:"last_reload,omitempty"` // missing if there was none
 	Listeners  []listenerStatus `json:"listeners"`
@@ -109,6 +110,7 @@ func (d *Daemon) serveStatus(w http.ResponseWriter, _ *http.Request) {
 		Generation: snapshot.Generation,
 		Stopping:   d.Stopping != nil && d.Stopping(),
 		Problems:   d.problems(),
+		Loops:      append([]int{}, snapshot.Loops...),
 		File:       d.File,
 		Listeners:  []listenerStatus{},
 	}

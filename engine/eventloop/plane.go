@@ -81,6 +81,15 @@ func (p *Plane) Sessions(yield func(plane.Session) bool) {
 	})
 }
 
+// Loops implements plane.Plane.
+func (p *Plane) Loops() []int {
+	held := make([]int, len(p.loops))
+	for i, l := range p.loops {
+		held[i] = int(l.live.Load())
+	}
+	return held
+}
+
 // Abort implements plane.Plane. The sessions are matched on the caller's
 // goroutine and ended on their loops.
 func (p *Plane) Abort(cause plane.Cause, match func(*plane.Session) bool) int {

@@ -21,6 +21,9 @@ type Plane interface {
 	// Sessions calls yield for each session until it returns false.
 	// Sessions that begin or end meanwhile may be missed.
 	Sessions(yield func(Session) bool)
+	// Loops returns how many sessions each event loop holds; nothing if the
+	// plane has no loops.
+	Loops() []int
 	// Abort ends with a reset, and for the cause given, the sessions that
 	// match, and returns how many they were. It does not wait for their end.
 	Abort(cause Cause, match func(*Session) bool) int

@@ -60,6 +60,9 @@ func (p *Plane) Sessions(yield func(plane.Session) bool) {
 	}
 }
 
+// Loops implements plane.Plane: it has none.
+func (p *Plane) Loops() []int { return nil }
+
 // Abort implements plane.Plane.
 func (p *Plane) Abort(cause plane.Cause, match func(*plane.Session) bool) int {
 	n := 0

@@ -20,7 +20,7 @@ import (
 
 // newServed returns a plane of event loops that relays to a server on
 // loopback, and where clients connect to. Both end with the test.
-func newServed(t *testing.T, loops int, service plane.Service, serve func(*net.TCPConn)) (*Plane, *plane.Listener, netip.AddrPort) {
+func newServed(t *testing.T, loops int, service *plane.Service, serve func(*net.TCPConn)) (*Plane, *plane.Listener, netip.AddrPort) {
 	t.Helper()
 	server, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -51,7 +51,7 @@ func newServed(t *testing.T, loops int, service plane.Service, serve func(*net.T
 		t.Fatal(err)
 	}
 	listener := new(plane.Listener)
-	listener.SetService(&service)
+	listener.SetService(service)
 	socket.Serve(listener)
 	t.Cleanup(func() {
 		socket.Close()
@@ -106,7 +106,7 @@ func TestIdleSessions(t *testing.T) {
 		t.Skipf("%d sessions and their peers need more than %d descriptors", sessions, limit.Cur)
 	}
 	// The server accepts nobody: the kernel connects those who fit its queue.
-	p, _, addr := newServed(t, loops, plane.Service{}, nil)
+	p, _, addr := newServed(t, loops, &plane.Service{}, nil)
 	heap := func() int64 {
 		var m runtime.MemStats
 		runtime.GC()
@@ -152,7 +152,7 @@ func TestIdleSessions(t *testing.T) {
 // Bulk goes through pipes, which are closed some time after.
 func TestBulkIsSpliced(t *testing.T) {
 	const size = 64 << 20
-	p, _, addr := newServed(t, 1, plane.Service{}, func(conn *net.TCPConn) {
+	p, _, addr := newServed(t, 1, &plane.Service{}, func(conn *net.TCPConn) {
 		defer conn.Close()
 		conn.Write(make([]byte, size))
 	})
@@ -185,7 +185,7 @@ func TestBulkIsSpliced(t *testing.T) {
 // nor, behind an end of stream, the end.
 func TestUrgentDataDoesNotEndAStream(t *testing.T) {
 	got := make(chan int, 1)
-	_, _, addr := newServed(t, 1, plane.Service{}, func(conn *net.TCPConn) {
+	_, _, addr := newServed(t, 1, &plane.Service{}, func(conn *net.TCPConn) {
 		defer conn.Close()
 		n, _ := io.Copy(io.Discard, conn)
 		got <- int(n)
@@ -205,7 +205,7 @@ func TestUrgentDataDoesNotEndAStream(t *testing.T) {
 // Accepted connections inherit the options of the listening socket, and these
 // follow the service.
 func TestInheritedOptions(t *testing.T) {
-	p, listener, addr := newServed(t, 1, plane.Service{KeepAlive: 7 * time.Second}, nil)
+	p, listener, addr := newServed(t, 1, &plane.Service{KeepAlive: 7 * time.Second}, nil)
 	option := func(level, name int) int {
 		value := -1
 		p.loops[0].mailbox.do(func() {

@@ -18,7 +18,8 @@ type Options struct {
 }
 
 // Failed tells the route that connecting to its channel failed with err, and
-// logs it: loudly only if it changes something about the channel.
+// logs it: loudly only if it changes something about the channel or, once a
+// second, if this machine is to blame.
 func (o *Options) Failed(service *Service, route *balancer.Route, err error) {
 	channel, group := route.Channel(), route.Group()
 	change := route.Failed(err)
@@ -27,7 +28,7 @@ func (o *Options) Failed(service *Service, route *balancer.Route, err error) {
 		o.Log.Warn("channel autodisabled", "listener", service.Name, "group", group, "channel", channel.Key(), "error", err)
 	case change == balancer.Failing:
 		o.Log.Warn("channel fails", "listener", service.Name, "group", group, "channel", channel.Key(), "error", err)
-	case balancer.Local(err):
+	case balancer.Local(err) && service.complain(time.Now()):
 		o.Log.Warn("cannot dial", "listener", service.Name, "group", group, "channel", channel.Key(), "error", err)
 	default:
 		o.Log.Debug("channel fails", "listener", service.Name, "group", group, "channel", channel.Key(), "error", err)

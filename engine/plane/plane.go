@@ -74,7 +74,7 @@ func (l *Listener) Service() *Service { return l.service.Load() }
 func (l *Listener) SetService(s *Service) { l.service.Store(s) }
 
 // Service is how a listener serves its clients under one configuration. It is
-// not written to after SetService.
+// not written to after SetService, and not copied.
 type Service struct {
 	Name             string
 	Router           *balancer.Router
@@ -83,6 +83,13 @@ type Service struct {
 	IdleTimeout      time.Duration // 0 = never
 	HalfCloseTimeout time.Duration // 0 = never
 	KeepAlive        time.Duration // between probes; 0 = off
+
+	complained atomic.Int64 // in Unix seconds
+}
+
+// complain reports whether it is called for the first time in this second.
+func (s *Service) complain(now time.Time) bool {
+	return s.complained.Swap(now.Unix()) != now.Unix()
 }
 
 // Session is a picture of one session.

@@ -466,9 +466,9 @@ func testTimeoutChanges(t *testing.T, newPlane New) {
 	s.IdleTimeout = time.Hour
 	d := r.listenAt("127.0.0.1", s)
 	exchange(t, d.dial(), "x")
-	shorter := *s
+	shorter := service(s.Router)
 	shorter.IdleTimeout = 50 * time.Millisecond
-	d.listener.SetService(&shorter)
+	d.listener.SetService(shorter)
 	if end := r.end(); end.Cause != plane.IdleTimeout {
 		t.Errorf("cause %v", end.Cause)
 	}

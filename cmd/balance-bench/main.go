@@ -83,7 +83,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("balance-bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.against, "against", "haproxy,nginx,pen", "proxies to compare with, a comma between `names`; \"\" for none")
-	flags.StringVar(&o.balance, "balance", "", "`path` of the balance to measure, \"none\" to leave it out (default: built from the source around)")
+	flags.StringVar(&o.balance, "balance", "", "`paths` of the builds of balance to measure, a comma between them, \"none\" to leave it out (default: built from the source around)")
 	flags.StringVar(&o.workloads, "workloads", "", "`names` of the workloads, a comma between; short, rtt, bulk stand for all of theirs (default all)")
 	flags.IntVar(&o.rounds, "rounds", 5, "`number` of rounds that medians are of")
 	flags.IntVar(&o.threads, "threads", 1, "event loops of each proxy and of the generator")

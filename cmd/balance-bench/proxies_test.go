@@ -94,6 +94,24 @@ func TestBalancesAreWhatTheProgramAccepts(t *testing.T) {
 	}
 }
 
+func TestSeveralBuildsAreRowsOfTheirOwn(t *testing.T) {
+	old, young := fakeBalance(t, "true"), fakeBalance(t, `! grep -q eventloop "$3"`)
+	b := &bench{options: options{balance: old + "," + young}, dir: t.TempDir()}
+	found, _, err := b.rows(t.Context())
+	var rows []string
+	for _, x := range found {
+		rows = append(rows, x.name+" runs "+x.program)
+	}
+	want := []string{
+		"balance-eventloop of " + old + " runs " + old,
+		"balance-portable of " + old + " runs " + old,
+		"balance-portable of " + young + " runs " + young,
+	}
+	if err != nil || !slices.Equal(rows, want) {
+		t.Errorf("rows %q, %v; want %q", rows, err, want)
+	}
+}
+
 func TestUnknownPeer(t *testing.T) {
 	if _, _, err := peers(context.Background(), []string{"squid"}); err == nil || !strings.Contains(err.Error(), `"squid"`) {
 		t.Errorf("error %v does not name the proxy", err)

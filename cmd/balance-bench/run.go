@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,9 +92,11 @@ func measure(ctx context.Context, o options, progress io.Writer) (_ *report, err
 	}
 	for round := range o.rounds {
 		fmt.Fprintf(progress, "balance-bench: round %d of %d\n", round+1, o.rounds)
-		for i, w := range ws {
-			for k := range b.instances {
-				b.cell(ctx, w, b.instances[(k+round+i)%len(b.instances)])
+		for _, w := range ws {
+			// A new order each time: what one row leaves behind, such as
+			// sockets in TIME_WAIT, falls to another.
+			for _, k := range rand.Perm(len(b.instances)) {
+				b.cell(ctx, w, b.instances[k])
 				if ctx.Err() != nil {
 					b.report.note(fmt.Sprintf("ended in round %d of %d", round+1, o.rounds))
 					return b.report, context.Cause(ctx)
@@ -112,19 +115,32 @@ func (b *bench) warm() time.Duration { return b.duration / 10 }
 
 // rows finds what there is to measure: balance and its peers.
 func (b *bench) rows(ctx context.Context) (rows []proxy, notes []string, err error) {
-	if b.balance != "none" {
-		path := b.balance
-		if path == "" {
-			if path, err = build(ctx, b.dir); err != nil {
-				notes = append(notes, fmt.Sprintf("balance is not measured: %v", err))
-			}
-		} else if path, err = filepath.Abs(path); err != nil {
+	paths := names(b.balance)
+	switch {
+	case b.balance == "none":
+		paths = nil
+	case b.balance == "":
+		path, err := build(ctx, b.dir)
+		if err != nil {
+			notes = append(notes, fmt.Sprintf("balance is not measured: %v", err))
+		} else {
+			paths = []string{path}
+		}
+	}
+	for _, path := range paths {
+		program, err := filepath.Abs(path)
+		if err != nil {
 			return nil, nil, err
 		}
-		if path != "" {
-			if rows, err = balances(ctx, path, b.dir); err != nil {
-				return nil, nil, err
+		found, err := balances(ctx, program, b.dir)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, x := range found {
+			if len(paths) > 1 {
+				x.name += " of " + path
 			}
+			rows = append(rows, x)
 		}
 	}
 	found, more, err := peers(ctx, names(b.against))

@@ -40,6 +40,7 @@ type loop struct {
 	ready    []token // sessions that have more to do than fitted their turn
 	running  []token // those of the turn before
 	stopping bool
+	busy     bool // the last wait found more than one event
 	events   [256]unix.EpollEvent
 }
 
@@ -112,11 +113,15 @@ func (l *loop) run() {
 // wait returns how many events there are. It does not wait while sessions are
 // ready. Asking first without waiting keeps the scheduler out of the turns of
 // a busy loop; the wait itself must let it know, so that the processor can be
-// put to other use.
+// put to other use. A loop that got one event at most is not busy, and asking
+// first would be one system call more for it.
 func (l *loop) wait() int {
-	n, errno := poll(l.epoll, l.events[:])
-	if n > 0 && errno == 0 || len(l.ready) > 0 {
-		return max(n, 0)
+	if l.busy || len(l.ready) > 0 {
+		n, errno := poll(l.epoll, l.events[:])
+		if n > 0 && errno == 0 || len(l.ready) > 0 {
+			l.busy = n > 1
+			return max(n, 0)
+		}
 	}
 	timeout := -1
 	if when, ok := l.wheel.next(); ok {
@@ -127,6 +132,7 @@ func (l *loop) wait() int {
 	if err != nil && err != unix.EINTR {
 		panic(fmt.Sprintf("eventloop: epoll_wait: %v", err)) // the descriptor is ours, so this is a defect
 	}
+	l.busy = n > 1
 	return max(n, 0)
 }
 

@@ -81,7 +81,7 @@ func (e *Engine) fits(config *Config) error {
 // Preview returns what Apply would change, and how many running sessions each
 // change concerns.
 func (e *Engine) Preview(config *Config) (Changes, error) {
-	if err := validate(config); err != nil {
+	if err := errors.Join(validate(config), e.fits(config)); err != nil {
 		return nil, err
 	}
 	return e.preview(e.current.Load(), config), nil

@@ -40,6 +40,11 @@ func accessOf(settings engine.Control) (control.Access, error) {
 	return control.NewAccess(fs.FileMode(settings.Mode), settings.Group)
 }
 
+func (d *daemon) checkControl(settings engine.Control) error {
+	_, err := d.prepareControl(settings)
+	return err
+}
+
 // prepareControl checks what the control socket needs of a new configuration.
 // The function that it returns puts that in force.
 func (d *daemon) prepareControl(settings engine.Control) (commit func(), err error) {

@@ -22,8 +22,10 @@ type reloader struct {
 	debug   bool // -d outranks the log level of the file
 	engine  *engine.Engine
 	logging *logging
-	// prepare checks settings before they are applied, and returns what puts
-	// them in force, or gives them up.
+	// check finds faults in settings that can be seen without opening anything.
+	check func(engine.Control) error
+	// prepare does all that can fail before settings are applied, and returns
+	// what puts them in force, or gives them up.
 	prepare func(engine.Control) (finish func(commit bool), err error)
 	log     *slog.Logger
 
@@ -95,7 +97,8 @@ func (r *reloader) reloadLocked(data []byte, err error) (engine.Changes, error) 
 	return changes, nil
 }
 
-// preview returns what reload would change.
+// preview returns what reload would change, or why it could not. It opens
+// nothing, so that looking disturbs nobody.
 func (r *reloader) preview() (engine.Changes, error) {
 	data, err := config.Read(r.path)
 	if err != nil {
@@ -105,7 +108,7 @@ func (r *reloader) preview() (engine.Changes, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := r.prepare(c.Control); err != nil {
+	if err := r.check(c.Control); err != nil {
 		return nil, err
 	}
 	return r.engine.Preview(c)

@@ -83,7 +83,7 @@ func newDaemon(o *options, c *engine.Config, content []byte, logging *logging, s
 	if o.config != "" {
 		d.reloader = &reloader{
 			path: o.config, debug: o.classic.Debug,
-			prepare: d.prepare, engine: d.engine, logging: d.logging, log: d.log,
+			check: d.checkControl, prepare: d.prepare, engine: d.engine, logging: d.logging, log: d.log,
 			seen: sha256.Sum256(content), applied: c,
 		}
 	}

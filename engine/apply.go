@@ -38,7 +38,14 @@ func (e *Engine) applyLocked(ctx context.Context, config *Config, edited bool) (
 	if old.config != nil && len(changes) == 0 {
 		return nil, nil
 	}
-	if err := e.resolve(ctx, config, old.config == nil); err != nil {
+	unknown := e.names.unknown(slices.Concat(config.channelNames(), config.listenNames()))
+	if edited {
+		// An edit takes effect at once, whatever the name service does: it
+		// waits for no name but its own.
+		before := old.config.channelNames()
+		unknown = slices.DeleteFunc(unknown, func(host string) bool { return slices.Contains(before, host) })
+	}
+	if err := e.resolve(ctx, config, unknown, old.config == nil); err != nil {
 		return nil, err
 	}
 	opening := &opening{plane: e.plane, open: old.sockets, retiring: e.retiringSockets(), opened: sockets{}}
@@ -113,11 +120,11 @@ func (e *Engine) preview(old *state, config *Config) Changes {
 	return changes
 }
 
-// resolve looks up the names that have no address yet. At the start a listener
-// whose first group has no address at all is an error; later the name service
-// may be down just when somebody has to change the configuration.
-func (e *Engine) resolve(ctx context.Context, config *Config, first bool) error {
-	failures := e.names.lookup(ctx, e.names.unknown(slices.Concat(config.channelNames(), config.listenNames())))
+// resolve looks up names of the configuration. At the start a listener whose
+// first group has no address at all is an error; later the name service may be
+// down just when somebody has to change the configuration.
+func (e *Engine) resolve(ctx context.Context, config *Config, unknown []string, first bool) error {
+	failures := e.names.lookup(ctx, unknown)
 	for _, host := range config.channelNames() {
 		if err := failures[host]; err != nil {
 			e.log.Warn("cannot resolve, its channels are unusable until it does", "host", host, "error", err)

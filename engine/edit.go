@@ -79,10 +79,10 @@ func (e *Engine) Drain(listener string, group, channel int) (sessions int, err e
 	if err != nil {
 		return 0, err
 	}
-	c.Drain()
+	changed := c.Drain()
 	e.applying.Lock()
 	defer e.applying.Unlock()
-	if !e.closed {
+	if changed && !e.closed {
 		e.workers.Go(func() { e.awaitDrained(listener, c) })
 	}
 	return c.Active(), nil

@@ -117,6 +117,34 @@ func TestEditForgetsNothing(t *testing.T) {
 	}
 }
 
+func TestEditAsksForNoNameButItsOwn(t *testing.T) {
+	r := newRig(t)
+	a := r.server("a")
+	l := listener("web", free(t, "127.0.0.1"), a)
+	l.Groups[0].Channels = append(l.Groups[0].Channels, engine.Channel{Host: "down.test", Port: 80})
+	r.apply(declare(l))
+	for _, c := range []struct {
+		edit func(*engine.Group)
+		want []string
+	}{
+		{func(g *engine.Group) { g.Channels[1].MaxConns = 5 }, nil},
+		{func(g *engine.Group) {
+			g.Channels = append(g.Channels, engine.Channel{Host: "new.test", Port: 80})
+		}, []string{"new.test"}},
+	} {
+		r.names.taken()
+		if _, err := r.Edit(t.Context(), func(config *engine.Config) error {
+			c.edit(&config.Listeners[0].Groups[0])
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if asked := r.names.taken(); !slices.Equal(asked, c.want) {
+			t.Errorf("the edit asked for %q, want %q", asked, c.want)
+		}
+	}
+}
+
 func TestCloseEndsOneSession(t *testing.T) {
 	r := newRig(t)
 	address := free(t, "127.0.0.1")
@@ -153,6 +181,11 @@ func TestDrain(t *testing.T) {
 	if c := r.status("web", a); !c.Draining || c.Enabled {
 		t.Errorf("while it drains: %+v", c)
 	}
+	for range 20 {
+		if n, err := r.Drain("web", 0, 0); n != 1 || err != nil {
+			t.Errorf("asked again: %d sessions, %v", n, err)
+		}
+	}
 	held.Close()
 	eventually(t, "the end of the draining is logged", func() bool { return strings.Contains(r.log.String(), "channel drained") })
 	if c := r.status("web", a); c.Draining || c.Enabled {
@@ -168,6 +201,9 @@ func TestDrain(t *testing.T) {
 	}
 	if _, err := r.Drain("mail", 0, 0); err == nil {
 		t.Error("there is a listener mail")
+	}
+	if n := strings.Count(r.log.String(), "channel drained"); n != 1 {
+		t.Errorf("the end of the draining is logged %d times", n)
 	}
 }
 

@@ -262,6 +262,16 @@ func (r *rig) status(listener string, s *server) engine.ChannelStatus {
 type nameService struct {
 	mu    sync.Mutex
 	hosts map[string][]netip.Addr // guarded by mu
+	asked []string                // guarded by mu
+}
+
+// taken returns which hosts were asked for since the last call.
+func (n *nameService) taken() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	asked := n.asked
+	n.asked = nil
+	return asked
 }
 
 func (n *nameService) set(host string, addrs ...string) {
@@ -276,6 +286,7 @@ func (n *nameService) set(host string, addrs ...string) {
 func (n *nameService) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.asked = append(n.asked, host)
 	if addrs := n.hosts[host]; addrs != nil {
 		return append([]netip.Addr{}, addrs...), nil
 	}

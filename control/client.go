@@ -89,12 +89,13 @@ type Found struct {
 	Errs    []error   // of sockets and directories that could not be asked
 }
 
-// Search connects to all daemons that this user can reach. The caller closes
-// the clients. Sockets of daemons that were killed are removed where they
-// belong to this user.
+// Search connects to the daemons in the directories that this user looks into.
+// The caller closes the clients. Sockets of daemons that were killed are
+// removed where they belong to this user.
 func Search() Found {
 	var found Found
-	var mu sync.Mutex // guards found
+	stale := map[*os.File][]string{}
+	var mu sync.Mutex // guards found and stale
 	var asking sync.WaitGroup
 	for _, path := range directories() {
 		dir, err := openForSearch(path)
@@ -117,12 +118,15 @@ func Search() Found {
 				case !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, fs.ErrNotExist):
 					found.Errs = append(found.Errs, err)
 				default:
-					clean(dir, name)
+					stale[dir] = append(stale[dir], name)
 				}
 			})
 		}
 	}
 	asking.Wait()
+	for dir, names := range stale {
+		clean(dir, names)
+	}
 	return found
 }
 
@@ -136,8 +140,9 @@ func openForSearch(path string) (*os.File, error) {
 	return openDirectory(path, uid, 0)
 }
 
-// clean removes a stale socket, if this user may.
-func clean(dir *os.File, name string) {
+// clean removes stale sockets, if this user may. The caller closes the
+// directory at once, which is locked.
+func clean(dir *os.File, names []string) {
 	info, err := dir.Stat()
 	if err != nil {
 		return
@@ -145,7 +150,10 @@ func clean(dir *os.File, name string) {
 	if stat := info.Sys().(*syscall.Stat_t); int(stat.Uid) != os.Geteuid() {
 		return
 	}
-	if lock(dir) == nil {
+	if lock(dir) != nil {
+		return
+	}
+	for _, name := range names {
 		removeStale(filepath.Join(dir.Name(), name))
 	}
 }

@@ -19,32 +19,41 @@ import (
 const systemDirectory = "/run/balance"
 
 // Directory returns the directory of the daemons that this process starts:
-// $RUNTIME_DIRECTORY, which service managers set (systemd.exec(5)), else
+// $RUNTIME_DIRECTORY, which service managers set (systemd.exec(5)) to absolute
+// paths, else
 // /run/balance for root, else $XDG_RUNTIME_DIR/balance if there is such a
 // directory, else one of the user's own in the temporary directory.
 func Directory() string {
-	if list := os.Getenv("RUNTIME_DIRECTORY"); list != "" {
-		first, _, _ := strings.Cut(list, ":")
-		return first
-	}
-	if os.Geteuid() == 0 {
-		return systemDirectory
-	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
-		if info, err := os.Stat(dir); err == nil && info.IsDir() {
-			return filepath.Join(dir, "balance")
-		}
-	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("balance-%d", os.Geteuid()))
+	return directories()[0]
 }
 
-// directories are where a client looks for daemons.
-func directories() []string {
-	own := Directory()
-	if own == systemDirectory || os.Getenv("RUNTIME_DIRECTORY") != "" {
-		return []string{own}
+// directories are where a client looks for daemons, beginning with that of its
+// own daemons. Those of a user are looked into whatever XDG_RUNTIME_DIR is now:
+// cron(8), for one, does not set it.
+func directories() []string { return directoriesOf(os.Geteuid(), os.Getenv) }
+
+func directoriesOf(uid int, getenv func(string) string) []string {
+	first, _, _ := strings.Cut(getenv("RUNTIME_DIRECTORY"), ":")
+	if filepath.IsAbs(first) {
+		return []string{filepath.Clean(first)}
 	}
-	return []string{own, systemDirectory}
+	if uid == 0 {
+		return []string{systemDirectory}
+	}
+	var list []string
+	if dir := getenv("XDG_RUNTIME_DIR"); isDirectory(dir) {
+		list = append(list, filepath.Join(dir, "balance"))
+	}
+	list = append(list, filepath.Join(os.TempDir(), fmt.Sprintf("balance-%d", uid)))
+	if dir := fmt.Sprintf("/run/user/%d/balance", uid); list[0] != dir {
+		list = append(list, dir)
+	}
+	return append(list, systemDirectory)
+}
+
+func isDirectory(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir() && filepath.IsAbs(path)
 }
 
 // The modes of the directory: nobody else may write to it. Its sockets can be

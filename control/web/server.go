@@ -23,8 +23,8 @@ const (
 	maxHeaderBytes = 16 << 10
 	headerTimeout  = 5 * time.Second
 	readTimeout    = 10 * time.Second
-	writeTimeout   = time.Minute // a profile takes half of it by default
-	idleTimeout    = 2 * time.Minute
+	writeTimeout   = time.Minute     // a profile takes half of it by default
+	idleTimeout    = 5 * time.Second // less than others wait for a place
 	closeTimeout   = time.Second
 )
 

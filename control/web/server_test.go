@@ -150,7 +150,8 @@ func TestServerMovesToAnOverlappingAddress(t *testing.T) {
 	}
 }
 
-// Who connects and says nothing, or never reads, does not keep others away.
+// Who connects and says nothing, never reads or stays for long does not keep
+// others away.
 func TestServerIsBounded(t *testing.T) {
 	r := newRig(t)
 	s := r.serve()
@@ -172,14 +173,24 @@ func TestServerIsBounded(t *testing.T) {
 	if server.ReadHeaderTimeout <= 0 || server.ReadTimeout <= 0 || server.WriteTimeout <= 0 || server.IdleTimeout <= 0 {
 		t.Errorf("timeouts %+v", server)
 	}
-	for range maxConnections {
-		silent, err := net.Dial("tcp4", address)
-		if err != nil {
-			t.Fatal(err)
+	for _, idle := range []bool{false, true} {
+		for range maxConnections {
+			conn, err := net.Dial("tcp4", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if !idle {
+				continue
+			}
+			fmt.Fprint(conn, "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+			conn.SetReadDeadline(time.Now().Add(patience))
+			if _, err := io.ReadFull(conn, answer); err != nil || string(answer) != "HTTP/1.1 200" {
+				t.Errorf("who will be idle got %q, %v", answer, err)
+			}
 		}
-		defer silent.Close()
-	}
-	if code, body := fetch(t, s.URL()+"healthz"); code != 200 {
-		t.Errorf("status %d: %s", code, body)
+		if code, body := fetch(t, s.URL()+"healthz"); code != 200 {
+			t.Errorf("idle %t: status %d: %s", idle, code, body)
+		}
 	}
 }

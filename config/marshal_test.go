@@ -140,7 +140,7 @@ func (g generator) config() *engine.Config {
 	c.Loops = pick(g, 0, 1, 8)
 	c.Log = engine.Log{Level: pick(g, engine.LogInfo, engine.LogDebug, engine.LogWarn, engine.LogError), Format: pick(g, engine.LogText, engine.LogJSON), Sessions: g.bool()}
 	c.Control.Watch = g.bool()
-	c.Control.Mode = pick(g, engine.FileMode(0o600), 0o660, 0o666)
+	c.Control.Mode = pick(g, engine.FileMode(0o600), 0o640, 0o660)
 	c.Control.StatsFile = pick(g, "", "balance", "/var/lib/balance/stats")
 	c.Control.HTTP = pick(g, "", "localhost:8404", "[::1]:0", ":8404")
 	c.Control.PProf = g.bool()

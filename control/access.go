@@ -53,13 +53,19 @@ func (a Access) set(path string) error {
 	return os.Chmod(path, a.mode)
 }
 
-// permits reports whether the process at the other end may use the socket.
+// isOwner reports whether the process at the other end is one of root or of the
+// daemon's user. Where the system does not tell, the permissions of the file
+// have let it in.
+func isOwner(conn *net.UnixConn) bool {
+	uid, _, known := peer(conn)
+	return !known || uid == 0 || uid == os.Geteuid()
+}
+
+// permits reports whether a process at the other end that is not an owner may
+// use the socket.
 func (a Access) permits(conn *net.UnixConn) bool {
 	uid, gid, known := peer(conn)
-	if !known {
-		return true // the permissions of the file let it in
-	}
-	return uid == 0 || uid == os.Geteuid() || a.group >= 0 && (gid == a.group || a.member(uid))
+	return known && a.group >= 0 && (gid == a.group || a.member(uid))
 }
 
 func (a Access) member(uid int) bool {

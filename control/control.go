@@ -31,6 +31,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
 
 	"balance/engine"
 )
@@ -126,7 +127,8 @@ func readAnswer(r *bufio.Reader) (lines []string, status Status, err error) {
 	}
 }
 
-// printable writes what cannot be printed as Go escapes it.
+// printable writes what cannot be printed as JSON escapes it (RFC 8259, 7), so
+// that an answer in JSON stays one.
 func printable(text string) string {
 	if !strings.ContainsFunc(text, notPrintable) {
 		return text
@@ -134,8 +136,9 @@ func printable(text string) string {
 	var b strings.Builder
 	for _, r := range text {
 		if notPrintable(r) {
-			quoted := strconv.QuoteRuneToASCII(r)
-			b.WriteString(quoted[1 : len(quoted)-1])
+			for _, unit := range utf16.AppendRune(nil, r) {
+				fmt.Fprintf(&b, `\u%04x`, unit)
+			}
 		} else {
 			b.WriteRune(r)
 		}

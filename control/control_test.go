@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"balance/engine"
+	"balance/engine/plane"
 )
 
 const patience = 20 * time.Second
@@ -557,6 +559,34 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// What cannot be printed is escaped so that JSON with it stays the same JSON.
+func TestPrintableKeepsJSON(t *testing.T) {
+	for _, text := range []string{"plain", "\x7f", "\u0085\u2028", "\U000e0001 tag", "a\ufffdb"} {
+		encoded, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		if err := json.Unmarshal([]byte(printable(string(encoded))), &got); err != nil || got != text {
+			t.Errorf("%+q comes back as %+q, %v", text, got, err)
+		}
+	}
+}
+
+func TestClientsWithAZone(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	s := plane.Session{Client: netip.MustParseAddrPort("[fe80::1%eth0]:5")}
+	for text, want := range map[string]bool{
+		"fe80::/10": true, "fe80::1": true, "fe80::1%eth0": true, "fe80::1%eth1": false, "fe80::2": false,
+		"[fe80::1%eth0]:5": true,
+	} {
+		matches, problem := r.server.converse().filter(text)
+		if problem != "" || matches(&s) != want {
+			t.Errorf("%q: %t, want %t; %s", text, !want, want, problem)
+		}
+	}
+}
+
 func TestAnswersSurviveTheWire(t *testing.T) {
 	lines := []string{"", ".", ". 0", "..", "a.b", "\x1b[31mred\x00", "Grüße"}
 	var wire bytes.Buffer
@@ -564,7 +594,7 @@ func TestAnswersSurviveTheWire(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, status, err := readAnswer(bufio.NewReader(&wire))
-	lines[5] = `\x1b[31mred\x00`
+	lines[5] = `\u001b[31mred\u0000`
 	if err != nil || status != Differs || !slices.Equal(got, lines) {
 		t.Errorf("%q, status %d, %v", got, status, err)
 	}

@@ -223,10 +223,12 @@ func (c *conversation) filter(text string) (matches func(*plane.Session) bool, p
 		return onChannel(channel.Key), ""
 	}
 	if network, err := netip.ParsePrefix(text); err == nil {
-		return func(s *plane.Session) bool { return network.Contains(s.Client.Addr()) }, ""
+		return func(s *plane.Session) bool { return network.Contains(s.Client.Addr().WithZone("")) }, ""
 	}
 	if addr, err := netip.ParseAddr(text); err == nil {
-		return func(s *plane.Session) bool { return s.Client.Addr() == addr.Unmap() }, ""
+		return func(s *plane.Session) bool {
+			return s.Client.Addr() == addr.Unmap() || s.Client.Addr().WithZone("") == addr
+		}, ""
 	}
 	l, ok := c.current()
 	if !ok {

@@ -18,6 +18,7 @@ import (
 
 const (
 	maxClients = 256 // at once
+	maxMembers = 192 // of those, that are neither root nor the daemon's user
 	maxRefused = 64  // at once, that are told why
 
 	refuseTimeout = time.Second      // for a client to go
@@ -40,6 +41,7 @@ type Server struct {
 	mu      sync.Mutex
 	closed  bool                       // guarded by mu
 	clients map[*net.UnixConn]struct{} // guarded by mu
+	members int                        // guarded by mu; of the clients, as maxMembers counts them
 }
 
 // Listen opens the socket of this process in the directory, which is made if
@@ -164,29 +166,51 @@ func (s *Server) accept() {
 			continue
 		}
 		backoff.Reset()
-		if refusal := s.admit(conn); refusal != "" {
+		member := !isOwner(conn)
+		if refusal := s.admit(conn, member); refusal != "" {
 			s.turnAway(conn, refusal)
 			continue
 		}
-		s.handlers.Go(func() { s.serve(conn) })
+		s.handlers.Go(func() {
+			// To look up a member may take the name service its time.
+			permitted := !member || s.access.Load().permits(conn)
+			if permitted {
+				s.serve(conn)
+			}
+			s.leave(conn, member)
+			if !permitted {
+				s.turnAway(conn, "permission denied")
+			}
+		})
 	}
 }
 
 // admit takes the client on, or says why not.
-func (s *Server) admit(conn *net.UnixConn) (refusal string) {
-	if !s.access.Load().permits(conn) {
-		return "permission denied"
-	}
+func (s *Server) admit(conn *net.UnixConn, member bool) (refusal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	switch {
+	case s.closed:
 		return "the daemon is shutting down"
-	}
-	if len(s.clients) >= maxClients {
+	case len(s.clients) >= maxClients:
 		return fmt.Sprintf("there are %d clients already", maxClients)
+	case member && s.members >= maxMembers:
+		return fmt.Sprintf("there are %d clients of the group already", maxMembers)
 	}
 	s.clients[conn] = struct{}{}
+	if member {
+		s.members++
+	}
 	return ""
+}
+
+func (s *Server) leave(conn *net.UnixConn, member bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.clients, conn)
+	if member {
+		s.members--
+	}
 }
 
 // turnAway tells a client that is not admitted why. When there are too many of
@@ -216,12 +240,7 @@ func refuse(conn *net.UnixConn, why string) {
 
 // serve answers one client until it leaves or the server is closed.
 func (s *Server) serve(conn *net.UnixConn) {
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.clients, conn)
-		conn.Close()
-	}()
+	defer conn.Close()
 	c := s.converse()
 	reader := bufio.NewReaderSize(conn, MaxRequest)
 	for !c.over {

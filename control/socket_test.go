@@ -169,6 +169,38 @@ func TestStaleSockets(t *testing.T) {
 	}
 }
 
+// A daemon that never answers holds up the search, but nobody who starts.
+func TestSearchKeepsNobodyFromStarting(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	r.server.Close()
+	stale(t, filepath.Join(r.dir, "1.sock"))
+	mute, err := net.Listen("unix", filepath.Join(r.dir, "2.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	searched := make(chan Found, 1)
+	go func() { searched <- Search() }()
+	conn, err := mute.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for range 20 {
+		server, err := listen(r.dir, r.daemon())
+		if err != nil {
+			t.Errorf("while somebody searches: %v", err)
+			break
+		}
+		server.Close()
+	}
+	conn.Close()
+	found := <-searched
+	if len(found.Clients) != 0 || len(found.Errs) != 1 {
+		t.Errorf("%d daemons, errors %v", len(found.Clients), found.Errs)
+	}
+}
+
 // TestBoundSocketIsNotStale stops a daemon between bind and listen, when
 // nobody can connect yet.
 func TestBoundSocketIsNotStale(t *testing.T) {
@@ -337,6 +369,29 @@ func TestTooManyClients(t *testing.T) {
 	}
 }
 
+// The members of a group leave room for the owners.
+func TestTooManyMembers(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	var members []*net.UnixConn
+	for range maxMembers {
+		members = append(members, new(net.UnixConn))
+		if refusal := r.server.admit(members[len(members)-1], true); refusal != "" {
+			t.Fatal(refusal)
+		}
+	}
+	if refusal := r.server.admit(new(net.UnixConn), true); !strings.Contains(refusal, "already") {
+		t.Errorf("one member too many: %q", refusal)
+	}
+	r.say(r.dial(), "show")
+	for _, member := range members {
+		r.server.leave(member, true)
+	}
+	if refusal := r.server.admit(members[0], true); refusal != "" {
+		t.Error(refusal)
+	}
+	r.server.leave(members[0], true)
+}
+
 // askEnv makes this test binary a client of the socket that it names, which
 // prints the answer to "version".
 const askEnv = "BALANCE_TEST_ASK"
@@ -461,25 +516,31 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-func TestDirectory(t *testing.T) {
-	t.Setenv("RUNTIME_DIRECTORY", "/run/a:/run/b")
-	if got := Directory(); got != "/run/a" {
-		t.Errorf("%q, want the first of $RUNTIME_DIRECTORY", got)
-	}
-	t.Setenv("RUNTIME_DIRECTORY", "")
+func TestDirectories(t *testing.T) {
 	runtime := t.TempDir()
-	t.Setenv("XDG_RUNTIME_DIR", runtime)
-	if os.Geteuid() == 0 {
-		if got := Directory(); got != systemDirectory {
-			t.Errorf("%q, want %s for root", got, systemDirectory)
+	private := filepath.Join(os.TempDir(), "balance-7")
+	for _, c := range []struct {
+		uid                int
+		managed, xdg, want string
+	}{
+		{7, "/run/a/:/run/b", runtime, "/run/a"},
+		{0, "/run/a", "", "/run/a"},
+		{0, "run", "", systemDirectory},
+		{0, "", runtime, systemDirectory},
+		{7, "", runtime, filepath.Join(runtime, "balance") + " " + private + " /run/user/7/balance " + systemDirectory},
+		{7, "", "", private + " /run/user/7/balance " + systemDirectory},
+		{7, "", "relative", private + " /run/user/7/balance " + systemDirectory},
+		{7, "", filepath.Join(runtime, "gone"), private + " /run/user/7/balance " + systemDirectory},
+	} {
+		got := directoriesOf(c.uid, func(name string) string {
+			return map[string]string{"RUNTIME_DIRECTORY": c.managed, "XDG_RUNTIME_DIR": c.xdg}[name]
+		})
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("user %d, RUNTIME_DIRECTORY=%q XDG_RUNTIME_DIR=%q: %q, want %q", c.uid, c.managed, c.xdg, got, c.want)
 		}
-		return
 	}
-	if got := Directory(); got != filepath.Join(runtime, "balance") {
-		t.Errorf("%q, want one in %s", got, runtime)
-	}
-	t.Setenv("XDG_RUNTIME_DIR", "")
-	if got := Directory(); got != filepath.Join(os.TempDir(), fmt.Sprintf("balance-%d", os.Geteuid())) {
-		t.Errorf("%q, want one of the user in the temporary directory", got)
+	t.Setenv("RUNTIME_DIRECTORY", runtime)
+	if got := Directory(); got != runtime {
+		t.Errorf("%q, want %q", got, runtime)
 	}
 }

@@ -41,7 +41,8 @@ type Log struct {
 type Control struct {
 	// Watch asks for the configuration file to be applied when it changes.
 	Watch bool
-	// Mode is that of the control socket, 0600 to 0666.
+	// Mode is that of the control socket, 0600 to 0660. It lets nobody in who
+	// is not a member of Group.
 	Mode FileMode
 	// Group is the name or number of a group of users who may use the control
 	// socket; it gets 0060 added to its mode then. Empty for none.

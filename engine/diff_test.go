@@ -204,7 +204,7 @@ func TestValidate(t *testing.T) {
 	}
 	want := []string{
 		`defaults.shutdown_timeout | shutdown_timeout "-1ns" is less than the least, "0s"`,
-		`control.mode | control: mode "0440" is not one of "0600" to "0666", readable and writable for the owner`,
+		`control.mode | control: mode "0440" is not one of "0600" to "0660": readable and writable for the owner, and nothing for others, whom only control.group lets in`,
 		`control.group | control: group "a\a" is not the name of a group`,
 		`control.stats_file | control: stats_file "a/b" is neither an absolute path nor the name of a file`,
 		`control.http | control: http "8404": it must be host:port, [IPv6 address]:port or :port`,

@@ -74,8 +74,8 @@ func (v *validator) duration(path, where, key string, value, least time.Duration
 }
 
 func (v *validator) control(c *Control) {
-	if c.Mode&0o600 != 0o600 || c.Mode&^0o666 != 0 {
-		v.fault("control.mode", "control", "mode %q is not one of \"0600\" to \"0666\", readable and writable for the owner", c.Mode)
+	if c.Mode&0o600 != 0o600 || c.Mode&^0o660 != 0 {
+		v.fault("control.mode", "control", "mode %q is not one of \"0600\" to \"0660\": readable and writable for the owner, and nothing for others, whom only control.group lets in", c.Mode)
 	}
 	if len(c.Group) > maxName || !isPrintable(c.Group) {
 		v.fault("control.group", "control", "group %.60q is not the name of a group", c.Group)

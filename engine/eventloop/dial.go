@@ -59,7 +59,7 @@ func (l *loop) dial(s *session) bool {
 				l.arm(&s.timer, share)
 				return true
 			}
-			l.hangUp(s)
+			l.hangUp(&s.sides[server], false)
 			err = os.NewSyscallError("epoll_ctl", errno)
 		}
 		if plane.Exhausted(err) {
@@ -80,12 +80,6 @@ func (s *session) note(addr netip.AddrPort, err error) {
 		err = errors.Join(s.err, err)
 	}
 	s.err = err
-}
-
-// hangUp gives up the connection that is being made.
-func (l *loop) hangUp(s *session) {
-	l.kernel.close(s.sides[server].fd)
-	s.sides[server].fd = -1
 }
 
 // answered is called when something has come of the connection attempt.
@@ -115,7 +109,7 @@ func (l *loop) dialTimedOut(s *session) { l.undialled(s, os.ErrDeadlineExceeded)
 // undialled goes on with the next address, or the next channel, after an
 // attempt failed.
 func (l *loop) undialled(s *session, err error) {
-	l.hangUp(s)
+	l.hangUp(&s.sides[server], false)
 	addrs := s.channel.Addresses()
 	if tried := int(s.address) - 1; tried < len(addrs) {
 		s.note(addrs[tried], err)

@@ -134,22 +134,18 @@ func (l *loop) broken(s *session, which int, call string, errno unix.Errno) {
 }
 
 // end closes both connections, gives back what the session held and tells of
-// its end. The peers see a reset or an end of stream.
+// its end. The peers see a reset or an end of stream. The channel has lost the
+// session before its place is free, and its place is free before the client
+// knows, so that limits hold and a client that comes again is not turned away.
 func (l *loop) end(s *session, cause plane.Cause, err error, reset bool) {
-	for i := range s.sides {
-		if fd := s.sides[i].fd; fd >= 0 && reset {
-			l.kernel.reset(fd)
-		} else if fd >= 0 {
-			l.kernel.close(fd)
-		}
-		s.sides[i].fd = -1
-	}
+	l.hangUp(&s.sides[server], reset)
 	for i := range s.streams {
 		l.dropBuffer(&s.streams[i])
 		l.dropPipe(&s.streams[i])
 	}
 	l.wheel.disarm(&s.timer)
 	s.route.Close()
+	l.hangUp(&s.sides[client], reset)
 	s.state = plane.Closed
 	if ended := l.plane.options.Ended; ended != nil {
 		ended(plane.End{Session: l.picture(s), Cause: cause, Err: err})
@@ -160,6 +156,15 @@ func (l *loop) end(s *session, cause plane.Cause, err error, reset bool) {
 	if l.resting.Load() && l.live.Load() <= l.plane.mean() {
 		l.rejoin()
 	}
+}
+
+func (l *loop) hangUp(s *side, reset bool) {
+	if s.fd >= 0 && reset {
+		l.kernel.reset(s.fd)
+	} else if s.fd >= 0 {
+		l.kernel.close(s.fd)
+	}
+	s.fd = -1
 }
 
 // settleAfter is how long a session lives before it is treated as one that

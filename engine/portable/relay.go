@@ -63,7 +63,9 @@ func (d *direction) run() {
 			return
 		}
 		if n == 0 {
-			d.session.finished(d.closed)
+			if !d.session.finished(d.closed) {
+				return
+			}
 			if err := d.to.CloseWrite(); err != nil {
 				d.session.abort(d.writeFailed, err)
 			}

@@ -57,13 +57,17 @@ func (p *Plane) serve(client *net.TCPConn, l *plane.Listener) {
 	s.active.Store(p.now())
 	p.add(s)
 	defer p.remove(s)
-	defer s.route.Close()
 
 	service := l.Service()
 	keepAlive(client, service.KeepAlive)
 	if s.connect(ctx, service) {
 		s.relay()
 	}
+	// The channel has lost the session before its place is free, and its place
+	// is free before the client knows, so that limits hold and a client that
+	// comes again is not turned away.
+	s.leave()
+	s.route.Close()
 	s.close(false)
 	if p.options.Ended != nil {
 		p.options.Ended(s.end())
@@ -137,14 +141,17 @@ func (s *session) note(cause plane.Cause) {
 	}
 }
 
-// finished tells that one side has sent its end of stream.
-func (s *session) finished(cause plane.Cause) {
+// finished tells that one side has sent its end of stream. It reports whether
+// that is the first, which is to be passed on: with the second the session ends.
+func (s *session) finished(cause plane.Cause) (first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == plane.Relaying {
-		s.state = plane.HalfClosed
-		s.cause = cause
+	if s.state != plane.Relaying {
+		return false
 	}
+	s.state = plane.HalfClosed
+	s.cause = cause
+	return true
 }
 
 // abort resets both sides and reports whether this call ended the session.
@@ -158,6 +165,16 @@ func (s *session) abort(cause plane.Cause, err error) bool {
 	s.cause, s.err = cause, err
 	s.mu.Unlock()
 	return s.close(true)
+}
+
+// leave closes the connection to the channel.
+func (s *session) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != plane.Closed && s.server != nil {
+		s.server.Close()
+		s.server = nil
+	}
 }
 
 func (s *session) close(reset bool) bool {

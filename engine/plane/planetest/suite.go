@@ -46,6 +46,7 @@ func Run(t *testing.T, newPlane New) {
 		"Rerouted":           testRerouted,
 		"NoChannel":          testNoChannel,
 		"Limit":              testLimit,
+		"LimitInTurn":        testLimitInTurn,
 		"Source":             testSource,
 		"IdleTimeout":        testIdleTimeout,
 		"HalfCloseTimeout":   testHalfCloseTimeout,
@@ -409,11 +410,36 @@ func testLimit(t *testing.T, newPlane New) {
 	for range limit {
 		r.end()
 	}
+	eventually(t, "the server has no client", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return inside == 0
+	})
 	exchange(t, d.dial(), "there is room again")
 	mu.Lock()
 	defer mu.Unlock()
 	if most > limit {
 		t.Errorf("the server had %d clients at once, limit %d", most, limit)
+	}
+}
+
+// A client that has seen the end of its session finds the place free.
+func testLimitInTurn(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	channel := r.serve(echo)
+	channel.SetLimit(1)
+	d := r.listen(r.router(channel))
+	for i := range 300 {
+		client := d.dial()
+		client.CloseWrite()
+		readAll(t, client)
+		if active := channel.Active(); active != 0 {
+			t.Fatalf("client %d has ended, active %d", i, active)
+		}
+		client.Close()
+		if end := r.end(); end.Cause != plane.ClientClosed {
+			t.Fatalf("client %d: cause %v", i, end.Cause)
+		}
 	}
 }
 

@@ -207,6 +207,19 @@ func (c *client) works() {
 	}
 }
 
+// ends ends the session in good order. Then its bytes are counted, and its
+// place is free.
+func (c *client) ends() {
+	c.t.Helper()
+	if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+		c.t.Fatalf("a session of %s: %v", c.by, err)
+	}
+	if _, err := io.Copy(io.Discard, c); err != nil {
+		c.t.Fatalf("a session of %s: %v", c.by, err)
+	}
+	c.Close()
+}
+
 // served lists who serves n clients one after the other.
 func served(t testing.TB, address string, n int) string {
 	t.Helper()
@@ -214,7 +227,7 @@ func served(t testing.TB, address string, n int) string {
 	for range n {
 		c := dial(t, address)
 		by = append(by, c.by)
-		c.Close()
+		c.ends()
 	}
 	return strings.Join(by, " ")
 }

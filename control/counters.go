@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -109,8 +111,8 @@ type record struct {
 var errNotCounters = errors.New("it is not a counters file of this version and machine")
 
 // OpenCounters opens a counters file, or makes it. A file that is something
-// else, or damaged, is set aside under a name that ends in ".old", and the
-// problem is told with warn. A file belongs to one process at a time.
+// else, or damaged, is set aside under a name that ends in ".old", or ".old2" to
+// ".old9" if there are such already, and the problem is told with warn. A file belongs to one process at a time.
 func OpenCounters(path string, warn func(error)) (*CountersFile, error) {
 	if filepath.Dir(path) == Directory() {
 		dir, err := makeDirectory(Directory(), false)
@@ -121,13 +123,31 @@ func OpenCounters(path string, warn func(error)) (*CountersFile, error) {
 	}
 	f, err := openCounters(path)
 	if errors.Is(err, errNotCounters) {
-		warn(fmt.Errorf("%w; it is now %q", err, path+".old"))
-		if err := os.Rename(path, path+".old"); err != nil {
-			return nil, err
+		aside, failure := setAside(path)
+		if failure != nil {
+			return nil, errors.Join(err, failure)
 		}
+		warn(fmt.Errorf("%w; it is now %q", err, aside))
 		f, err = openCounters(path)
 	}
 	return f, err
+}
+
+// setAside gives a file another name, which no file has.
+func setAside(path string) (aside string, err error) {
+	for n := 1; n <= 9; n++ {
+		aside = path + ".old"
+		if n > 1 {
+			aside += strconv.Itoa(n)
+		}
+		if err = os.Link(path, aside); err == nil {
+			return aside, os.Remove(path)
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
+	}
+	return "", err
 }
 
 func openCounters(path string) (*CountersFile, error) {
@@ -154,8 +174,10 @@ func (f *CountersFile) load() error {
 	if owner := int(info.Sys().(*syscall.Stat_t).Uid); owner != os.Geteuid() {
 		return fmt.Errorf("it belongs to user %d", owner)
 	}
-	if err := unix.Flock(int(f.file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return fmt.Errorf("another process has it: %w", err)
+	if err := unix.Flock(int(f.file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
+		return errors.New("another daemon counts in it")
+	} else if err != nil {
+		return os.NewSyscallError("flock", err)
 	}
 	if info.Size() == 0 {
 		header := make([]byte, blockSize)

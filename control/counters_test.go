@@ -232,12 +232,38 @@ func TestCountersFilesThatAreSetAside(t *testing.T) {
 	}
 }
 
+// What was set aside before is kept.
+func TestCountersFilesThatAreSetAsideAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.counters")
+	for n := range 10 {
+		if err := os.WriteFile(path, fmt.Appendf(nil, "diary %d", n), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := OpenCounters(path, func(error) {})
+		if n == 9 {
+			if err == nil || !strings.Contains(err.Error(), "file exists") {
+				t.Errorf("the tenth: %v", err)
+			}
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	for name, want := range map[string]string{"": "diary 9", ".old": "diary 0", ".old2": "diary 1", ".old9": "diary 8"} {
+		if got, err := os.ReadFile(path + name); string(got) != want {
+			t.Errorf("%q holds %q, %v", name, got, err)
+		}
+	}
+}
+
 func TestCountersFilesThatAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.counters")
 	f := openTestCounters(t, path)
 	claim(t, f, "web", balancer.Key{Host: "h", Port: 80})
-	if _, err := OpenCounters(path, refuseWarnings(t)); err == nil || !strings.Contains(err.Error(), "another process has it") {
+	if _, err := OpenCounters(path, refuseWarnings(t)); err == nil || !strings.Contains(err.Error(), "another daemon counts in it") {
 		t.Errorf("a file that is in use: %v", err)
 	}
 	link := filepath.Join(dir, "link.counters")

@@ -113,6 +113,10 @@ func (s *Saved) listener(r *record) *engine.ListenerStatus {
 	return &s.status[len(s.status)-1]
 }
 
+// Stale reports whether no daemon writes to the file any more: it would have
+// done so each second.
+func (s *Saved) Stale() bool { return time.Since(s.Updated) > 3*followEvery }
+
 // Answer answers a request about a listener from the file, if it is one that
 // needs the counters alone: show, mrtg-bytes, mrtg-conns.
 func (s *Saved) Answer(listener, request string) (lines []string, status Status, handled bool) {

@@ -242,18 +242,19 @@ func findDaemon(o *options, wanted *address, stdout, stderr io.Writer) (*control
 	return client, exitOK
 }
 
-// choose returns the daemons that run the file, or the listeners that take
-// clients for the address; all daemons, if neither is given.
+// choose returns the daemons, or the listeners that take clients for the
+// address: all, or those of the file.
 func choose(clients []*control.Client, file string, wanted *address) []candidate {
 	var list []candidate
 	for _, client := range clients {
 		switch {
-		case wanted != nil:
+		case file != "" && !sameFile(file, client.Identity.File):
+		case wanted == nil:
+			list = append(list, candidate{Client: client})
+		default:
 			for _, name := range wanted.match(client.Identity) {
 				list = append(list, candidate{client, name})
 			}
-		case file == "" || sameFile(file, client.Identity.File):
-			list = append(list, candidate{Client: client})
 		}
 	}
 	slices.SortFunc(list, func(a, b candidate) int { return cmp.Compare(a.Identity.PID, b.Identity.PID) })

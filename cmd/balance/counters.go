@@ -1,10 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
+	"time"
 
 	"balance/config"
 	"balance/control"
@@ -50,36 +51,22 @@ func (d *daemon) claimCounters(listener string, key balancer.Key) *balancer.Coun
 	return counters
 }
 
+// savedListener is a listener in a counters file.
+type savedListener struct {
+	*control.Saved
+	name string
+}
+
 // readSaved is -M with -c: it answers the commands from the counters file if
-// they need no more than that. handled is false if there is no such file, or
-// if a command is about something else.
+// they need no more than that. handled is false if there is no such file, if a
+// command is about something else, or if no daemon writes to the file any more
+// and there is one that can be asked.
 func readSaved(o *options, wanted *address, stdout, stderr io.Writer) (code int, handled bool) {
-	var saved []*control.Saved
-	if o.config != "" {
-		c, err := config.Load(o.config)
-		if err != nil {
-			return 0, false
-		}
-		one, err := control.ReadCounters(o.countersPath(c))
-		if err != nil {
-			fmt.Fprintf(stderr, "balance: %v\n", err)
-			return 0, false
-		}
-		saved = append(saved, one)
-	} else {
-		var errs []error
-		saved, errs = control.SearchCounters()
-		for _, err := range errs {
-			fmt.Fprintf(stderr, "balance: %v\n", err)
-		}
-	}
-	file, listener, err := chooseSaved(saved, wanted)
-	if err != nil {
-		if o.classic.Debug {
-			fmt.Fprintf(stderr, "balance: %v\n", err)
-		}
+	chosen := chooseSaved(savedFiles(o, stderr), wanted)
+	if len(chosen) != 1 {
 		return 0, false
 	}
+	file := chosen[0]
 	type answer struct {
 		lines  []string
 		status control.Status
@@ -89,11 +76,17 @@ func readSaved(o *options, wanted *address, stdout, stderr io.Writer) (code int,
 		if command == "" {
 			continue
 		}
-		lines, status, ok := file.Answer(listener, command)
+		lines, status, ok := file.Answer(file.name, command)
 		if !ok {
 			return 0, false
 		}
 		answers = append(answers, answer{lines, status})
+	}
+	if file.Stale() {
+		if canBeAsked(o, wanted) {
+			return 0, false
+		}
+		fmt.Fprintf(stderr, "balance: no daemon answers; %q was last written to %s ago\n", file.Path, time.Since(file.Updated).Round(time.Second))
 	}
 	for _, a := range answers {
 		for _, line := range a.lines {
@@ -104,22 +97,53 @@ func readSaved(o *options, wanted *address, stdout, stderr io.Writer) (code int,
 	return code, true
 }
 
-// chooseSaved returns the file that was written to last of those that fit the
-// address, and the first listener in it that does.
-func chooseSaved(files []*control.Saved, wanted *address) (file *control.Saved, listener string, err error) {
+// savedFiles reads the counters file of the configuration, or all.
+func savedFiles(o *options, stderr io.Writer) []*control.Saved {
+	var files []*control.Saved
+	var errs []error
+	if o.config == "" {
+		files, errs = control.SearchCounters()
+	} else if c, err := config.Load(o.config); err == nil {
+		file, err := control.ReadCounters(o.countersPath(c))
+		if err != nil {
+			errs = append(errs, err)
+		} else {
+			files = append(files, file)
+		}
+	}
+	for _, err := range errs {
+		fmt.Fprintf(stderr, "balance: %v\n", err)
+	}
+	return files
+}
+
+// chooseSaved returns the listeners that take clients for the address, or
+// without one the first of each file: of the files that are written to, or else
+// of the one that was written to last.
+func chooseSaved(files []*control.Saved, wanted *address) (list []savedListener) {
 	for _, f := range files {
-		var names []string
 		if wanted != nil {
-			names = wanted.match(f.Identity)
+			for _, name := range wanted.match(f.Identity) {
+				list = append(list, savedListener{f, name})
+			}
 		} else if len(f.Identity.Listeners) > 0 {
-			names = []string{f.Identity.Listeners[0].Name}
-		}
-		if len(names) > 0 && (file == nil || f.Updated.After(file.Updated)) {
-			file, listener = f, names[0]
+			list = append(list, savedListener{f, f.Identity.Listeners[0].Name})
 		}
 	}
-	if file == nil {
-		return nil, "", errors.New("no counters file fits")
+	var last *control.Saved
+	for _, l := range list {
+		if last == nil || l.Updated.After(last.Updated) {
+			last = l.Saved
+		}
 	}
-	return file, listener, nil
+	return slices.DeleteFunc(list, func(l savedListener) bool { return l.Saved != last && l.Stale() })
+}
+
+// canBeAsked reports whether there is a daemon that the options may mean.
+func canBeAsked(o *options, wanted *address) bool {
+	found := control.Search()
+	for _, client := range found.Clients {
+		defer client.Close()
+	}
+	return len(choose(found.Clients, o.config, wanted)) > 0
 }

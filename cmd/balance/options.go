@@ -188,9 +188,9 @@ func (o *options) contradiction(flags *pflag.FlagSet) error {
 		return errors.New("-i contradicts -c")
 	case o.driven && len(o.classic.Args) > 1:
 		return fmt.Errorf("%q: -i and -c take a port and nothing else", o.classic.Args[1])
-	case o.config != "" && len(o.classic.Args) > 0:
+	case o.config != "" && len(o.classic.Args) > 0 && !o.driven:
 		return fmt.Errorf("-config and %q: either a file or arguments declare what to run", o.classic.Args[0])
-	case o.driven && o.config == "":
+	case o.driven:
 		return nil
 	case o.config == "" && len(o.classic.Args) == 0:
 		return errors.New("a port and a host are needed, or -config FILE, or -demo")

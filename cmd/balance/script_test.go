@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -91,8 +92,19 @@ func TestScripts(t *testing.T) {
 			"append":     appendTo,
 			"expand":     expand,
 			"killed":     killed,
+			"stale":      stale,
 		},
 	})
+}
+
+// stale FILE makes a counters file one that was written to an hour ago.
+func stale(ts *testscript.TestScript, neg bool, args []string) {
+	file, err := os.OpenFile(ts.MkAbs(args[0]), os.O_WRONLY, 0)
+	ts.Check(err)
+	defer file.Close()
+	const atUpdated = 64
+	_, err = file.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(time.Now().Add(-time.Hour).UnixNano())), atUpdated)
+	ts.Check(err)
 }
 
 // setAddress sets $NAME to the address and $NAMEPORT to its port.

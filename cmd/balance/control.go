@@ -20,13 +20,12 @@ import (
 
 // openControl opens the control socket. Without it the daemon runs all the
 // same: it says so once.
-func (d *daemon) openControl(stderr io.Writer) {
-	access, err := accessOf(d.engine.Config().Control)
+func (d *daemon) openControl(settings engine.Control, stderr io.Writer) {
+	access, err := accessOf(settings)
 	if err == nil {
 		d.control, err = control.Listen(control.Directory(), access, d.controls(), d.log)
 	}
 	if err == nil {
-		d.control.Serve()
 		return
 	}
 	d.control = nil

@@ -60,7 +60,6 @@ func serve(ctx context.Context, o *options, c *engine.Config, content []byte, st
 	if code := d.start(ctx, c, stderr); code != exitOK {
 		return code
 	}
-	d.openControl(stderr)
 	if report != nil {
 		io.WriteString(report, readyMark)
 		report.Close()
@@ -92,9 +91,11 @@ func newDaemon(o *options, c *engine.Config, content []byte, logging *logging, s
 }
 
 // start puts the first configuration in force. On an error the engine is shut
-// down.
+// down. The control socket is there before the first listener, so whoever was
+// served can ask, and is answered when all listeners are there.
 func (d *daemon) start(ctx context.Context, c *engine.Config, stderr io.Writer) int {
 	d.logging.set(c.Log)
+	d.openControl(c.Control, stderr)
 	finish, err := d.prepareHTTP(c.Control)
 	if err == nil {
 		finish(true) // so that it can be asked whether the daemon is ready
@@ -104,7 +105,13 @@ func (d *daemon) start(ctx context.Context, c *engine.Config, stderr io.Writer) 
 		if d.counters != nil {
 			d.counters.Update(d.engine)
 		}
+		if d.control != nil {
+			d.control.Serve()
+		}
 		return exitOK
+	}
+	if d.control != nil {
+		d.control.Close()
 	}
 	printErrors(stderr, err)
 	if errors.Is(err, syscall.EADDRINUSE) {

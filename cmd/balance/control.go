@@ -149,8 +149,7 @@ func drive(o *options, stdin io.Reader, stdout, stderr io.Writer) int {
 	if o.interactive {
 		return shell(client, stdin, stdout, stderr)
 	}
-	commands := &dialogue{client: client, stdout: stdout, stderr: stderr}
-	commands.keys, _ = terminal(stdin)
+	commands := newDialogue(client, stdin, stdout, stderr)
 	commands.do(o.command)
 	return commands.code
 }
@@ -215,13 +214,13 @@ func findDaemon(o *options, wanted *address, stdout, stderr io.Writer) (*control
 	what := looksFor(o, wanted)
 	switch {
 	case len(chosen) == 0 && len(found.Errs) > 0 && len(found.Clients) == 0:
-		fmt.Fprintf(stdout, "balance: no master process can be asked%s\n", what)
+		fmt.Fprintf(stdout, "balance: no master process%s: not all could be asked\n", what)
 		return nil, exitNoRendezvous
 	case len(chosen) == 0:
 		fmt.Fprintf(stdout, "balance: no master process%s\n", what)
 		return nil, exitNoMaster
 	case len(chosen) > 1:
-		fmt.Fprintf(stdout, "balance: several master processes or listeners%s:\n", what)
+		fmt.Fprintf(stdout, "balance: more than one master process or listener%s:\n", what)
 		for _, c := range chosen {
 			printCandidate(stdout, c)
 		}
@@ -292,16 +291,22 @@ func sameFile(a, b string) bool {
 	return err1 == nil && err2 == nil && os.SameFile(first, second)
 }
 
+// looksFor says what the daemons that the options may mean do.
 func looksFor(o *options, wanted *address) string {
-	switch {
-	case wanted != nil && wanted.host != "":
-		return fmt.Sprintf(" listens on %s", net.JoinHostPort(wanted.host, fmt.Sprint(wanted.port)))
-	case wanted != nil:
-		return fmt.Sprintf(" listens on port %d", wanted.port)
-	case o.config != "":
-		return fmt.Sprintf(" runs %s", o.configAsGiven)
+	does := ""
+	if o.config != "" {
+		does = fmt.Sprintf(" runs %s", o.configAsGiven)
 	}
-	return ""
+	if wanted == nil {
+		return does
+	}
+	if does != "" {
+		does += " and"
+	}
+	if wanted.host != "" {
+		return does + fmt.Sprintf(" listens on %s", net.JoinHostPort(wanted.host, fmt.Sprint(wanted.port)))
+	}
+	return does + fmt.Sprintf(" listens on port %d", wanted.port)
 }
 
 func printCandidate(stdout io.Writer, c candidate) {

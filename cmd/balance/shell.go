@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,30 +20,37 @@ import (
 // it has line editing, history and completion; else it reads plain lines, and
 // a command that failed shows in the exit code.
 func shell(client *control.Client, stdin io.Reader, stdout, stderr io.Writer) int {
-	s := &dialogue{client: client, stdout: stdout, stderr: stderr}
-	if file, ok := terminal(stdin); ok {
-		s.keys = file
+	s := newDialogue(client, stdin, stdout, stderr)
+	if s.keys != nil {
 		return s.onTerminal()
 	}
 	return s.onPipe(stdin)
 }
 
-// terminal returns the file of a reader that is a terminal.
-func terminal(stdin io.Reader) (*os.File, bool) {
-	file, ok := stdin.(*os.File)
+// terminal returns the file of a reader or writer that is a terminal.
+func terminal(stream any) *os.File {
+	file, ok := stream.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
-		return nil, false
+		return nil
 	}
-	return file, true
+	return file
 }
 
 // dialogue is one use of -i or -c.
 type dialogue struct {
 	client         *control.Client
 	stdout, stderr io.Writer
-	keys           *os.File // the terminal that a key ends watch at; nil without one
+	keys           *os.File // the terminal, nil if not both stdin and stdout are one
 	group          int
 	code           int // worst of all commands so far
+}
+
+func newDialogue(client *control.Client, stdin io.Reader, stdout, stderr io.Writer) *dialogue {
+	s := &dialogue{client: client, stdout: stdout, stderr: stderr}
+	if terminal(stdout) != nil {
+		s.keys = terminal(stdin)
+	}
+	return s
 }
 
 func (s *dialogue) greeting() string {
@@ -63,6 +68,10 @@ func (s *dialogue) onPipe(stdin io.Reader) int {
 		fmt.Fprint(s.stdout, s.prompt())
 		if !lines.Scan() {
 			fmt.Fprintln(s.stdout)
+			if err := lines.Err(); err != nil {
+				fmt.Fprintf(s.stderr, "balance: read a command: %v\n", err)
+				return exitFailed
+			}
 			return s.code
 		}
 		if !s.do(lines.Text()) {
@@ -71,14 +80,10 @@ func (s *dialogue) onPipe(stdin io.Reader) int {
 	}
 }
 
+// onTerminal has the terminal raw while a line is edited, and as it was while
+// commands run, so that Ctrl-C ends those as it ends any program.
 func (s *dialogue) onTerminal() int {
 	fd := int(s.keys.Fd())
-	cooked, err := term.MakeRaw(fd)
-	if err != nil {
-		fmt.Fprintf(s.stderr, "balance: prepare the terminal: %v\n", err)
-		return exitSystem
-	}
-	defer term.Restore(fd, cooked)
 	line := term.NewTerminal(struct {
 		io.Reader
 		io.Writer
@@ -89,32 +94,19 @@ func (s *dialogue) onTerminal() int {
 		}
 		return s.complete(line, text, at)
 	}
-	fit := func() {
-		if width, height, err := term.GetSize(fd); err == nil {
+	io.WriteString(s.stdout, s.greeting())
+	for {
+		if width, height, err := term.GetSize(fd); err == nil && width > 0 && height > 0 {
 			line.SetSize(width, height)
 		}
-	}
-	fit()
-	resized := make(chan os.Signal, 1)
-	signal.Notify(resized, syscall.SIGWINCH)
-	defer signal.Stop(resized)
-
-	s.stdout, s.stderr = line, line // which know that the terminal is raw
-	io.WriteString(line, s.greeting())
-	for {
-		select {
-		case <-resized:
-			fit()
-		default:
-		}
 		line.SetPrompt(s.prompt())
-		text, err := line.ReadLine()
+		text, err := readLine(fd, line)
 		switch {
 		case errors.Is(err, io.EOF):
-			io.WriteString(line, "\n")
+			fmt.Fprintln(s.stdout)
 			return exitOK
 		case err != nil && !errors.Is(err, term.ErrPasteIndicator):
-			fmt.Fprintf(line, "balance: read the terminal: %v\n", err)
+			fmt.Fprintf(s.stderr, "balance: read the terminal: %v\n", err)
 			return exitSystem
 		}
 		if !s.do(text) {
@@ -124,6 +116,15 @@ func (s *dialogue) onTerminal() int {
 			return exitOK
 		}
 	}
+}
+
+func readLine(fd int, line *term.Terminal) (string, error) {
+	cooked, err := term.MakeRaw(fd)
+	if err != nil {
+		return "", err
+	}
+	defer term.Restore(fd, cooked)
+	return line.ReadLine()
 }
 
 // complete extends the word at the cursor as far as it is certain, and lists
@@ -176,7 +177,7 @@ func (s *dialogue) do(line string) bool {
 			s.code = exitNoMaster
 			return false
 		}
-		s.code = max(s.code, exitOf(status))
+		s.code = worse(s.code, exitOf(status))
 		if status != control.OK {
 			continue
 		}
@@ -218,6 +219,11 @@ func (s *dialogue) watch(interval time.Duration) (control.Status, error) {
 // awaitKey waits for a key, swallows it, and reports whether there was one in
 // time.
 func awaitKey(keys *os.File, timeout time.Duration) (bool, error) {
+	cooked, err := term.MakeRaw(int(keys.Fd()))
+	if err != nil {
+		return false, err
+	}
+	defer term.Restore(int(keys.Fd()), cooked)
 	for end := time.Now().Add(timeout); ; {
 		left := max(time.Until(end), 0)
 		ready := []unix.PollFd{{Fd: int32(keys.Fd()), Events: unix.POLLIN}}
@@ -234,6 +240,14 @@ func awaitKey(keys *os.File, timeout time.Duration) (bool, error) {
 		}
 		return true, err
 	}
+}
+
+// worse returns the exit code that says more: what failed beats what differs.
+func worse(a, b int) int {
+	if min(a, b) == exitFailed && max(a, b) == exitDiffer {
+		return exitFailed
+	}
+	return max(a, b)
 }
 
 // exitOf is the exit code for the status of a command.

@@ -25,9 +25,13 @@ type typist struct {
 }
 
 func newTypist(t *testing.T, args ...string) *typist {
+	return newTypistAt(t, &pty.Winsize{Rows: 24, Cols: 120}, args...)
+}
+
+func newTypistAt(t *testing.T, size *pty.Winsize, args ...string) *typist {
 	u := &typist{T: t, program: exec.Command("balance", args...)}
 	var err error
-	u.terminal, err = pty.StartWithSize(u.program, &pty.Winsize{Rows: 24, Cols: 120})
+	u.terminal, err = pty.StartWithSize(u.program, size)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,6 +45,7 @@ func newTypist(t *testing.T, args ...string) *typist {
 
 func (u *typist) types(keys string) {
 	u.Helper()
+	u.terminal.SetWriteDeadline(time.Now().Add(patience))
 	if _, err := u.terminal.WriteString(keys); err != nil {
 		u.Fatal(err)
 	}
@@ -176,6 +181,80 @@ func TestShellKills(t *testing.T) {
 	}
 	if err := daemon.Wait(); err != nil {
 		t.Errorf("the daemon after kill: %v", err)
+	}
+}
+
+// A request that takes its time is ended like any program, and leaves the
+// terminal as it was.
+func TestShellIsInterrupted(t *testing.T) {
+	daemon, port := launch(t)
+	u := newTypist(t, "-i", port)
+	u.sees(`balance\[0\] `)
+	daemon.Process.Signal(syscall.SIGSTOP)
+	defer daemon.Process.Signal(syscall.SIGCONT)
+	u.types("kill\r")
+	u.sees(`kill\r\n`)
+	ended := make(chan struct{})
+	go func() { u.program.Wait(); close(ended) }()
+	for waiting := true; waiting; { // until the terminal is not raw any more
+		u.types("\x03")
+		select {
+		case <-ended:
+			waiting = false
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	if status := u.program.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGINT {
+		t.Errorf("it ended with %v", u.program.ProcessState)
+	}
+}
+
+func TestWatchEndsAtAKey(t *testing.T) {
+	_, port := launch(t)
+	u := newTypist(t, "-c", "watch 0.1; version", port)
+	for range 2 {
+		u.sees(`\x1b\[H\x1b\[2J`)
+		u.sees(`GRP Type`)
+	}
+	u.types("q")
+	u.sees(`This is balance`)
+	if err := u.program.Wait(); err != nil {
+		t.Errorf("watch: %v", err)
+	}
+}
+
+// TestWatchIntoAPipe has a terminal on one side alone.
+func TestWatchIntoAPipe(t *testing.T) {
+	_, port := launch(t)
+	master, terminal, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	defer terminal.Close()
+	watch := exec.Command("balance", "-c", "watch", port)
+	watch.Stdin = terminal
+	out, err := watch.Output()
+	if err != nil || strings.Count(string(out), "GRP Type") != 1 || strings.Contains(string(out), "\x1b") {
+		t.Errorf("%v: %q", err, out)
+	}
+}
+
+func TestTerminalWithoutASize(t *testing.T) {
+	_, port := launch(t)
+	u := newTypistAt(t, &pty.Winsize{}, "-i", port)
+	u.types("version\r")
+	u.sees(`balance\[0\] version\r\n`)
+	u.sees(`This is balance`)
+}
+
+func TestShellRefusesEndlessLines(t *testing.T) {
+	_, port := launch(t)
+	shell := exec.Command("balance", "-i", port)
+	shell.Stdin = strings.NewReader("version\n" + strings.Repeat("x", 1<<20) + "\n")
+	out, err := shell.CombinedOutput()
+	if err == nil || shell.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), "too long") {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

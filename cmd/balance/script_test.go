@@ -264,6 +264,8 @@ func becomes(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("served by %q, %v, want %s", by, err, args[1])
 }
 
+// greeting returns the name of the server that the address leads to. Its session
+// has ended then, and all of it is counted.
 func greeting(address string) (string, error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -271,7 +273,14 @@ func greeting(address string) (string, error) {
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(patience))
-	line, err := bufio.NewReader(conn).ReadString('\n')
+	reader := bufio.NewReader(conn)
+	line, err := reader.ReadString('\n')
+	if err == nil {
+		err = conn.(*net.TCPConn).CloseWrite()
+	}
+	if err == nil {
+		_, err = io.Copy(io.Discard, reader)
+	}
 	return strings.TrimSpace(line), err
 }
 

@@ -160,9 +160,23 @@ func (r *rig) dial(listener int) net.Conn {
 	return conn
 }
 
-// talk sends through the connection and waits for the echo.
+// moved is how many bytes went to all channels and came from them.
+func (r *rig) moved() (total uint64) {
+	for _, l := range r.engine.Snapshot().Listeners {
+		for _, g := range l.Groups {
+			for _, c := range g.Channels {
+				total += c.Sent + c.Received
+			}
+		}
+	}
+	return total
+}
+
+// talk sends through the connection, waits for the echo, and until both
+// are counted.
 func (r *rig) talk(conn net.Conn, size int) {
 	r.Helper()
+	before := r.moved()
 	conn.SetDeadline(time.Now().Add(patience))
 	sent := make(chan error, 1)
 	go func() {
@@ -175,6 +189,7 @@ func (r *rig) talk(conn net.Conn, size int) {
 	if err := <-sent; err != nil {
 		r.Error(err)
 	}
+	eventually(r, "all bytes are counted", func() bool { return r.moved() >= before+2*uint64(size) })
 }
 
 // get asks a handler as somebody on this machine would.

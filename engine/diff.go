@@ -239,8 +239,9 @@ func (d *differ) groups(old, new *Listener, oldIndex int) {
 	for g := len(new.Groups); g < len(old.Groups); g++ {
 		d.add(Change{Sign: Removed, Listener: new.Name, Group: &g, Detail: old.Groups[g].Mode.String(), old: oldIndex})
 	}
+	was, now := both(oldOrder, newPlaces, oldPlaces), both(newOrder, oldPlaces, newPlaces)
 	for g := range new.Groups {
-		d.group(old, new, g, oldIndex)
+		d.group(old, new, g, oldIndex, was[g], now[g])
 	}
 	for _, key := range newOrder {
 		at := newPlaces[key]
@@ -265,9 +266,22 @@ func (d *differ) groups(old, new *Listener, oldIndex int) {
 	}
 }
 
+// both lists the channels of each group that are in the group with that number
+// of the other configuration, too.
+func both(order []balancer.Key, others, places map[balancer.Key]place) map[int][]string {
+	kept := map[int][]string{}
+	for _, key := range order {
+		g := places[key].group
+		if other, stays := others[key]; stays && other.group == g {
+			kept[g] = append(kept[g], key.String())
+		}
+	}
+	return kept
+}
+
 // group compares the groups with one number: the mode, and the order of the
 // channels that are in both.
-func (d *differ) group(old, new *Listener, g, oldIndex int) {
+func (d *differ) group(old, new *Listener, g, oldIndex int, was, now []string) {
 	group := &new.Groups[g]
 	c := Change{Sign: Changed, Listener: new.Name, Group: &g, old: oldIndex}
 	if g >= len(old.Groups) {
@@ -280,26 +294,10 @@ func (d *differ) group(old, new *Listener, g, oldIndex int) {
 		mode.Key, mode.Old, mode.New = "mode", was.String(), group.Mode.String()
 		d.add(mode)
 	}
-	before, after := old.keysOfGroup(g), new.keysOfGroup(g)
-	keep := func(in []balancer.Key, both []balancer.Key) []string {
-		var kept []string
-		for _, key := range in {
-			if slices.Contains(both, key) {
-				kept = append(kept, key.String())
-			}
-		}
-		return kept
-	}
-	was, now := keep(before, after), keep(after, before)
 	if !slices.Equal(was, now) {
 		c.Key, c.Old, c.New = "order", strings.Join(was, " "), strings.Join(now, " ")
 		d.add(c)
 	}
-}
-
-func (l *Listener) keysOfGroup(g int) []balancer.Key {
-	order, places := l.keys()
-	return slices.DeleteFunc(order, func(key balancer.Key) bool { return places[key].group != g })
 }
 
 // describe tells what of a new channel is not the default.

@@ -256,3 +256,28 @@ func TestValidateHTTPAddress(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkDiff(b *testing.B) {
+	many := func(groups, channels, limit int) *engine.Config {
+		l := engine.Defaults()
+		l.Name, l.Listen = "web", []string{"127.0.0.1:80"}
+		for g := range groups {
+			var group engine.Group
+			for c := range channels {
+				group.Channels = append(group.Channels, engine.Channel{Host: fmt.Sprintf("h%d.%d.example", g, c), Port: 80, MaxConns: limit})
+			}
+			l.Groups = append(l.Groups, group)
+		}
+		return declare(l)
+	}
+	for _, size := range []struct{ groups, channels int }{{1, 10000}, {100, 100}, {10000, 1}} {
+		b.Run(fmt.Sprintf("%dx%d", size.groups, size.channels), func(b *testing.B) {
+			old, new := many(size.groups, size.channels, 0), many(size.groups, size.channels, 1)
+			for b.Loop() {
+				if changes := engine.Diff(old, new); len(changes) != 10000 {
+					b.Fatalf("%d changes", len(changes))
+				}
+			}
+		})
+	}
+}

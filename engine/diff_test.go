@@ -121,6 +121,54 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+// TestMatching is about which old listener a new one continues: that tells who
+// keeps sessions, counters and sockets.
+func TestMatching(t *testing.T) {
+	parse := func(text string) *engine.Config {
+		c := declare()
+		for one := range strings.SplitSeq(text, "; ") {
+			words := strings.Fields(one)
+			l := engine.Defaults()
+			l.Name, l.Listen = words[0], words[1:]
+			l.Groups = []engine.Group{{Channels: []engine.Channel{{Host: "h", Port: 80}}}}
+			c.Listeners = append(c.Listeners, l)
+		}
+		return c
+	}
+	for _, test := range []struct{ name, old, new, want string }{
+		{"an address moves", "b :3; a :1 :2", "b :2 :3; a :1", `
+			+ b listen :2
+			- a listen :2`},
+		{"the only address moves", "a :1; b :2", "b :1", `
+			- listener b :2
+			~ b name a → b`},
+		{"addresses are exchanged", "a :1; b :2", "a :2; b :1", `
+			~ a name b → a
+			~ b name a → b`},
+		{"a listener is split", "a :1 :2", "b :1; c :2", `
+			- b listen :2
+			~ b name a → b
+			+ listener c :2
+			+ c group 0 rr
+			+ c group 0 channel h:80`},
+		{"two become one", "a :1; b :2", "c :1 :2", `
+			- listener b :2
+			+ c listen :2
+			~ c name a → c`},
+		{"one overlaps, one has the address", "a 0.0.0.0:1; b 127.0.0.1:1", "c 127.0.0.2:1; b 127.0.0.1:1", `
+			- c listen 0.0.0.0:1
+			+ c listen 127.0.0.2:1
+			~ c name a → c`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := engine.Diff(parse(test.old), parse(test.new)).String()
+			if want := strings.TrimSpace(strings.ReplaceAll(test.want, "\t", "")); strings.TrimSpace(got) != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
 // Two configurations without a difference behave alike: what the engine shows
 // after going from one to the other is what it shows after starting with it.
 func TestDiffIsComplete(t *testing.T) {

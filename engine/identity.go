@@ -9,9 +9,10 @@ import (
 )
 
 // matchListeners returns, for each new listener, the index of the old one that
-// it continues, or -1. It is the one with the same address; failing that the
-// one with the same name; failing that one with an overlapping address. Each
-// old listener is continued at most once.
+// it continues, or -1. It is the one with the same address, of several the one
+// that has the same name, too; failing that the one with the same name; failing
+// that one with an overlapping address. Each old listener is continued at most
+// once.
 func matchListeners(old, new []Listener) []int {
 	m := matcher{matches: slices.Repeat([]int{-1}, len(new)), taken: make([]bool, len(old))}
 	byAddress, byName := map[listenKey]int{}, map[string]int{}
@@ -19,6 +20,12 @@ func matchListeners(old, new []Listener) []int {
 		byName[old[k].Name] = k
 		for _, address := range old[k].listenKeys() {
 			byAddress[address] = k
+		}
+	}
+	for i := range new {
+		// An address that moves from one listener to another takes neither along.
+		if k, ok := byName[new[i].Name]; ok && sharing(&old[k], &new[i]) {
+			tryKey(&m, i, byName, new[i].Name)
 		}
 	}
 	for i := range new {
@@ -66,6 +73,12 @@ func (l *Listener) listenKeys() []listenKey {
 		}
 	}
 	return keys
+}
+
+// sharing reports whether the listeners have an address in common.
+func sharing(a, b *Listener) bool {
+	keys := b.listenKeys()
+	return slices.ContainsFunc(a.listenKeys(), func(key listenKey) bool { return slices.Contains(keys, key) })
 }
 
 func overlapping(a, b *Listener) bool {

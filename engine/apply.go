@@ -15,14 +15,23 @@ import (
 // Apply changes from the configuration in force to another one, and returns
 // what that changed. All that can fail comes first; on an error nothing has
 // changed, sockets included. Listeners, sockets, channels and sessions that
-// both configurations have are left as they are, with their counters.
+// both configurations have are left as they are, with their counters. Names that
+// were known before are resolved again soon after it.
 func (e *Engine) Apply(ctx context.Context, config *Config) (Changes, error) {
 	e.applying.Lock()
 	defer e.applying.Unlock()
 	if e.closed {
 		return nil, ErrShutdown
 	}
-	return e.applyLocked(ctx, config, false)
+	first := e.Config() == nil
+	changes, err := e.applyLocked(ctx, config, false)
+	if err == nil && !first {
+		select {
+		case e.applied <- struct{}{}:
+		default:
+		}
+	}
+	return changes, err
 }
 
 // applyLocked is Apply, or the latter half of Edit.

@@ -59,8 +59,9 @@ type Engine struct {
 	logSessions atomic.Bool
 	current     atomic.Pointer[state]
 
-	applying sync.Mutex // held by whoever makes the next state
-	closed   bool       // guarded by applying
+	applied  chan struct{} // holds one Apply that refresh has not seen yet
+	applying sync.Mutex    // held by whoever makes the next state
+	closed   bool          // guarded by applying
 
 	retiringMu sync.Mutex
 	retiring   map[plane.Socket]netip.AddrPort // guarded by retiringMu
@@ -95,6 +96,7 @@ func New(options Options) *Engine {
 	e := &Engine{
 		log:      options.Log,
 		counters: options.Counters,
+		applied:  make(chan struct{}, 1),
 		retiring: make(map[plane.Socket]netip.AddrPort),
 	}
 	e.life, e.end = context.WithCancel(context.Background())
@@ -177,7 +179,8 @@ func (e *Engine) Resolve(ctx context.Context) (failed int) {
 	return len(failures)
 }
 
-// refresh resolves the names from time to time.
+// refresh resolves the names from time to time, and after each Apply: that
+// itself asks for new names alone, for it is not to wait.
 func (e *Engine) refresh() {
 	defer e.workers.Done()
 	ticker := time.NewTicker(resolveEvery)
@@ -187,8 +190,9 @@ func (e *Engine) refresh() {
 		case <-e.life.Done():
 			return
 		case <-ticker.C:
-			e.Resolve(e.life)
+		case <-e.applied:
 		}
+		e.Resolve(e.life)
 	}
 }
 

@@ -420,6 +420,22 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// An Apply asks for new names alone, and for the others soon after it, whatever
+// it changed.
+func TestNamesAfterAnApply(t *testing.T) {
+	r := newRig(t)
+	l := listener("web", free(t, "127.0.0.1"))
+	l.Groups = []engine.Group{{Channels: []engine.Channel{{Host: "db.example", Port: 1}}}}
+	r.names.set("db.example", "127.0.0.1")
+	r.apply(declare(l))
+	r.names.set("db.example", "127.0.0.9")
+	r.apply(declare(l))
+	eventually(t, "the new address is known", func() bool {
+		c := r.Snapshot().Listeners[0].Groups[0].Channels[0]
+		return len(c.Addresses) == 1 && c.Addresses[0].String() == "127.0.0.9:1"
+	})
+}
+
 // A name to listen on may have an address that this machine lacks.
 func TestListenOnAName(t *testing.T) {
 	r := newRig(t)

@@ -15,9 +15,12 @@ import (
 func parsePort(text string, least uint16) (uint16, error) {
 	var number uint64
 	var err error
-	if strings.Trim(text, "0123456789") == "" {
+	switch {
+	case strings.Trim(text, "0123456789") == "":
 		number, err = strconv.ParseUint(text, 10, 16)
-	} else {
+	case strings.Trim(text, "+-0123456789") == "":
+		err = strconv.ErrSyntax // LookupPort would take it
+	default:
 		var service int
 		service, err = net.LookupPort("tcp", text)
 		number = uint64(service)

@@ -72,7 +72,8 @@ type Daemon struct {
 // Reload is what came of a reload; the zero value if there was none yet.
 type Reload struct {
 	Time time.Time
-	Err  error // nil if it succeeded; prints one error a line
+	Err  error  // nil if it succeeded; prints one error a line
+	Hash string // SHA-256 of the file, in hexadecimal; empty if it could not be read
 }
 
 // Identity tells daemons apart. It is what "identify" answers, as JSON.

@@ -51,6 +51,9 @@ func (c *conversation) status([]string) Status {
 		c.say("last reload  %s, failed:", last.Time.Format(time.RFC3339))
 		c.sayText(last.Err.Error())
 	}
+	if last.Hash != "" {
+		c.say("sha256       %s", last.Hash)
+	}
 	return OK
 }
 

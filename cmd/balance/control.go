@@ -95,7 +95,7 @@ func (d *daemon) controls() control.Daemon {
 	}
 	if d.reloader != nil {
 		c.Reload = func() (engine.Changes, error) {
-			changes, err := d.reloader.reload()
+			changes, err := d.reloader.reload(d.life)
 			return changes, oneALine(err)
 		}
 		c.Preview = func() (engine.Changes, error) {
@@ -104,7 +104,7 @@ func (d *daemon) controls() control.Daemon {
 		}
 		c.LastReload = func() control.Reload {
 			last := d.reloader.status()
-			return control.Reload{Time: last.Time, Err: oneALine(last.Err)}
+			return control.Reload{Time: last.Time, Err: oneALine(last.Err), Hash: last.Hash}
 		}
 	}
 	return c

@@ -13,15 +13,19 @@ import (
 	"balance/engine/balancer"
 )
 
-// countersPath returns where the counters of a configuration are kept, or ""
-// for memory. With -M a daemon takes a file that is named after its first
-// listener.
+// countersName returns the stats_file of a configuration, or "" for memory. With
+// -M a daemon takes a file that is named after its first listener.
+func (o *options) countersName(c *engine.Config) string {
+	if c.Control.StatsFile == "" && o.mapped {
+		return url.PathEscape(c.Listeners[0].Listen[0])
+	}
+	return c.Control.StatsFile
+}
+
+// countersPath returns where the counters of a configuration are kept, or "".
 func (o *options) countersPath(c *engine.Config) string {
-	switch {
-	case c.Control.StatsFile != "":
-		return control.CountersPath(c.Control.StatsFile)
-	case o.mapped:
-		return control.CountersPath(url.PathEscape(c.Listeners[0].Listen[0]))
+	if name := o.countersName(c); name != "" {
+		return control.CountersPath(name)
 	}
 	return ""
 }

@@ -9,18 +9,11 @@ import (
 // nothing yet.
 func (d *daemon) newHTTP() *web.Server {
 	page := web.Daemon{
-		Engine:  d.engine,
-		Version: version(),
-		Started: d.started,
-		File:    d.options.config,
-		Stopping: func() bool {
-			select {
-			case <-d.stopping:
-				return true
-			default:
-				return false
-			}
-		},
+		Engine:   d.engine,
+		Version:  version(),
+		Started:  d.started,
+		File:     d.options.config,
+		Stopping: func() bool { return d.life.Err() != nil },
 	}
 	if d.reloader != nil {
 		page.LastReload = func() web.Reload {

@@ -51,14 +51,22 @@ func newHandler(w io.Writer, format engine.LogFormat, options *slog.HandlerOptio
 	return slog.NewTextHandler(w, options)
 }
 
+var severities = map[engine.LogLevel]slog.Level{
+	engine.LogDebug: slog.LevelDebug,
+	engine.LogInfo:  slog.LevelInfo,
+	engine.LogWarn:  slog.LevelWarn,
+	engine.LogError: slog.LevelError,
+}
+
+// admit also logs what the next settings would, until set, so that the change
+// to them is logged if either wants that.
+func (l *logging) admit(next engine.Log) {
+	l.level.Set(min(l.level.Level(), severities[next.Level]))
+}
+
 // set puts the settings in force.
 func (l *logging) set(settings engine.Log) {
-	l.level.Set(map[engine.LogLevel]slog.Level{
-		engine.LogDebug: slog.LevelDebug,
-		engine.LogInfo:  slog.LevelInfo,
-		engine.LogWarn:  slog.LevelWarn,
-		engine.LogError: slog.LevelError,
-	}[settings.Level])
+	l.level.Set(severities[settings.Level])
 	handler := l.open(settings.Format, &l.level)
 	l.handler.Store(&handler)
 }

@@ -70,6 +70,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case o.check:
 		return check(ctx, o, c, stdout, stderr)
 	case o.printConfig:
+		c.Control.StatsFile = o.countersName(c)
 		stdout.Write(config.Marshal(c))
 		return exitOK
 	case o.background() && !isBackgroundChild():
@@ -97,7 +98,8 @@ func printErrors(w io.Writer, err error) {
 	}
 }
 
-// flatten returns the errors that were joined in err, each a single one.
+// flatten returns the errors that were joined in err, each a single one. An
+// error that wraps several in a sentence is a single one.
 func flatten(err error) []error {
 	var list []error
 	switch joined := err.(type) {
@@ -106,6 +108,9 @@ func flatten(err error) []error {
 	case interface{ Unwrap() []error }: // errors.Join
 		list = joined.Unwrap()
 	default:
+		return []error{err}
+	}
+	if all := errors.Join(list...); all == nil || all.Error() != err.Error() {
 		return []error{err}
 	}
 	var flat []error

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -82,6 +83,8 @@ type options struct {
 // longOptions may be written with one dash.
 var longOptions = []string{"check", "completion", "config", "daemon", "demo", "demo-backend", "diff", "help", "json", "print-config", "version"}
 
+const maxSeconds = math.MaxInt32 // 68 years, and what every int can hold
+
 func parseOptions(args []string) (*options, error) {
 	o := new(options)
 	flags := o.flags()
@@ -90,11 +93,11 @@ func parseOptions(args []string) (*options, error) {
 	}
 	o.driven = o.interactive || flags.Changed("command")
 	o.foreground = o.foreground || o.dump
-	if o.connect < 1 {
-		return nil, fmt.Errorf("connect timeout -t %d: it must be at least 1 second", o.connect)
+	if o.connect < 1 || o.connect > maxSeconds {
+		return nil, fmt.Errorf("connect timeout -t %d: it must be 1 to %d seconds", o.connect, maxSeconds)
 	}
-	if o.idle < 0 {
-		return nil, fmt.Errorf("idle timeout -T %d: it must be 0 (never) or more seconds", o.idle)
+	if o.idle < 0 || o.idle > maxSeconds {
+		return nil, fmt.Errorf("idle timeout -T %d: it must be 0 (never) to %d seconds", o.idle, maxSeconds)
 	}
 	o.classic.ConnectTimeout = time.Duration(o.connect) * time.Second
 	o.classic.IdleTimeout = time.Duration(o.idle) * time.Second

@@ -53,7 +53,7 @@ func (r *reloader) status() reloadStatus {
 }
 
 // changed reloads if the content is not that of the last attempt.
-func (r *reloader) changed() {
+func (r *reloader) changed(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	data, err := config.Read(r.path)
@@ -61,20 +61,20 @@ func (r *reloader) changed() {
 		r.log.Debug("configuration file touched, its content is the same", "file", r.path)
 		return
 	}
-	r.reloadLocked(data, err)
+	r.reloadLocked(ctx, data, err)
 }
 
 // reload tries the file as it is now, even if it was tried before: what kept
 // it from being applied may be gone.
-func (r *reloader) reload() (engine.Changes, error) {
+func (r *reloader) reload(ctx context.Context) (engine.Changes, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	data, err := config.Read(r.path)
-	return r.reloadLocked(data, err)
+	return r.reloadLocked(ctx, data, err)
 }
 
 // reloadLocked applies the content, or tells why it could not be read.
-func (r *reloader) reloadLocked(data []byte, err error) (engine.Changes, error) {
+func (r *reloader) reloadLocked(ctx context.Context, data []byte, err error) (engine.Changes, error) {
 	r.seen = [sha256.Size]byte{}
 	last := &reloadStatus{Time: time.Now()}
 	defer r.last.Store(last)
@@ -82,7 +82,7 @@ func (r *reloader) reloadLocked(data []byte, err error) (engine.Changes, error) 
 	if err == nil {
 		r.seen = sha256.Sum256(data)
 		last.Hash = hex.EncodeToString(r.seen[:])
-		changes, err = r.apply(data)
+		changes, err = r.apply(ctx, data)
 	}
 	last.Err = err
 	last.Generation = r.engine.Snapshot().Generation
@@ -141,7 +141,7 @@ func (r *reloader) decode(data []byte) (*engine.Config, error) {
 	return c, err
 }
 
-func (r *reloader) apply(data []byte) (engine.Changes, error) {
+func (r *reloader) apply(ctx context.Context, data []byte) (engine.Changes, error) {
 	c, err := r.decode(data)
 	if err != nil {
 		return nil, err
@@ -151,9 +151,11 @@ func (r *reloader) apply(data []byte) (engine.Changes, error) {
 		return nil, err
 	}
 	running := r.engine.Config()
-	changes, err := r.engine.Apply(context.Background(), c)
+	r.logging.admit(c.Log)
+	changes, err := r.engine.Apply(ctx, c)
 	finish(err == nil)
 	if err != nil {
+		r.logging.set(running.Log)
 		return nil, err
 	}
 	for _, edit := range takenBack(r.applied, running, c) {

@@ -31,13 +31,18 @@ type daemon struct {
 	control  *control.Server       // nil if its socket cannot be had
 	http     *web.Server
 	started  time.Time
-	stopping chan struct{} // closed when the end has begun
-	stopOnce sync.Once
+	hangUps  chan struct{}   // holds one that waits to be acted upon
+	life     context.Context // ends when the daemon is to stop
+	stop     context.CancelFunc
+	patience context.Context // ends when sessions are not to be waited for any more
+	hurry    context.CancelFunc
 }
 
 // serve runs a configuration until a signal or the end of ctx. The content is
 // that of the file, if there is one.
 func serve(ctx context.Context, o *options, c *engine.Config, content []byte, stdout, stderr io.Writer) int {
+	// Whoever reads the log or the dump may go away, the sessions stay.
+	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
@@ -56,20 +61,29 @@ func serve(ctx context.Context, o *options, c *engine.Config, content []byte, st
 			fmt.Fprintf(stderr, "balance: warning: there is no syslog, messages are lost: %v\n", err)
 		}
 	}
-	d := newDaemon(o, c, content, logging, stdout)
-	if code := d.start(ctx, c, stderr); code != exitOK {
+	d := newDaemon(ctx, o, c, content, logging, stdout)
+	defer d.stop()
+	defer d.hurry()
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	done := make(chan struct{})
+	defer close(done)
+	listening.Go(func() { d.heed(signals, done) })
+	if code, started := d.start(c, stderr); !started {
 		return code
 	}
 	if report != nil {
 		io.WriteString(report, readyMark)
 		report.Close()
 	}
-	d.run(ctx, signals)
+	d.run()
 	return exitOK
 }
 
-func newDaemon(o *options, c *engine.Config, content []byte, logging *logging, stdout io.Writer) *daemon {
-	d := &daemon{options: o, logging: logging, started: time.Now(), stopping: make(chan struct{})}
+func newDaemon(ctx context.Context, o *options, c *engine.Config, content []byte, logging *logging, stdout io.Writer) *daemon {
+	d := &daemon{options: o, logging: logging, started: time.Now(), hangUps: make(chan struct{}, 1)}
+	d.life, d.stop = context.WithCancel(ctx)
+	d.patience, d.hurry = context.WithCancel(context.Background())
 	d.log = d.logging.logger()
 	engineOptions := engine.Options{Log: d.log, DataPlane: c.DataPlane, Loops: c.Loops}
 	if o.dump {
@@ -90,16 +104,40 @@ func newDaemon(o *options, c *engine.Config, content []byte, logging *logging, s
 	return d
 }
 
-// start puts the first configuration in force. On an error the engine is shut
-// down. The control socket is there before the first listener, so whoever was
-// served can ask, and is answered when all listeners are there.
-func (d *daemon) start(ctx context.Context, c *engine.Config, stderr io.Writer) int {
+// heed acts on signals until done is closed: one to stop ends the daemon's life,
+// another its patience with sessions.
+func (d *daemon) heed(signals <-chan os.Signal, done <-chan struct{}) {
+	for {
+		select {
+		case s := <-signals:
+			switch {
+			case s == syscall.SIGHUP:
+				select {
+				case d.hangUps <- struct{}{}:
+				default:
+				}
+			case d.life.Err() == nil:
+				d.stop()
+			default:
+				d.hurry()
+			}
+		case <-done:
+			return
+		}
+	}
+}
+
+// start puts the first configuration in force. If it cannot, or if the daemon
+// is to stop before, the engine is shut down. The control socket is there
+// before the first listener, so whoever was served can ask, and is answered
+// when all listeners are there.
+func (d *daemon) start(c *engine.Config, stderr io.Writer) (code int, started bool) {
 	d.logging.set(c.Log)
 	d.openControl(c.Control, stderr)
 	finish, err := d.prepareHTTP(c.Control)
 	if err == nil {
 		finish(true) // so that it can be asked whether the daemon is ready
-		_, err = d.engine.Apply(ctx, c)
+		_, err = d.engine.Apply(d.life, c)
 	}
 	if err == nil {
 		if d.counters != nil {
@@ -108,92 +146,48 @@ func (d *daemon) start(ctx context.Context, c *engine.Config, stderr io.Writer) 
 		if d.control != nil {
 			d.control.Serve()
 		}
-		return exitOK
+		return exitOK, true
 	}
 	if d.control != nil {
 		d.control.Close()
+	}
+	d.http.Close()
+	d.engine.Shutdown(d.life)
+	if d.life.Err() != nil {
+		return exitOK, false
 	}
 	printErrors(stderr, err)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		tellHolders(c, stderr)
 	}
-	d.http.Close()
-	d.engine.Shutdown(ctx)
 	if code := exitCode(err, d.options); code == exitAddress {
-		return code
+		return code, false
 	}
-	return exitSystem
+	return exitSystem, false
 }
 
-// run serves until a signal to stop or the end of ctx, then lets the sessions
-// finish.
-func (d *daemon) run(ctx context.Context, signals <-chan os.Signal) {
-	life, end := context.WithCancel(ctx)
-	defer end()
-	var watching sync.WaitGroup
+// run serves until the daemon is to stop, then lets the sessions finish.
+func (d *daemon) run() {
+	var working sync.WaitGroup
 	if d.counters != nil {
-		watching.Go(func() { d.counters.Follow(life, d.engine) })
+		working.Go(func() { d.counters.Follow(d.life, d.engine) })
 	}
 	if d.reloader != nil {
-		watching.Go(func() { d.watch(life) })
+		working.Go(d.watch)
 	}
-	for stop := false; !stop; {
-		select {
-		case <-ctx.Done():
-			stop = true
-		case <-d.stopping:
-			stop = true
-		case s := <-signals:
-			if s == syscall.SIGHUP {
-				d.hangUp(ctx)
-			} else {
-				stop = true
+	working.Go(func() {
+		for {
+			select {
+			case <-d.hangUps:
+				d.hangUp()
+			case <-d.life.Done():
+				return
 			}
 		}
-	}
-	end()
-	watching.Wait()
-	d.shutdown(signals)
-}
-
-// stop asks run to come to its end.
-func (d *daemon) stop() { d.stopOnce.Do(func() { close(d.stopping) }) }
-
-// watch reloads the file when it changes, unless the configuration in force
-// says that it is not to be watched.
-func (d *daemon) watch(ctx context.Context) {
-	config.Watch(ctx, d.options.config,
-		func() {
-			if d.engine.Config().Control.Watch {
-				d.reloader.changed()
-			}
-		},
-		func(err error) { d.log.Warn("cannot watch", "error", err) })
-}
-
-// hangUp is what SIGHUP asks for: with a file a reload, else the names of the
-// channels are resolved again.
-func (d *daemon) hangUp(ctx context.Context) {
-	if d.reloader != nil {
-		d.reloader.reload() // logs what it did
-		return
-	}
-	failed := d.engine.Resolve(ctx)
-	d.log.Info("names resolved again", "failed", failed)
-}
-
-func (d *daemon) shutdown(signals <-chan os.Signal) {
-	d.stop()
-	timeout := d.engine.Config().ShutdownTimeout
-	d.log.Info("shutting down", "timeout", timeout)
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	done := make(chan struct{})
-	var waiting sync.WaitGroup
-	waiting.Go(func() { awaitSignal(signals, cancel, done) })
-	d.engine.Shutdown(ctx)
-	close(done)
-	waiting.Wait()
+	})
+	<-d.life.Done()
+	d.shutdown()
+	working.Wait()
 	d.http.Close()
 	if d.control != nil {
 		d.control.Close()
@@ -203,16 +197,35 @@ func (d *daemon) shutdown(signals <-chan os.Signal) {
 	}
 }
 
-// awaitSignal ends the waiting for sessions at a second signal to stop.
-func awaitSignal(signals <-chan os.Signal, cancel context.CancelFunc, done <-chan struct{}) {
-	for {
-		select {
-		case s := <-signals:
-			if s != syscall.SIGHUP {
-				cancel()
+// watch reloads the file when it changes, unless the configuration in force
+// says that it is not to be watched.
+func (d *daemon) watch() {
+	config.Watch(d.life, d.options.config,
+		func() {
+			if d.engine.Config().Control.Watch {
+				d.reloader.changed(d.life)
 			}
-		case <-done:
-			return
-		}
+		},
+		func(err error) { d.log.Warn("cannot watch", "error", err) })
+}
+
+// hangUp is what SIGHUP asks for: with a file a reload, else the names of the
+// channels are resolved again.
+func (d *daemon) hangUp() {
+	if d.reloader != nil {
+		d.reloader.reload(d.life) // logs what it did
+		return
 	}
+	failed := d.engine.Resolve(d.life)
+	d.log.Info("names resolved again", "failed", failed)
+}
+
+// shutdown stops accepting, and waits for the sessions as long as the
+// configuration says, or until patience ends.
+func (d *daemon) shutdown() {
+	timeout := d.engine.Config().ShutdownTimeout
+	d.log.Info("shutting down", "timeout", timeout)
+	ctx, cancel := context.WithTimeout(d.patience, timeout)
+	defer cancel()
+	d.engine.Shutdown(ctx)
 }

@@ -63,6 +63,32 @@ func TestMountWithoutEvents(t *testing.T) {
 	}
 }
 
+// TestLogNobodyReads closes the pipe that the log goes to.
+func TestLogNobodyReads(t *testing.T) {
+	a, listen := serverAndAddress(t)
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	daemon := exec.Command("balance", "-d", "-p", "-b", "127.0.0.1", portOf(listen), a.String())
+	daemon.Stdout, daemon.Stderr = writer, writer
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer daemon.Wait()
+	defer daemon.Process.Kill()
+	writer.Close()
+	if _, err := reader.Read(make([]byte, 1)); err != nil { // that it listens
+		t.Fatal(err)
+	}
+	reader.Close()
+	for range 3 {
+		if by, err := greeting(listen.String()); by != "A" {
+			t.Fatalf("served by %q, %v", by, err)
+		}
+	}
+}
+
 func serverAndAddress(t *testing.T) (server, listen net.Addr) {
 	t.Helper()
 	server, stop, err := startServer("A")

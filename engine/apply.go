@@ -86,10 +86,10 @@ func (e *Engine) fits(config *Config) error {
 	}
 	var errs []error
 	if config.DataPlane != e.dataPlane {
-		errs = append(errs, fmt.Errorf("change data_plane from %q to %q: it needs a restart", e.dataPlane, config.DataPlane))
+		errs = append(errs, refusal("defaults.data_plane", "", fmt.Errorf("change data_plane from %q to %q: it needs a restart", e.dataPlane, config.DataPlane)))
 	}
 	if config.Loops != e.loops {
-		errs = append(errs, fmt.Errorf("change loops from %d to %d: it needs a restart", e.loops, config.Loops))
+		errs = append(errs, refusal("defaults.loops", "", fmt.Errorf("change loops from %d to %d: it needs a restart", e.loops, config.Loops)))
 	}
 	return errors.Join(errs...)
 }
@@ -142,9 +142,10 @@ func (e *Engine) resolve(ctx context.Context, config *Config, unknown []string, 
 	var errs []error
 	for i := range config.Listeners {
 		l := &config.Listeners[i]
-		for _, key := range l.listenKeys() {
+		where := fmt.Sprintf("listener %q", l.Name)
+		for k, key := range l.listenKeys() {
 			if err := failures[key.host]; err != nil {
-				errs = append(errs, fmt.Errorf("listener %q: resolve %q to listen on: %w: %w", l.Name, key.host, ErrUnresolved, err))
+				errs = append(errs, refusal(listenPath(i, k), where, fmt.Errorf("resolve %q to listen on: %w: %w", key.host, ErrUnresolved, err)))
 			}
 		}
 		if first && !e.anyAddress(&l.Groups[0]) {
@@ -152,10 +153,16 @@ func (e *Engine) resolve(ctx context.Context, config *Config, unknown []string, 
 			for _, channel := range l.Groups[0].Channels {
 				hosts = append(hosts, fmt.Sprintf("%q", channel.Host))
 			}
-			errs = append(errs, fmt.Errorf("listener %q group 0: resolve %s: %w", l.Name, strings.Join(hosts, ", "), ErrUnresolved))
+			errs = append(errs, refusal(fmt.Sprintf("listener[%d].group[0]", i), where+" group 0",
+				fmt.Errorf("resolve %s: %w", strings.Join(hosts, ", "), ErrUnresolved)))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// listenPath is the path of an address to listen on, as in Fault.
+func listenPath(listener, address int) string {
+	return fmt.Sprintf("listener[%d].listen[%d]", listener, address)
 }
 
 func (e *Engine) anyAddress(group *Group) bool {
@@ -181,7 +188,7 @@ func (e *Engine) prepare(ctx context.Context, old *state, config *Config, openin
 			l.same = previous.config.equal(l.config)
 		}
 		e.route(l, previous)
-		addrs, err := e.listen(ctx, l.config, opening)
+		addrs, err := e.listen(ctx, i, l.config, opening)
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -254,10 +261,13 @@ func (e *Engine) count(listener string, channel *balancer.Channel) {
 
 // listen opens the sockets of a listener that are not open yet and returns the
 // keys of all.
-func (e *Engine) listen(ctx context.Context, l *Listener, opening *opening) ([]netip.AddrPort, error) {
+func (e *Engine) listen(ctx context.Context, number int, l *Listener, opening *opening) ([]netip.AddrPort, error) {
 	var addrs []netip.AddrPort
 	var errs []error
-	for _, key := range l.listenKeys() {
+	for k, key := range l.listenKeys() {
+		refuse := func(err error) {
+			errs = append(errs, refusal(listenPath(number, k), fmt.Sprintf("listener %q", l.Name), err))
+		}
 		hosts := []netip.Addr{{}}
 		if key.host != "" {
 			hosts = e.names.addresses(key.host)
@@ -274,11 +284,11 @@ func (e *Engine) listen(ctx context.Context, l *Listener, opening *opening) ([]n
 			case isName(key.host) && unavailable(err):
 				skipped = err
 			default:
-				errs = append(errs, fmt.Errorf("listener %q: %w", l.Name, err))
+				refuse(err)
 			}
 		}
 		if found == 0 && skipped != nil {
-			errs = append(errs, fmt.Errorf("listener %q: %w", l.Name, skipped))
+			refuse(skipped)
 		}
 	}
 	return addrs, errors.Join(errs...)

@@ -22,7 +22,18 @@ type Fault struct {
 	Where string
 	// Problem is what was found and what is allowed.
 	Problem string
+	// Cause is the error behind it, which Problem tells; nil for a fault that
+	// the Config has by itself.
+	Cause error
 }
+
+// refusal is a fault that shows when the configuration is applied.
+func refusal(path, where string, cause error) Fault {
+	return Fault{Path: path, Where: where, Problem: cause.Error(), Cause: cause}
+}
+
+// Unwrap returns the cause.
+func (f Fault) Unwrap() error { return f.Cause }
 
 func (f Fault) Error() string {
 	if f.Where == "" {

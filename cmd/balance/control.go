@@ -39,6 +39,11 @@ func accessOf(settings engine.Control) (control.Access, error) {
 	return control.NewAccess(fs.FileMode(settings.Mode), settings.Group)
 }
 
+// fault says what of the file an error is about.
+func fault(path string, err error) error {
+	return engine.Fault{Path: path, Problem: err.Error(), Cause: err}
+}
+
 func (d *daemon) checkControl(settings engine.Control) error {
 	_, err := d.prepareControl(settings)
 	return err
@@ -48,11 +53,11 @@ func (d *daemon) checkControl(settings engine.Control) error {
 // The function that it returns puts that in force.
 func (d *daemon) prepareControl(settings engine.Control) (commit func(), err error) {
 	if now := d.engine.Config().Control.StatsFile; settings.StatsFile != now {
-		return nil, fmt.Errorf("control: stats_file changes from %q to %q: that needs a restart", now, settings.StatsFile)
+		return nil, fault("control.stats_file", fmt.Errorf("control: stats_file changes from %q to %q: that needs a restart", now, settings.StatsFile))
 	}
 	access, err := accessOf(settings)
 	if err != nil {
-		return nil, err
+		return nil, fault("control.group", err)
 	}
 	return func() {
 		if d.control == nil {

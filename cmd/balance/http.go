@@ -27,5 +27,9 @@ func (d *daemon) newHTTP() *web.Server {
 // prepareHTTP opens what a new configuration wants served. The function that
 // it returns is to be called once, with whether that is to come into force.
 func (d *daemon) prepareHTTP(settings engine.Control) (finish func(commit bool), err error) {
-	return d.http.Prepare(web.Settings{Address: settings.HTTP, PProf: settings.PProf})
+	finish, err = d.http.Prepare(web.Settings{Address: settings.HTTP, PProf: settings.PProf})
+	if err != nil {
+		err = fault("control.http", err)
+	}
+	return finish, err
 }

@@ -109,9 +109,18 @@ func (r *reloader) preview() (engine.Changes, error) {
 		return nil, err
 	}
 	if err := r.check(c.Control); err != nil {
-		return nil, err
+		return nil, r.locate(data, err)
 	}
-	return r.engine.Preview(c)
+	changes, err := r.engine.Preview(c)
+	return changes, r.locate(data, err)
+}
+
+// locate adds the lines of the file to what kept its content from being applied.
+func (r *reloader) locate(data []byte, err error) error {
+	if err == nil {
+		return nil
+	}
+	return config.Locate(r.path, data, flatten(err)...)
 }
 
 // prepare checks what the control socket and the status page need of a new
@@ -148,7 +157,7 @@ func (r *reloader) apply(ctx context.Context, data []byte) (engine.Changes, erro
 	}
 	finish, err := r.prepare(c.Control)
 	if err != nil {
-		return nil, err
+		return nil, r.locate(data, err)
 	}
 	running := r.engine.Config()
 	r.logging.admit(c.Log)
@@ -156,7 +165,7 @@ func (r *reloader) apply(ctx context.Context, data []byte) (engine.Changes, erro
 	finish(err == nil)
 	if err != nil {
 		r.logging.set(running.Log)
-		return nil, err
+		return nil, r.locate(data, err)
 	}
 	for _, edit := range takenBack(r.applied, running, c) {
 		r.log.Info("edit taken back", "change", edit.String())

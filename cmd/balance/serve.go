@@ -69,7 +69,7 @@ func serve(ctx context.Context, o *options, c *engine.Config, content []byte, st
 	done := make(chan struct{})
 	defer close(done)
 	listening.Go(func() { d.heed(signals, done) })
-	if code, started := d.start(c, stderr); !started {
+	if code, started := d.start(c, content, stderr); !started {
 		return code
 	}
 	if report != nil {
@@ -131,7 +131,7 @@ func (d *daemon) heed(signals <-chan os.Signal, done <-chan struct{}) {
 // is to stop before, the engine is shut down. The control socket is there
 // before the first listener, so whoever was served can ask, and is answered
 // when all listeners are there.
-func (d *daemon) start(c *engine.Config, stderr io.Writer) (code int, started bool) {
+func (d *daemon) start(c *engine.Config, content []byte, stderr io.Writer) (code int, started bool) {
 	d.logging.set(c.Log)
 	d.openControl(c.Control, stderr)
 	finish, err := d.prepareHTTP(c.Control)
@@ -155,6 +155,9 @@ func (d *daemon) start(c *engine.Config, stderr io.Writer) (code int, started bo
 	d.engine.Shutdown(d.life)
 	if d.life.Err() != nil {
 		return exitOK, false
+	}
+	if d.reloader != nil {
+		err = config.Locate(d.options.configAsGiven, content, flatten(err)...)
 	}
 	printErrors(stderr, err)
 	if errors.Is(err, syscall.EADDRINUSE) {

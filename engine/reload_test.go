@@ -258,6 +258,9 @@ func TestOnRemove(t *testing.T) {
 				web, other := free(t, "127.0.0.1"), free(t, "127.0.0.1")
 				l := listener("web", web, a, b)
 				l.OnRemove, l.DrainTimeout = mode, 50*time.Millisecond
+				if mode == engine.Drain {
+					l.DrainTimeout = time.Second
+				}
 				stays := listener("other", other, a)
 				r.apply(declare(l, stays))
 				onA, onB, bystander := dial(t, web), dial(t, web), dial(t, other)
@@ -273,6 +276,9 @@ func TestOnRemove(t *testing.T) {
 					time.Sleep(100 * time.Millisecond) // longer than the drain timeout
 					onA.works()
 					return
+				}
+				if mode == engine.Drain {
+					onA.works()
 				}
 				if _, err := onA.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 					t.Errorf("the session on the removed %s saw %v, want a reset", removal, err)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,6 +51,8 @@ func Run(t *testing.T, newPlane New) {
 		"Source":             testSource,
 		"IdleTimeout":        testIdleTimeout,
 		"HalfCloseTimeout":   testHalfCloseTimeout,
+		"HalfCloseBegins":    testHalfCloseBegins,
+		"Hash":               testHash,
 		"TimeoutChanges":     testTimeoutChanges,
 		"Abort":              testAbort,
 		"AbortDialling":      testAbortDialling,
@@ -482,6 +485,51 @@ func testHalfCloseTimeout(t *testing.T, newPlane New) {
 	d.dial()
 	if end := r.end(); end.Cause != plane.HalfCloseTimeout {
 		t.Errorf("cause %v", end.Cause)
+	}
+}
+
+// The half-close timeout is not for sessions that are open both ways, and it
+// begins with the end of the stream.
+func testHalfCloseBegins(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	s := service(r.router(r.serve(func(conn *net.TCPConn) {
+		io.Copy(io.Discard, conn)
+		time.Sleep(50 * time.Millisecond)
+		io.WriteString(conn, "in time")
+	})))
+	s.HalfCloseTimeout = time.Second
+	client := r.listenAt("127.0.0.1", s).dial()
+	io.WriteString(client, "x")
+	time.Sleep(s.HalfCloseTimeout + 100*time.Millisecond)
+	client.CloseWrite()
+	if got := readAll(t, client); got != "in time" {
+		t.Errorf("got %q", got)
+	}
+	if end := r.end(); end.Cause != plane.ClientClosed {
+		t.Errorf("cause %v", end.Cause)
+	}
+}
+
+// The address of a client alone, not its port, chooses in a hash group.
+func testHash(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	group := balancer.Group{Mode: balancer.Hash}
+	for i := range 8 {
+		group.Channels = append(group.Channels, r.serve(greet(strconv.Itoa(i))))
+	}
+	d := r.listen(balancer.NewRouter([]balancer.Group{group}, balancer.Options{}, nil))
+	first := ""
+	for range 10 {
+		client := d.dial()
+		client.CloseWrite()
+		got := readAll(t, client)
+		if first == "" {
+			first = got
+		}
+		if got == "" || got != first {
+			t.Errorf("served by %q, then by %q", first, got)
+		}
+		r.end()
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -119,12 +121,44 @@ func (s *dialogue) onTerminal() int {
 }
 
 func readLine(fd int, line *term.Terminal) (string, error) {
-	cooked, err := term.MakeRaw(fd)
+	restore, err := makeRaw(fd)
 	if err != nil {
 		return "", err
 	}
-	defer term.Restore(fd, cooked)
+	defer restore()
 	return line.ReadLine()
+}
+
+// makeRaw makes the terminal raw until restore is called. A signal that ends
+// the program restores it first.
+func makeRaw(fd int) (restore func(), err error) {
+	ending := make(chan os.Signal, 1)
+	signal.Notify(ending, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM)
+	cooked, err := term.MakeRaw(fd)
+	if err != nil {
+		signal.Stop(ending)
+		return nil, err
+	}
+	var waiting sync.WaitGroup
+	waiting.Go(func() { endAtSignal(ending, fd, cooked) })
+	return func() {
+		term.Restore(fd, cooked)
+		signal.Stop(ending)
+		close(ending) // a signal that came before is still received
+		waiting.Wait()
+	}, nil
+}
+
+// endAtSignal waits for a signal or for the closing of the channel. At a signal
+// it restores the terminal, and the program ends by that signal.
+func endAtSignal(ending chan os.Signal, fd int, cooked *term.State) {
+	sig, came := <-ending
+	if !came {
+		return
+	}
+	term.Restore(fd, cooked)
+	signal.Stop(ending) // now the signal has its usual effect
+	unix.Kill(os.Getpid(), sig.(unix.Signal))
 }
 
 // complete extends the word at the cursor as far as it is certain, and lists
@@ -219,11 +253,11 @@ func (s *dialogue) watch(interval time.Duration) (control.Status, error) {
 // awaitKey waits for a key, swallows it, and reports whether there was one in
 // time.
 func awaitKey(keys *os.File, timeout time.Duration) (bool, error) {
-	cooked, err := term.MakeRaw(int(keys.Fd()))
+	restore, err := makeRaw(int(keys.Fd()))
 	if err != nil {
 		return false, err
 	}
-	defer term.Restore(int(keys.Fd()), cooked)
+	defer restore()
 	for end := time.Now().Add(timeout); ; {
 		left := max(time.Until(end), 0)
 		ready := []unix.PollFd{{Fd: int32(keys.Fd()), Events: unix.POLLIN}}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+	"golang.org/x/term"
 )
 
 // typist is a user at a terminal in which a program runs.
@@ -206,6 +207,57 @@ func TestShellIsInterrupted(t *testing.T) {
 	}
 	if status := u.program.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGINT {
 		t.Errorf("it ended with %v", u.program.ProcessState)
+	}
+}
+
+// A signal ends the shell and watch even while they wait for keys, and they
+// leave the terminal as it was.
+func TestSignalRestoresTheTerminal(t *testing.T) {
+	_, port := launch(t)
+	for _, args := range [][]string{{"-i", port}, {"-c", "watch 3600", port}} {
+		master, terminal, err := pty.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer master.Close()
+		defer terminal.Close()
+		fd := int(terminal.Fd())
+		before, err := term.GetState(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		program := exec.Command("balance", args...)
+		program.Stdin, program.Stdout = terminal, terminal
+		if err := program.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer program.Process.Kill()
+		awaitMode(t, fd, func(now *term.State) bool { return *now != *before })
+		program.Process.Signal(syscall.SIGTERM)
+		program.Wait()
+		if status := program.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGTERM {
+			t.Errorf("%q ended with %v", args, program.ProcessState)
+		}
+		if after, err := term.GetState(fd); err != nil || *after != *before {
+			t.Errorf("%q left the terminal as %+v, which was %+v (%v)", args, after, before, err)
+		}
+	}
+}
+
+// awaitMode waits until the mode of a terminal is as it should be.
+func awaitMode(t *testing.T, fd int, good func(*term.State) bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		now, err := term.GetState(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if good(now) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("the terminal does not change its mode")
+		}
 	}
 }
 

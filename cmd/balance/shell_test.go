@@ -36,7 +36,10 @@ func newTypistAt(t *testing.T, size *pty.Winsize, args ...string) *typist {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A terminal has no deadlines for reading: the end of its program ends that.
+	bound := time.AfterFunc(2*patience, func() { u.program.Process.Kill() })
 	t.Cleanup(func() {
+		bound.Stop()
 		u.terminal.Close()
 		u.program.Process.Kill()
 		u.program.Wait()
@@ -46,7 +49,6 @@ func newTypistAt(t *testing.T, size *pty.Winsize, args ...string) *typist {
 
 func (u *typist) types(keys string) {
 	u.Helper()
-	u.terminal.SetWriteDeadline(time.Now().Add(patience))
 	if _, err := u.terminal.WriteString(keys); err != nil {
 		u.Fatal(err)
 	}
@@ -57,7 +59,6 @@ func (u *typist) types(keys string) {
 func (u *typist) sees(pattern string) {
 	u.Helper()
 	expected := regexp.MustCompile(pattern)
-	u.terminal.SetReadDeadline(time.Now().Add(patience))
 	buffer := make([]byte, 4096)
 	for {
 		if at := expected.FindStringIndex(u.screen.String()[u.seen:]); at != nil {

@@ -26,9 +26,9 @@ type Client struct {
 }
 
 const (
-	// identifyTimeout bounds the wait for a daemon to say who it is: one that
-	// is stopped never does.
-	identifyTimeout = 3 * time.Second
+	// promptTimeout bounds the wait for what a daemon has at hand, such as who
+	// it is: one that is stopped never says.
+	promptTimeout = 3 * time.Second
 	// answerTimeout bounds the wait for an answer; a reload may have to wait
 	// for the name service.
 	answerTimeout = time.Minute
@@ -41,7 +41,7 @@ func Dial(path string) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{conn: conn, reader: bufio.NewReader(conn)}
-	lines, status, err := c.ask("identify", identifyTimeout)
+	lines, status, err := c.ask("identify", promptTimeout)
 	if err == nil && status != OK {
 		err = errors.New(strings.Join(lines, "; "))
 	}
@@ -55,13 +55,21 @@ func Dial(path string) (*Client, error) {
 	return c, nil
 }
 
-// Ask sends a request line and returns the answer.
+// Ask sends a request line and returns the answer. After an error the client is
+// closed: an answer that comes late would be taken for that of the next request.
 func (c *Client) Ask(request string) (lines []string, status Status, err error) {
 	timeout := answerTimeout
-	if name, _ := Resolve(request); name == "kill" {
+	switch name, _ := Resolve(request); name {
+	case "kill":
 		timeout = 0 // it answers when the last session has ended
+	case "complete":
+		timeout = promptTimeout
 	}
-	return c.ask(request, timeout)
+	lines, status, err = c.ask(request, timeout)
+	if err != nil {
+		c.Close()
+	}
+	return lines, status, err
 }
 
 func (c *Client) ask(request string, timeout time.Duration) ([]string, Status, error) {

@@ -165,6 +165,9 @@ func endAtSignal(ending chan os.Signal, fd int, cooked *term.State) {
 // what it may become if that is nothing.
 func (s *dialogue) complete(out io.Writer, text string, at int) (string, int, bool) {
 	lines, status, err := s.client.Ask("complete " + strconv.Quote(text[:at]))
+	if err != nil {
+		fmt.Fprintf(out, "balance: complete: no answer: %v\n", err)
+	}
 	if err != nil || status != control.OK || len(lines) == 0 {
 		return text, at, true
 	}

@@ -211,6 +211,23 @@ func TestShellIsInterrupted(t *testing.T) {
 	}
 }
 
+// What a daemon says too late is not taken for the answer to something else.
+func TestCompletionWithoutAnAnswer(t *testing.T) {
+	daemon, port := launch(t)
+	u := newTypist(t, "-i", port)
+	u.sees(`balance\[0\] `)
+	daemon.Process.Signal(syscall.SIGSTOP)
+	u.types("s\t")
+	u.sees(`complete: no answer`)
+	daemon.Process.Signal(syscall.SIGCONT)
+	u.types("how\r")
+	u.sees(`show: no answer`)
+	u.program.Wait()
+	if code := u.program.ProcessState.ExitCode(); code != exitNoMaster {
+		t.Errorf("exit code %d, want %d", code, exitNoMaster)
+	}
+}
+
 // A signal ends the shell and watch even while they wait for keys, and they
 // leave the terminal as it was.
 func TestSignalRestoresTheTerminal(t *testing.T) {

@@ -103,7 +103,7 @@ func Interval(args []string) (time.Duration, bool) {
 		return 2 * time.Second, true
 	}
 	seconds, err := strconv.ParseFloat(args[0], 64)
-	if err != nil || !(seconds >= 0.1 && seconds <= 86400) {
+	if err != nil || len(args) > 1 || !(seconds >= 0.1 && seconds <= 86400) {
 		return 0, false
 	}
 	return time.Duration(seconds * float64(time.Second)), true

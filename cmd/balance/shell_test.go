@@ -130,6 +130,8 @@ func TestShellOnATerminal(t *testing.T) {
 	u.sees(`dis        127\.0\.0\.1`)
 	u.sees(`balance\[0\] `)
 
+	u.types("watch 1 2\r")
+	u.sees(`syntax error`)
 	u.types("watch 0.1\r")
 	for range 3 {
 		u.sees(`\x1b\[H\x1b\[2J`)

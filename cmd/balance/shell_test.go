@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -304,7 +305,9 @@ func TestWatchIntoAPipe(t *testing.T) {
 	}
 	defer master.Close()
 	defer terminal.Close()
-	watch := exec.Command("balance", "-c", "watch", port)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	watch := exec.CommandContext(ctx, "balance", "-c", "watch", port)
 	watch.Stdin = terminal
 	out, err := watch.Output()
 	if err != nil || strings.Count(string(out), "GRP Type") != 1 || strings.Contains(string(out), "\x1b") {

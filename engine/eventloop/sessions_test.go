@@ -203,15 +203,16 @@ func TestUrgentDataDoesNotEndAStream(t *testing.T) {
 }
 
 // Accepted connections inherit the options of the listening socket, and these
-// follow the service.
+// follow the service. The connection to the channel has them once it has lived
+// for a while.
 func TestInheritedOptions(t *testing.T) {
 	p, listener, addr := newServed(t, 1, &plane.Service{KeepAlive: 7 * time.Second}, nil)
-	option := func(level, name int) int {
+	option := func(which, level, name int) int {
 		value := -1
 		p.loops[0].mailbox.do(func() {
 			for i := range p.loops[0].slab.pages[0] {
 				if s := &p.loops[0].slab.pages[0][i]; s.state != vacant {
-					value, _ = unix.GetsockoptInt(int(s.sides[client].fd), level, name)
+					value, _ = unix.GetsockoptInt(int(s.sides[which].fd), level, name)
 				}
 			}
 		})
@@ -227,10 +228,15 @@ func TestInheritedOptions(t *testing.T) {
 			{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, interval},
 			{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, interval},
 		} {
-			if got := option(o.level, o.name); got != o.want {
+			if got := option(client, o.level, o.name); got != o.want {
 				t.Errorf("option %d of level %d is %d, want %d", o.name, o.level, got, o.want)
 			}
 		}
+		eventually(t, "the channel is probed", func() bool {
+			return option(server, unix.SOL_SOCKET, unix.SO_KEEPALIVE) == keepAlive &&
+				option(server, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE) == interval &&
+				option(server, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL) == interval
+		})
 		p.Abort(plane.Operator, func(*plane.Session) bool { return true })
 	}
 	check(1, 7)

@@ -102,6 +102,20 @@ func launch(t *testing.T) (daemon *exec.Cmd, port string) {
 	}
 }
 
+// freeze stops a process and waits until it has come to a stop.
+func freeze(t *testing.T, process *exec.Cmd) {
+	t.Helper()
+	if err := process.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	var status syscall.WaitStatus
+	for !status.Stopped() {
+		if _, err := syscall.Wait4(process.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil && err != syscall.EINTR {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestShellOnATerminal(t *testing.T) {
 	daemon, port := launch(t)
 	u := newTypist(t, "-i", port)
@@ -195,7 +209,7 @@ func TestShellIsInterrupted(t *testing.T) {
 	daemon, port := launch(t)
 	u := newTypist(t, "-i", port)
 	u.sees(`balance\[0\] `)
-	daemon.Process.Signal(syscall.SIGSTOP)
+	freeze(t, daemon)
 	defer daemon.Process.Signal(syscall.SIGCONT)
 	u.types("kill\r")
 	u.sees(`kill\r\n`)
@@ -219,7 +233,7 @@ func TestCompletionWithoutAnAnswer(t *testing.T) {
 	daemon, port := launch(t)
 	u := newTypist(t, "-i", port)
 	u.sees(`balance\[0\] `)
-	daemon.Process.Signal(syscall.SIGSTOP)
+	freeze(t, daemon)
 	u.types("s\t")
 	u.sees(`complete: no answer`)
 	daemon.Process.Signal(syscall.SIGCONT)
@@ -336,7 +350,7 @@ func TestShellRefusesEndlessLines(t *testing.T) {
 // TestStoppedDaemon asks a daemon that does not answer.
 func TestStoppedDaemon(t *testing.T) {
 	daemon, port := launch(t)
-	daemon.Process.Signal(syscall.SIGSTOP)
+	freeze(t, daemon)
 	defer daemon.Process.Signal(syscall.SIGCONT)
 	out, err := exec.Command("balance", "-c", "show", port).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "no master process") {

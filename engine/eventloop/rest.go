@@ -49,12 +49,16 @@ func (l *loop) rest() {
 		}
 	}
 	l.resting.Store(true)
+	for _, a := range l.acceptors {
+		if a != nil {
+			a.unwatch(l)
+		}
+	}
+	// The kernel may have woken this loop alone for a client who came before it
+	// left. A session that ends at once may end the rest, too.
 	more := false
 	for _, a := range l.acceptors {
-		if a != nil && a.watched {
-			a.unwatch(l)
-			// The kernel may have woken this loop alone for a client who
-			// came before it left.
+		if a != nil && !a.timer.armed() {
 			more = a.take(l, maxBatch) || more
 		}
 	}

@@ -104,7 +104,15 @@ func (l *loop) answered(s *session, events uint32) {
 	}
 }
 
-func (l *loop) dialTimedOut(s *session) { l.undialled(s, os.ErrDeadlineExceeded) }
+// dialTimedOut fails the attempt, unless it has come to something that the loop
+// was not told of yet.
+func (l *loop) dialTimedOut(s *session) {
+	if events := l.kernel.pending(s.sides[server].fd); events != 0 {
+		l.answered(s, events)
+		return
+	}
+	l.undialled(s, os.ErrDeadlineExceeded)
+}
 
 // undialled goes on with the next address, or the next channel, after an
 // attempt failed.

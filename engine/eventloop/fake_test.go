@@ -174,6 +174,14 @@ func (s *fakeSocket) readable() []byte {
 	return s.given[s.read:]
 }
 
+func (k *fakeKernel) pending(fd int32) uint32 {
+	s := k.socket("poll", fd)
+	if s.connecting {
+		return 0
+	}
+	return s.events()
+}
+
 func (k *fakeKernel) recv(fd int32, into []byte) (int, unix.Errno) {
 	s := k.socket("read", fd)
 	if s.connecting {

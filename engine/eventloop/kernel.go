@@ -19,6 +19,9 @@ type kernel interface {
 	// watch registers a connected or connecting socket for all its events,
 	// edge-triggered.
 	watch(epoll, fd int32, t token) unix.Errno
+	// pending returns what the kernel has to say of a socket now, of
+	// EPOLLOUT, EPOLLERR and EPOLLHUP.
+	pending(fd int32) uint32
 	// socketError takes the pending error of a socket that has failed. It is
 	// never 0.
 	socketError(fd int32) unix.Errno
@@ -91,6 +94,13 @@ func bind(fd int32, source, to netip.Addr) error {
 
 func (linux) watch(epoll, fd int32, t token) unix.Errno {
 	return control(epoll, unix.EPOLL_CTL_ADD, fd, interest, t)
+}
+
+func (linux) pending(fd int32) uint32 {
+	poll := unix.PollFd{Fd: fd, Events: unix.POLLOUT} // the bits are those of epoll
+	var now unix.Timespec
+	unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&poll)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+	return uint32(uint16(poll.Revents))
 }
 
 func (linux) socketError(fd int32) unix.Errno {

@@ -23,6 +23,7 @@ type loop struct {
 	ended   chan struct{} // closed when the goroutine has ended
 
 	now     int64 // as Plane.now, when the turn began
+	heard   heard
 	wheel   wheel
 	slab    slab
 	shared  *buffer // what was read and not written yet, within a turn
@@ -96,13 +97,15 @@ func (l *loop) close() {
 func (l *loop) run() {
 	defer close(l.ended)
 	for !l.stopping || l.live.Load() > 0 {
-		n := l.wait()
+		n, all := l.wait()
+		// Both sockets of each session, the listening ones and the mailbox.
+		l.heard.turn(n, all, l.now, 2*int(l.live.Load())+len(l.acceptors)+1)
 		l.now = l.plane.now()
 		l.runReady()
 		for i := range l.events[:n] {
 			l.dispatch(&l.events[i])
 		}
-		l.expire()
+		l.expire(l.heard.upTo)
 	}
 	for _, task := range l.mailbox.shut() {
 		task()
@@ -110,17 +113,17 @@ func (l *loop) run() {
 	l.close()
 }
 
-// wait returns how many events there are. It does not wait while sessions are
-// ready. Asking first without waiting keeps the scheduler out of the turns of
+// wait returns how many events there are, and whether those are all. It does
+// not wait while sessions are ready. Asking first without waiting keeps the scheduler out of the turns of
 // a busy loop; the wait itself must let it know, so that the processor can be
 // put to other use. A loop that got one event at most is not busy, and asking
 // first would be one system call more for it.
-func (l *loop) wait() int {
+func (l *loop) wait() (n int, all bool) {
 	if l.busy || len(l.ready) > 0 {
 		n, errno := poll(l.epoll, l.events[:])
 		if n > 0 && errno == 0 || len(l.ready) > 0 {
 			l.busy = n > 1
-			return max(n, 0)
+			return max(n, 0), errno == 0 && n < len(l.events)
 		}
 	}
 	timeout := -1
@@ -133,7 +136,35 @@ func (l *loop) wait() int {
 		panic(fmt.Sprintf("eventloop: epoll_wait: %v", err)) // the descriptor is ours, so this is a defect
 	}
 	l.busy = n > 1
-	return max(n, 0)
+	return max(n, 0), err == nil && n < len(l.events)
+}
+
+// heard tells up to which time a loop has been told of all that happened. A
+// process that was stopped, or whose machine was, finds its timers due before
+// it has seen what came in time: so they are due by that time, not by the clock.
+type heard struct {
+	upTo   int64 // as Plane.now
+	since  int64 // when the first of the waits began that left events behind
+	events int   // that have been taken since; 0 if the last wait took all
+}
+
+// turn takes note of a wait that began after the time given and took n events,
+// all that there were or not. The kernel tells of each of so many registered
+// descriptors once before it tells of one again (ep_send_events in
+// fs/eventpoll.c goes through a list from its front), so that many events are
+// all that were there at first.
+func (h *heard) turn(n int, all bool, began int64, registered int) {
+	if all {
+		h.upTo, h.events = began, 0
+		return
+	}
+	if h.events == 0 {
+		h.since = began
+	}
+	h.events += n
+	if h.events >= registered {
+		h.upTo, h.events = h.since, 0
+	}
 }
 
 // Events that are not of a session have a generation of 0.
@@ -176,9 +207,9 @@ func (l *loop) runReady() {
 	}
 }
 
-// expire lets what is due happen.
-func (l *loop) expire() {
-	for t := l.wheel.due(l.now / int64(tick)); t != nil; t = l.wheel.due(l.now / int64(tick)) {
+// expire lets happen what is due by a time.
+func (l *loop) expire(by int64) {
+	for t := l.wheel.due(by / int64(tick)); t != nil; t = l.wheel.due(by / int64(tick)) {
 		t.owner.expire(l)
 	}
 }

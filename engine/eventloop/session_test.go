@@ -75,7 +75,7 @@ func (w *world) step() {
 		w.loop.begin(s.fd, peer, w.listener)
 	case op < 24:
 		w.loop.now += int64(w.next()) * int64(10*time.Millisecond)
-		w.loop.expire()
+		w.loop.expire(w.loop.now)
 	case op < 48:
 		w.loop.runReady()
 	case op == 48:
@@ -319,5 +319,21 @@ func TestLastBytesComeBeforeTheEnd(t *testing.T) {
 	w.deliver(s)
 	for _, defect := range w.check() {
 		t.Error(defect)
+	}
+}
+
+// A loop that was stopped finds a dial overdue that has succeeded in time.
+func TestDialIsAskedBeforeItTimesOut(t *testing.T) {
+	w := newWorld(nil)
+	c := w.kernel.newSocket()
+	w.clients = append(w.clients, c)
+	w.loop.begin(c.fd, netip.MustParseAddrPort("198.51.100.1:1"), w.listener)
+	server := w.kernel.servers[c.token]
+	server.connecting, server.space = false, 1
+	w.loop.now += int64(time.Minute)
+	w.loop.expire(w.loop.now)
+	s, _ := w.loop.slab.session(c.token)
+	if s == nil || s.state != plane.Relaying || w.channels[0].Failing() {
+		t.Errorf("the session is not relayed: %v; the channel fails: %t", w.ends, w.channels[0].Failing())
 	}
 }

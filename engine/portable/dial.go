@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 	"time"
 
@@ -31,8 +32,18 @@ func dial(ctx context.Context, service *plane.Service, addrs []netip.AddrPort) (
 	return nil, errors.Join(failures...)
 }
 
+// grace is how long after its time an attempt is given up. A process that was
+// stopped finds it overdue, and has to be told first of what came in time.
+const grace = 50 * time.Millisecond
+
 func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, timeout time.Duration) (*net.TCPConn, error) {
-	dialer := net.Dialer{Timeout: timeout, KeepAliveConfig: keepAliveConfig(service.KeepAlive)}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	overdue := time.AfterFunc(timeout, func() {
+		time.AfterFunc(grace, func() { cancel(os.ErrDeadlineExceeded) })
+	})
+	defer overdue.Stop()
+	dialer := net.Dialer{KeepAliveConfig: keepAliveConfig(service.KeepAlive)}
 	if service.KeepAlive == 0 {
 		dialer.KeepAlive = -1
 	}
@@ -45,6 +56,9 @@ func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, 
 	}
 	dialer.SetMultipathTCP(false)
 	conn, err := dialer.DialContext(ctx, "tcp", addr.String())
+	if err != nil && context.Cause(ctx) == os.ErrDeadlineExceeded {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: os.ErrDeadlineExceeded}
+	}
 	if err != nil {
 		return nil, err
 	}

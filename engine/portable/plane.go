@@ -134,16 +134,24 @@ const (
 	longestNap  = 250 * time.Millisecond
 )
 
-// sweep ends the sessions in which no byte moved for too long.
+// sweep ends the sessions in which no byte moved for too long. One that slept
+// much longer than its nap was stopped, and so was all else: the sessions are
+// told of what came meanwhile before it looks at them.
 func (p *Plane) sweep() {
 	defer close(p.swept)
 	timer := time.NewTimer(longestNap)
 	defer timer.Stop()
+	waited := false
 	for {
+		began := time.Now()
 		select {
 		case <-p.stop:
 			return
 		case <-timer.C:
+		}
+		if waited = !waited && time.Since(began) > 2*longestNap; waited {
+			timer.Reset(longestNap)
+			continue
 		}
 		next := longestNap
 		for _, s := range p.all() {

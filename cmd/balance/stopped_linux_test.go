@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestStopped stops the process while it dials. What has succeeded until it
+// goes on counts as having come in time, however long that was.
+func TestStopped(t *testing.T) {
+	for _, dataPlane := range []string{"eventloop", "portable"} {
+		t.Run(dataPlane, func(t *testing.T) { testStopped(t, dataPlane) })
+	}
+}
+
+func testStopped(t *testing.T, dataPlane string) {
+	const clients = 300
+	const timeout = 2 * time.Second
+	server := newSilentServer(t)
+	listen, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := t.TempDir() + "/balance.toml"
+	content := fmt.Sprintf("[defaults]\ndata_plane = %q\nauto_disable = true\nconnect_timeout = %q\n[[listener]]\nlisten = %q\ngroup = [{ channels = [%q] }]\n",
+		dataPlane, timeout, listen, server.addr)
+	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := startLogged(t, "balance", "-config", file)
+	began := time.Now()
+	var conns []net.Conn
+	for range clients {
+		conn, err := net.Dial("tcp", listen.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(patience))
+		conns = append(conns, conn)
+	}
+	server.awaitDials(t, "all are dialled for", func(n int) bool { return n >= clients })
+	syscall.Kill(d.pid, syscall.SIGSTOP)
+	server.speak(t)
+	server.awaitDials(t, "all dials have succeeded", func(n int) bool { return n == 0 })
+	time.Sleep(time.Until(began.Add(2 * timeout)))
+	syscall.Kill(d.pid, syscall.SIGCONT)
+	refused := 0
+	for _, conn := range conns {
+		if got, err := io.ReadAll(conn); err != nil || string(got) != "hello\n" {
+			refused++
+		}
+	}
+	if refused > 0 || d.log.matches(0, "autodisabled") {
+		t.Errorf("%d of %d clients were turned away", refused, clients)
+	}
+}
+
+// silentServer is a listening socket whose queue is full until it speaks.
+type silentServer struct {
+	file *os.File
+	addr string
+}
+
+func newSilentServer(t *testing.T) *silentServer {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &silentServer{file: os.NewFile(uintptr(fd), "server")}
+	t.Cleanup(func() { s.file.Close() })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.addr = fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port)
+	filler, err := net.Dial("tcp", s.addr) // a backlog of 0 takes one
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { filler.Close() })
+	return s
+}
+
+// speak greets everybody from now on.
+func (s *silentServer) speak(t *testing.T) {
+	t.Helper()
+	if err := unix.Listen(int(s.file.Fd()), 4096); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.FileListener(s.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	t.Cleanup(func() {
+		listener.Close()
+		<-ended
+	})
+	go func() {
+		defer close(ended)
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			io.WriteString(conn, "hello\n")
+			conn.Close()
+		}
+	}()
+}
+
+// awaitDials waits until the number of attempts to connect to the server that
+// have come to nothing yet is as it should be.
+func (s *silentServer) awaitDials(t *testing.T, what string, ok func(int) bool) {
+	t.Helper()
+	_, port, _ := strings.Cut(s.addr, ":")
+	var number int
+	fmt.Sscan(port, &number)
+	suffix := fmt.Appendf(nil, ":%04X 02 ", number) // remote port, TCP_SYN_SENT
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		table, err := os.ReadFile("/proc/net/tcp")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := bytes.Count(table, suffix)
+		if ok(n) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain until %s: %d attempts", what, n)
+		}
+	}
+}

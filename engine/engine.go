@@ -66,9 +66,11 @@ type Engine struct {
 	retiringMu sync.Mutex
 	retiring   map[plane.Socket]netip.AddrPort // guarded by retiringMu
 
-	life    context.Context // ends with Shutdown
-	end     context.CancelFunc
-	workers sync.WaitGroup // refresh, and removals under way
+	life     context.Context // ends with Shutdown
+	end      context.CancelFunc
+	patience context.Context // ends when Shutdown is not to wait any longer
+	hurry    context.CancelFunc
+	workers  sync.WaitGroup // refresh, and removals under way
 }
 
 // state is one configuration in force. It is not written to.
@@ -100,6 +102,7 @@ func New(options Options) *Engine {
 		retiring: make(map[plane.Socket]netip.AddrPort),
 	}
 	e.life, e.end = context.WithCancel(context.Background())
+	e.patience, e.hurry = context.WithCancel(context.Background())
 	resolver := options.Resolver
 	if resolver == nil {
 		resolver = net.DefaultResolver
@@ -233,9 +236,11 @@ func (e *Engine) Shutdown(ctx context.Context) {
 		return
 	}
 	e.end()
+	defer e.hurry()
+	defer context.AfterFunc(ctx, e.hurry)()
 	var retired sync.WaitGroup
 	for _, socket := range e.current.Load().sockets {
-		retired.Go(socket.Retire)
+		retired.Go(func() { socket.Retire(e.patience) })
 	}
 	retired.Wait()
 	e.workers.Wait()

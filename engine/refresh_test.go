@@ -63,5 +63,5 @@ type idleSocket struct{ addr netip.AddrPort }
 func (s idleSocket) Addr() netip.AddrPort { return s.addr }
 func (idleSocket) Serve(*plane.Listener)  {}
 func (idleSocket) Share(bool) error       { return nil }
-func (idleSocket) Retire()                {}
+func (idleSocket) Retire(context.Context) {}
 func (idleSocket) Close() error           { return nil }

@@ -62,7 +62,7 @@ func (e *Engine) retire(socket plane.Socket, addr netip.AddrPort, retired *sync.
 	retired.Add(1)
 	e.workers.Go(func() {
 		defer retired.Done()
-		socket.Retire()
+		socket.Retire(e.patience)
 		e.retiringMu.Lock()
 		defer e.retiringMu.Unlock()
 		delete(e.retiring, socket)

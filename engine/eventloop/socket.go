@@ -95,25 +95,31 @@ func (s *socket) Share(on bool) error {
 }
 
 // Retire implements plane.Socket.
-func (s *socket) Retire() {
+func (s *socket) Retire(ctx context.Context) {
 	s.ending.Do(func() {
 		if s.listener.Load() != nil {
+			ctx, cancel := context.WithTimeout(ctx, plane.RetireTimeout)
+			defer cancel()
 			quiet, err := plane.Divert(descriptor(s.fd))
 			if err != nil {
 				s.plane.options.Log.Warn("cannot keep new clients from a socket", "address", s.name, "error", err)
 			}
-			s.drain(max(quiet, time.Millisecond))
+			s.drain(ctx, max(quiet, time.Millisecond))
 		}
 		s.endErr = s.close()
 	})
 }
 
-// drain returns when nobody has come for the time given and nobody waits, or
-// when those who wait cannot be accepted.
-func (s *socket) drain(quiet time.Duration) {
+// drain returns when nobody has come for the time given and nobody waits, when
+// those who wait cannot be accepted, or when ctx ends.
+func (s *socket) drain(ctx context.Context, quiet time.Duration) {
 	for {
 		arrivals := s.arrivals.Load()
-		time.Sleep(quiet)
+		select {
+		case <-time.After(quiet):
+		case <-ctx.Done():
+			return
+		}
 		waiting, err := unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}, 0)
 		switch {
 		case s.pausedUntil.Load() != 0, err != nil && err != unix.EINTR:

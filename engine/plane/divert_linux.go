@@ -18,11 +18,18 @@ import (
 // network interface than the one the segment came in by, and
 // SO_BINDTOIFINDEX takes the index of an interface that does not exist.
 // A handshake finds its listening socket by a pointer and not by a search.
+//
+// Without CAP_NET_RAW it fails before Linux 5.7, and ever since if the socket is
+// bound to an interface already, as that of a link-local address is. Some
+// sandboxes forbid it.
 func Divert(conn syscall.RawConn) (quiet time.Duration, err error) {
 	err = control(conn, "setsockopt", func(fd int) error {
 		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, math.MaxInt32)
 	})
-	return handshake, err
+	if err != nil {
+		return 0, err
+	}
+	return handshake, nil
 }
 
 // handshake is a generous round trip.

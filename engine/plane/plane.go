@@ -47,11 +47,18 @@ type Socket interface {
 	Share(bool) error
 	// Retire keeps new clients away (see Divert), accepts those who wait in
 	// the queue or are on their way into it, then closes the socket. It
-	// returns when the socket is closed.
-	Retire()
+	// returns when the socket is closed: that is when ctx has ended, or after
+	// RetireTimeout, even if somebody still comes.
+	Retire(ctx context.Context)
 	// Close closes the socket. The clients that wait in its queue are reset.
 	Close() error
 }
+
+// RetireTimeout bounds the emptying of the queue of a socket that is retired.
+// New clients may keep it from getting empty where they cannot be kept away, and
+// so may a client who completes one handshake after the other, each of which he
+// may leave half-open for about a minute (tcp_synack_retries in tcp(7)).
+const RetireTimeout = 2 * time.Second
 
 // Listener is what a plane knows of a listener. It outlives every
 // configuration that names the listener, and every session that it accepted.

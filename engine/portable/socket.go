@@ -59,12 +59,14 @@ func (s *socket) Share(on bool) error {
 	return plane.ShareRaw(raw, on)
 }
 
-func (s *socket) Retire() {
+func (s *socket) Retire(ctx context.Context) {
 	s.closed.Do(func() {
 		quiet := s.divert()
 		s.stop()
 		if s.listener.Load() != nil {
-			s.drain(quiet)
+			ctx, cancel := context.WithTimeout(ctx, plane.RetireTimeout)
+			defer cancel()
+			s.drain(ctx, quiet)
 		}
 		s.closeErr = s.accepter.Close()
 	})
@@ -97,10 +99,14 @@ func (s *socket) stop() {
 	<-s.accepted
 }
 
-// drain accepts until nobody has come for the time given.
-func (s *socket) drain(quiet time.Duration) {
+// drain accepts until nobody has come for the time given, or until ctx ends.
+func (s *socket) drain(ctx context.Context, quiet time.Duration) {
+	defer context.AfterFunc(ctx, func() { s.accepter.SetDeadline(time.Unix(1, 0)) })()
 	for {
 		s.accepter.SetDeadline(time.Now().Add(max(quiet, time.Millisecond)))
+		if ctx.Err() != nil {
+			return
+		}
 		conn, err := s.accepter.AcceptTCP()
 		if err != nil {
 			return

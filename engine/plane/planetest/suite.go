@@ -594,7 +594,7 @@ func testShutdown(t *testing.T, newPlane New) {
 	polite, stubborn := d.dial(), d.dial()
 	exchange(t, polite, "x")
 	exchange(t, stubborn, "x")
-	d.socket.Retire()
+	d.socket.Retire(t.Context())
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { r.plane.Shutdown(ctx); close(done) }()
@@ -645,7 +645,7 @@ func testRetire(t *testing.T, newPlane New) {
 		waiting = append(waiting, d.dial())
 	}
 	d.socket.Serve(d.listener)
-	d.socket.Retire()
+	d.socket.Retire(t.Context())
 	for _, client := range waiting {
 		client.CloseWrite()
 		if got := readAll(t, client); got != "served" {

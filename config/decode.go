@@ -92,6 +92,7 @@ type decoder struct {
 func (d *decoder) document(values map[string]any) {
 	document := d.open(root, "", "", values)
 	d.settings(document.table(defaultsTable, "defaults"))
+	read(document.table(processTable, "process"), processSettings, &d.config.Process)
 	read(document.table(logTable, "log"), logSettings, &d.config.Log)
 	read(document.table(controlTable, "control"), controlSettings, &d.config.Control)
 	for i, value := range document.array("listener", "an array of tables: write [[listener]]") {

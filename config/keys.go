@@ -29,6 +29,10 @@ var daemonSettings = []key[engine.Config]{
 	{"loops", func(c *engine.Config) any { return &c.Loops }},
 }
 
+var processSettings = []key[engine.Process]{
+	{"max_sessions", func(p *engine.Process) any { return &p.MaxSessions }},
+}
+
 var logSettings = []key[engine.Log]{
 	{"level", func(l *engine.Log) any { return &l.Level }},
 	{"format", func(l *engine.Log) any { return &l.Format }},
@@ -48,6 +52,7 @@ var controlSettings = []key[engine.Control]{
 const (
 	root          = ""
 	defaultsTable = "defaults"
+	processTable  = "process"
 	logTable      = "log"
 	controlTable  = "control"
 	listenerTable = "listener"
@@ -57,8 +62,9 @@ const (
 
 // known holds the names of all keys of each table.
 var known = map[string][]string{
-	root:          {"defaults", "log", "control", "listener"},
+	root:          {"defaults", "process", "log", "control", "listener"},
 	defaultsTable: append(names(settings), names(daemonSettings)...),
+	processTable:  names(processSettings),
 	logTable:      names(logSettings),
 	controlTable:  names(controlSettings),
 	listenerTable: append([]string{"name", "listen", "source", "group"}, names(settings)...),

@@ -20,6 +20,7 @@ func Marshal(c *engine.Config) []byte {
 	var w writer
 	preset := engine.DefaultConfig()
 	w.table("[defaults]", changed(daemonSettings, c, preset))
+	w.table("[process]", changed(processSettings, &c.Process, &preset.Process))
 	w.table("[log]", changed(logSettings, &c.Log, &preset.Log))
 	w.table("[control]", changed(controlSettings, &c.Control, &preset.Control))
 	for i := range c.Listeners {

@@ -31,7 +31,7 @@ func (c *conversation) status([]string) Status {
 	c.say("process      %d", os.Getpid())
 	c.say("up           %s, since %s", time.Since(d.Started).Round(time.Second), d.Started.Format(time.RFC3339))
 	c.say("listeners    %d", len(snapshot.Listeners))
-	c.say("sessions     %d", sessions)
+	c.say("sessions     %d of at most %d", sessions, snapshot.MaxSessions)
 	if len(snapshot.Loops) > 0 {
 		c.say("loops        %s", strings.Trim(fmt.Sprint(snapshot.Loops), "[]"))
 	}

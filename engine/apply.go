@@ -306,6 +306,7 @@ func (e *Engine) swap(old, next *state) {
 	}
 	e.current.Store(next)
 	e.logSessions.Store(next.config.Log.Sessions)
+	e.limitSessions()
 	for _, l := range next.listeners {
 		for _, addr := range l.addrs {
 			next.sockets[addr].Serve(l.plane)

@@ -24,9 +24,18 @@ type Config struct {
 	// Loops is how many event loops there are, 0 to MaxLoops; 0 means one for
 	// each processor. The portable data plane has none.
 	Loops     int
+	Process   Process
 	Log       Log
 	Control   Control
 	Listeners []Listener
+}
+
+// Process says what the process may use.
+type Process struct {
+	// MaxSessions limits the simultaneous sessions, 0 to MaxMaxConns. Beyond it
+	// clients wait in the queues of the kernel. The limit of descriptors sets
+	// one of its own, which holds in any case; 0 means that one.
+	MaxSessions int
 }
 
 // Log says what is logged and how.

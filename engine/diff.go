@@ -110,6 +110,7 @@ var daemonSettings = []setting[Config]{
 	{"shutdown_timeout", func(c *Config) any { return c.ShutdownTimeout }},
 	{"data_plane", func(c *Config) any { return c.DataPlane }},
 	{"loops", func(c *Config) any { return c.Loops }},
+	{"process max_sessions", func(c *Config) any { return c.Process.MaxSessions }},
 	{"log level", func(c *Config) any { return c.Log.Level }},
 	{"log format", func(c *Config) any { return c.Log.Format }},
 	{"log sessions", func(c *Config) any { return c.Log.Sessions }},

@@ -109,7 +109,9 @@ func New(options Options) *Engine {
 	}
 	e.names = newNames(resolver)
 	e.dataPlane, e.loops = options.DataPlane, options.Loops
-	e.plane, e.unusable = newPlane(options, plane.Options{Log: options.Log, Dump: options.Dump, Ended: e.ended})
+	e.plane, e.unusable = newPlane(options, plane.Options{
+		Log: options.Log, Ended: e.ended, Pipes: maxPipes(descriptorLimit()), Dump: options.Dump,
+	})
 	e.current.Store(&state{})
 	e.workers.Add(1)
 	go e.refresh()

@@ -53,6 +53,7 @@ type idlePlane struct{}
 func (idlePlane) Listen(_ context.Context, addr netip.AddrPort, _ bool) (plane.Socket, error) {
 	return idleSocket{addr}, nil
 }
+func (idlePlane) SetMaxSessions(int)                                   {}
 func (idlePlane) Sessions(func(plane.Session) bool)                    {}
 func (idlePlane) Loops() []int                                         { return nil }
 func (idlePlane) Abort(plane.Cause, func(*plane.Session) bool) (n int) { return 0 }

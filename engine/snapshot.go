@@ -12,8 +12,10 @@ import (
 // read at exactly the same moment.
 type Snapshot struct {
 	Generation uint64 // counts from 1 with each Apply that changed something
-	Listeners  []ListenerStatus
-	Loops      []int // sessions that each event loop holds; empty if the data plane has none
+	// MaxSessions is how many sessions there may be at a time.
+	MaxSessions int
+	Listeners   []ListenerStatus
+	Loops       []int // sessions that each event loop holds; empty if the data plane has none
 }
 
 // ListenerStatus is a picture of a listener.
@@ -54,6 +56,7 @@ type ChannelStatus struct {
 func (e *Engine) Snapshot() Snapshot {
 	s := e.current.Load()
 	snapshot := Snapshot{Generation: s.generation, Loops: e.plane.Loops()}
+	snapshot.MaxSessions, _ = e.MaxSessions()
 	for _, l := range s.listeners {
 		// In this order no session counts as ended before it was accepted.
 		ended := l.plane.Ended.Load()

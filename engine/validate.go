@@ -47,6 +47,9 @@ func (f Fault) Error() string {
 func (c *Config) Validate() []Fault {
 	v := validator{config: c, names: map[string]int{}}
 	v.duration("defaults.shutdown_timeout", "", "shutdown_timeout", c.ShutdownTimeout, 0)
+	if n := c.Process.MaxSessions; n < 0 || int64(n) > MaxMaxConns {
+		v.fault("process.max_sessions", "process", "max_sessions %d is not one of 0 (as many as the descriptors allow) to %d", n, int64(MaxMaxConns))
+	}
 	v.control(&c.Control)
 	if c.Loops < 0 || c.Loops > MaxLoops {
 		v.fault("defaults.loops", "", "loops %d is not one of 0 (one for each processor) to %d", c.Loops, MaxLoops)

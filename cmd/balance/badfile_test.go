@@ -137,8 +137,9 @@ func denied() bool {
 
 // loggedDaemon is a daemon whose log the test reads while it runs.
 type loggedDaemon struct {
-	pid int
-	log *lockedBuffer
+	pid     int
+	log     *lockedBuffer
+	runtime string // its runtime directory
 }
 
 // startAsNobody starts a daemon that cannot do everything.
@@ -167,7 +168,8 @@ func startProgram(t *testing.T, program *exec.Cmd) *loggedDaemon {
 	t.Helper()
 	d := &loggedDaemon{log: new(lockedBuffer)}
 	program.Stderr = d.log
-	program.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+t.TempDir())
+	d.runtime = t.TempDir()
+	program.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+d.runtime)
 	if err := program.Start(); err != nil {
 		t.Fatal(err)
 	}

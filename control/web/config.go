@@ -11,6 +11,7 @@ import (
 // of the file; settings of [defaults] stand in each listener.
 type configuration struct {
 	Defaults daemonConfig     `json:"defaults"`
+	Process  processConfig    `json:"process"`
 	Log      logConfig        `json:"log"`
 	Control  controlConfig    `json:"control"`
 	Listener []listenerConfig `json:"listener"`
@@ -20,6 +21,10 @@ type daemonConfig struct {
 	ShutdownTimeout string           `json:"shutdown_timeout"`
 	DataPlane       engine.DataPlane `json:"data_plane"`
 	Loops           int              `json:"loops"`
+}
+
+type processConfig struct {
+	MaxSessions int `json:"max_sessions"`
 }
 
 type logConfig struct {
@@ -76,6 +81,7 @@ func (d *Daemon) serveConfig(w http.ResponseWriter, _ *http.Request) {
 func configurationOf(c *engine.Config) configuration {
 	view := configuration{
 		Defaults: daemonConfig{c.ShutdownTimeout.String(), c.DataPlane, c.Loops},
+		Process:  processConfig(c.Process),
 		Log:      logConfig(c.Log),
 		Control:  controlConfig(c.Control),
 	}

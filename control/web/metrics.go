@@ -58,6 +58,7 @@ var (
 	configTimestamp  = describe("config_last_reload_timestamp_seconds", "When the last reload, or else the start, was.")
 	configGeneration = describe("config_generation", "How many configurations have been in force.")
 
+	mostSessions = describe("max_sessions", "Most sessions that there may be at a time.")
 	loopSessions = describe("loop_sessions", "Sessions that the event loop holds.", "loop")
 
 	buildInfo = describe("build_info", "1, labelled with the version.", "version", "goversion")
@@ -69,7 +70,7 @@ func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 		channelConnections, channelActive, channelConnectErrors, channelConnectDuration,
 		channelBytes, channelUp, channelMaxConns, channelGroup,
 		listenerAccepted, listenerRejected, listenerActive,
-		configSuccessful, configTimestamp, configGeneration, loopSessions, buildInfo,
+		configSuccessful, configTimestamp, configGeneration, mostSessions, loopSessions, buildInfo,
 	} {
 		descs <- desc
 	}
@@ -85,6 +86,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	gauge(metrics, configSuccessful, number(last.Err == nil))
 	gauge(metrics, configTimestamp, float64(last.Time.UnixMilli())/1000)
 	gauge(metrics, configGeneration, float64(snapshot.Generation))
+	gauge(metrics, mostSessions, float64(snapshot.MaxSessions))
 	for i, n := range snapshot.Loops {
 		gauge(metrics, loopSessions, float64(n), strconv.Itoa(i))
 	}

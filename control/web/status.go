@@ -14,17 +14,18 @@ import (
 
 // status is what /api/v1/status answers.
 type status struct {
-	Version    string           `json:"version"`
-	PID        int              `json:"pid"`
-	Started    time.Time        `json:"started"`
-	Now        time.Time        `json:"now"`
-	Generation uint64           `json:"generation"` // of the configuration in force; 0 before the first
-	Stopping   bool             `json:"stopping"`
-	Problems   []string         `json:"problems"` // why it is not ready
-	Loops      []int            `json:"loops"`    // sessions that each event loop holds
-	File       string           `json:"file,omitempty"`
-	LastReload *reloadStatus    `json:"last_reload,omitempty"` // missing if there was none
-	Listeners  []listenerStatus `json:"listeners"`
+	Version     string           `json:"version"`
+	PID         int              `json:"pid"`
+	Started     time.Time        `json:"started"`
+	Now         time.Time        `json:"now"`
+	Generation  uint64           `json:"generation"` // of the configuration in force; 0 before the first
+	Stopping    bool             `json:"stopping"`
+	Problems    []string         `json:"problems"`     // why it is not ready
+	Loops       []int            `json:"loops"`        // sessions that each event loop holds
+	MaxSessions int              `json:"max_sessions"` // that there may be at a time
+	File        string           `json:"file,omitempty"`
+	LastReload  *reloadStatus    `json:"last_reload,omitempty"` // missing if there was none
+	Listeners   []listenerStatus `json:"listeners"`
 }
 
 type reloadStatus struct {
@@ -103,16 +104,17 @@ func (s channelState) up() bool { return s == stateUp || s == stateFull }
 func (d *Daemon) serveStatus(w http.ResponseWriter, _ *http.Request) {
 	snapshot := d.Engine.Snapshot()
 	s := status{
-		Version:    d.Version,
-		PID:        os.Getpid(),
-		Started:    d.Started,
-		Now:        time.Now(),
-		Generation: snapshot.Generation,
-		Stopping:   d.Stopping != nil && d.Stopping(),
-		Problems:   d.problems(),
-		Loops:      append([]int{}, snapshot.Loops...),
-		File:       d.File,
-		Listeners:  []listenerStatus{},
+		Version:     d.Version,
+		PID:         os.Getpid(),
+		Started:     d.Started,
+		Now:         time.Now(),
+		Generation:  snapshot.Generation,
+		Stopping:    d.Stopping != nil && d.Stopping(),
+		Problems:    d.problems(),
+		Loops:       append([]int{}, snapshot.Loops...),
+		MaxSessions: snapshot.MaxSessions,
+		File:        d.File,
+		Listeners:   []listenerStatus{},
 	}
 	if d.LastReload != nil {
 		if last := d.LastReload(); !last.Time.IsZero() {

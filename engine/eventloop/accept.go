@@ -18,6 +18,7 @@ type acceptor struct {
 	number  int32 // in loop.acceptors
 	batch   int
 	watched bool
+	starved bool  // waits for a place for a session
 	timer   timer // armed in a pause
 }
 
@@ -49,14 +50,16 @@ func (l *loop) remove(s *socket) {
 	}
 }
 
-// watch has the loop told of clients, unless it pauses or rests.
+// watch has the loop told of clients, unless it pauses or rests, or there is no
+// place for them.
 func (a *acceptor) watch(l *loop) {
-	if a.watched || a.timer.armed() || l.resting.Load() {
+	if a.watched || a.starved || a.timer.armed() || l.resting.Load() {
 		return
 	}
 	errno := control(l.epoll, unix.EPOLL_CTL_ADD, a.fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, token{low: a.number})
 	if errno != 0 {
-		a.exhaust(l, os.NewSyscallError("epoll_ctl", errno))
+		l.lacks("accept", os.NewSyscallError("epoll_ctl", errno))
+		a.pause(l)
 		return
 	}
 	a.watched = true
@@ -72,8 +75,8 @@ func (a *acceptor) unwatch(l *loop) {
 // accept takes a batch of clients. The batch grows while there are always
 // more, so that a lone client costs one call and a crowd few wake-ups.
 func (a *acceptor) accept(l *loop) {
-	if until := a.socket.pausedUntil.Load(); until > l.now {
-		a.pause(l, time.Duration(until-l.now))
+	if l.plane.shortage.Left(l.now) > 0 {
+		a.pause(l)
 		return
 	}
 	if a.take(l, a.batch) {
@@ -88,9 +91,20 @@ func (a *acceptor) accept(l *loop) {
 
 // take accepts up to n clients and reports whether there were as many.
 func (a *acceptor) take(l *loop, n int) bool {
+	places := l.plane.places.Take(n)
+	if places == 0 {
+		a.starve(l)
+		return false
+	}
+	taken := 0
+	defer func() {
+		if taken < places {
+			l.plane.places.Give(places - taken)
+		}
+	}()
 	listener := a.socket.listener.Load()
 	a.socket.followKeepAlive(listener.Service().KeepAlive)
-	for range n {
+	for range places {
 		fd, peer, errno := accept(a.fd)
 		switch {
 		case errno == unix.EAGAIN:
@@ -98,32 +112,99 @@ func (a *acceptor) take(l *loop, n int) bool {
 		case errno == unix.ECONNABORTED || errno == unix.EINTR:
 			continue // the client has gone already
 		case errno != 0:
-			a.exhaust(l, os.NewSyscallError("accept4", errno))
+			l.lacks("accept", os.NewSyscallError("accept4", errno))
+			a.pause(l)
 			return false
 		}
+		taken++
 		a.socket.arrivals.Add(1)
-		a.socket.recovered()
 		listener.Accepted.Add(1)
-		l.exhausted = nil
 		l.begin(fd, peer, listener)
-		if l.exhausted != nil {
-			// Those who wait would be turned away the same way.
-			a.exhaust(l, l.exhausted)
+		if l.plane.shortage.Left(l.now) > 0 {
+			a.pause(l) // those who wait would have to wait here, too
 			return false
 		}
 	}
-	return true
+	return places == n
 }
 
-// exhaust pauses all loops that come to accept from this socket.
-func (a *acceptor) exhaust(l *loop, err error) {
-	a.pause(l, a.socket.exhausted(l.now, err))
+// lacks begins a pause in which nobody accepts or dials, after an attempt to do
+// so failed for want of something.
+func (l *loop) lacks(what string, err error) {
+	if pause, first := l.plane.shortage.Begin(l.now); first {
+		l.plane.options.Log.Warn("cannot "+what+", pausing", "pause", pause, "error", err)
+	}
 }
 
-func (a *acceptor) pause(l *loop, pause time.Duration) {
+// pause has the acceptor wait until the shortage is over.
+func (a *acceptor) pause(l *loop) {
 	a.unwatch(l)
-	l.arm(&a.timer, pause)
+	l.arm(&a.timer, l.plane.shortage.Left(l.now))
 }
 
 // expire ends a pause. Whoever came meanwhile is reported at once.
 func (a *acceptor) expire(l *loop) { a.watch(l) }
+
+// starve has the acceptor wait until there is a place for a session.
+func (a *acceptor) starve(l *loop) {
+	a.unwatch(l)
+	a.starved = true
+	l.plane.complainFull(l.now)
+	l.hunger()
+}
+
+// hunger has the loop told when there are places again.
+func (l *loop) hunger() {
+	if l.starving.CompareAndSwap(false, true) {
+		l.plane.places.Wait(1)
+	}
+	if l.plane.places.Free() > 0 { // since before it was known who waits
+		l.plane.feed()
+	}
+}
+
+// feed tells the loops that wait for places that there are some.
+func (p *Plane) feed() {
+	for _, l := range p.loops {
+		if l.starving.CompareAndSwap(true, false) {
+			p.places.Wait(-1)
+			l.mailbox.post(l.feed)
+		}
+	}
+}
+
+// feed lets as many acceptors go on as there are places, in turn.
+func (l *loop) feed() {
+	free := l.plane.places.Free()
+	first, starved := l.fed, false
+	for i := range l.acceptors {
+		number := (first + i) % len(l.acceptors)
+		a := l.acceptors[number]
+		switch {
+		case a == nil || !a.starved:
+		case free <= 0:
+			starved = true
+		default:
+			free--
+			a.starved = false
+			a.watch(l)
+			l.fed = number + 1
+		}
+	}
+	if starved {
+		l.hunger()
+	}
+}
+
+// complainEvery is how often it is told that there is no place for a session.
+const complainEvery = time.Minute
+
+func (p *Plane) complainFull(now int64) {
+	if p.sessions() < int64(p.places.Limit()) {
+		return // another loop has reserved places for clients who may not come
+	}
+	last := p.full.Load()
+	if (last == 0 || now-last >= int64(complainEvery)) && p.full.CompareAndSwap(last, now) {
+		p.options.Log.Warn("there are as many sessions as there may be, clients wait")
+	}
+}

@@ -37,12 +37,27 @@ func (l *loop) connect(s *session) {
 		if l.dial(s) {
 			return
 		}
-		l.plane.options.Failed(s.service, &s.route, s.err)
+		if l.failed(s) {
+			return
+		}
 	}
 }
 
-// dial starts connecting to the next address of the channel. It reports false
-// if there is none left that lets it; the session's err tells why. All
+// failed tells of the failure of a channel. It reports whether the session has
+// ended with that: a lack on this machine is no reason to go to another channel.
+func (l *loop) failed(s *session) bool {
+	l.plane.options.Failed(s.service, &s.route, s.err)
+	if !plane.Exhausted(s.err) {
+		return false
+	}
+	s.tenant.listener.Reject(&s.route)
+	l.end(s, plane.NoChannel, nil, false)
+	return true
+}
+
+// dial starts connecting to the next address of the channel, or waits until
+// this machine has what that takes. It reports false if there is no address
+// left, or no time; the session's err tells why. All
 // addresses together have the connect timeout; each may use an equal share of
 // what is left.
 func (l *loop) dial(s *session) bool {
@@ -56,6 +71,7 @@ func (l *loop) dial(s *session) bool {
 			s.sides[server] = side{fd: fd, writable: true}
 			errno := l.kernel.watch(l.epoll, fd, s.token(server))
 			if errno == 0 {
+				l.plane.shortage.End()
 				l.arm(&s.timer, share)
 				return true
 			}
@@ -63,7 +79,12 @@ func (l *loop) dial(s *session) bool {
 			err = os.NewSyscallError("epoll_ctl", errno)
 		}
 		if plane.Exhausted(err) {
-			l.exhausted = err
+			l.lacks("dial", err)
+			if left := time.Duration(s.dialled - l.now); left > 0 {
+				s.address--
+				l.arm(&s.timer, min(left, l.plane.shortage.Left(l.now)))
+				return true
+			}
 		}
 		s.note(addr, err)
 	}
@@ -71,6 +92,18 @@ func (l *loop) dial(s *session) bool {
 		s.err = errors.New("the channel has no address")
 	}
 	return false
+}
+
+// redial goes on with a session that waits until it can dial.
+func (l *loop) redial(s *session) {
+	left := time.Duration(s.dialled - l.now)
+	if pause := l.plane.shortage.Left(l.now); pause > 0 && left > 0 {
+		l.arm(&s.timer, min(left, pause))
+		return
+	}
+	if !l.dial(s) && !l.failed(s) {
+		l.connect(s)
+	}
 }
 
 // note adds the failure of one address to those of the channel.
@@ -124,8 +157,7 @@ func (l *loop) undialled(s *session, err error) {
 	} else if s.err == nil { // the name was resolved anew meanwhile
 		s.err = err
 	}
-	if !l.dial(s) {
-		l.plane.options.Failed(s.service, &s.route, s.err)
+	if !l.dial(s) && !l.failed(s) {
 		l.connect(s)
 	}
 }

@@ -36,7 +36,8 @@ type loop struct {
 	tenants   map[*plane.Listener]*tenant
 	reloads   reloads
 	acceptors []*acceptor
-	exhausted error // set when dialling found the machine out of something
+	starving  atomic.Bool // there are acceptors that wait for a place; others clear it
+	fed       int         // where among the acceptors those begin who are the next to get one
 
 	ready    []token // sessions that have more to do than fitted their turn
 	running  []token // those of the turn before
@@ -55,7 +56,7 @@ func newLoop(p *Plane, k kernel) *loop {
 		ended:   make(chan struct{}),
 		now:     p.now(),
 		shared:  new(buffer),
-		pipes:   pipes{kernel: k},
+		pipes:   pipes{kernel: k, most: maxPipes},
 		tenants: make(map[*plane.Listener]*tenant),
 	}
 	l.wheel.now = l.now / int64(tick)

@@ -15,6 +15,7 @@ type pipe struct {
 type pipes struct {
 	kernel kernel
 	idle   []*pipe // the one used last is at the end
+	most   int     // there may be
 	out    int     // held by sessions
 	retry  int64   // no new pipe is asked for before then
 	timer  timer   // closes those that are idle
@@ -39,7 +40,7 @@ func (p *pipes) get(now int64) *pipe {
 		p.out++
 		return taken
 	}
-	if p.out >= maxPipes || now < p.retry {
+	if p.out >= p.most || now < p.retry {
 		return nil
 	}
 	r, w, ok := p.kernel.pipe(pipeSize)

@@ -4,6 +4,7 @@ package eventloop
 
 import (
 	"context"
+	"math"
 	"net/netip"
 	"runtime"
 	"sync/atomic"
@@ -21,6 +22,10 @@ type Plane struct {
 	ids     atomic.Uint64
 	loops   []*loop
 	awake   atomic.Int32 // loops that do not rest
+
+	places   plane.Places
+	full     atomic.Int64 // as now, when it was last told that there is no place
+	shortage plane.Shortage
 }
 
 var _ plane.Plane = (*Plane)(nil)
@@ -36,9 +41,14 @@ func New(options plane.Options, loops int) (*Plane, error) {
 		loops = atStart
 	}
 	p := &Plane{options: options, epoch: time.Now()}
+	p.places.Freed = p.feed
+	p.places.SetLimit(math.MaxInt)
 	p.awake.Store(int32(loops))
 	for range loops {
 		l := newLoop(p, linux{})
+		if options.Pipes > 0 {
+			l.pipes.most = min(maxPipes, max(options.Pipes/loops, 1))
+		}
 		p.loops = append(p.loops, l)
 		if err := l.open(); err != nil {
 			for _, opened := range p.loops {
@@ -67,6 +77,9 @@ func (p *Plane) Listen(ctx context.Context, addr netip.AddrPort, shared bool) (p
 	}
 	return s, nil
 }
+
+// SetMaxSessions implements plane.Plane.
+func (p *Plane) SetMaxSessions(n int) { p.places.SetLimit(n) }
 
 // Sessions implements plane.Plane. Each loop is asked for a page of its slab
 // at a time, so however many sessions there are, none waits for long.

@@ -11,14 +11,17 @@ package eventloop
 // crowdedSlack keeps loops with few sessions from resting.
 const crowdedSlack = 16
 
-// mean returns the number of sessions a loop.
-func (p *Plane) mean() int64 {
+// sessions returns how many there are.
+func (p *Plane) sessions() int64 {
 	total := int64(0)
 	for _, l := range p.loops {
 		total += l.live.Load()
 	}
-	return total / int64(len(p.loops))
+	return total
 }
+
+// mean returns the number of sessions a loop.
+func (p *Plane) mean() int64 { return p.sessions() / int64(len(p.loops)) }
 
 // crowded reports whether the loop has many more sessions than the mean.
 func (l *loop) crowded() bool {

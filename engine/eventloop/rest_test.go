@@ -5,6 +5,7 @@ package eventloop
 import (
 	"context"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"testing"
@@ -20,6 +21,7 @@ func stillLoops(t *testing.T, n int) *Plane {
 	t.Helper()
 	p := &Plane{options: plane.Options{Log: slog.New(slog.DiscardHandler)}, epoch: time.Now()}
 	p.awake.Store(int32(n))
+	p.places.SetLimit(math.MaxInt)
 	for range n {
 		l := newLoop(p, linux{})
 		if err := l.open(); err != nil {

@@ -153,6 +153,7 @@ func (l *loop) end(s *session, cause plane.Cause, err error, reset bool) {
 	s.tenant.sessions--
 	l.live.Add(-1)
 	l.slab.give(s)
+	l.plane.places.Give(1)
 	if l.resting.Load() && l.live.Load() <= l.plane.mean() {
 		l.rejoin()
 	}
@@ -174,7 +175,11 @@ const settleAfter = time.Second
 // expire implements expirer. The timer is not set anew for each byte: when it
 // expires, the session may have been active since.
 func (s *session) expire(l *loop) {
-	if s.state == plane.Dialing {
+	switch {
+	case s.state == plane.Dialing && s.sides[server].fd < 0:
+		l.redial(s)
+		return
+	case s.state == plane.Dialing:
 		l.dialTimedOut(s)
 		return
 	}

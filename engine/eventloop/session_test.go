@@ -186,6 +186,8 @@ func (w *world) settle() {
 			w.deliver(s)
 		}
 		w.loop.runReady()
+		w.loop.now += int64(100 * time.Millisecond) // somebody may wait to dial
+		w.loop.expire(w.loop.now)
 		if len(w.ends) == len(w.clients) {
 			return
 		}

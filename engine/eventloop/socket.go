@@ -23,18 +23,16 @@ type socket struct {
 	addr  netip.AddrPort
 	name  string // for the log
 
-	listener    atomic.Pointer[plane.Listener]
-	keepAlive   atomic.Int64  // what accepted connections inherit
-	arrivals    atomic.Uint64 // clients accepted
-	pausedUntil atomic.Int64  // as Plane.now; 0 = the last attempt to accept succeeded
+	listener  atomic.Pointer[plane.Listener]
+	keepAlive atomic.Int64  // what accepted connections inherit
+	arrivals  atomic.Uint64 // clients accepted
 
 	serving sync.Once
 	ending  sync.Once
 	endErr  error
 
-	mu      sync.Mutex
-	fd      int           // guarded by mu against closing; -1 once it is closed
-	backoff plane.Backoff // guarded by mu
+	mu sync.Mutex
+	fd int // guarded by mu against closing; -1 once it is closed
 }
 
 func listen(ctx context.Context, p *Plane, addr netip.AddrPort, shared bool) (*socket, error) {
@@ -122,7 +120,7 @@ func (s *socket) drain(ctx context.Context, quiet time.Duration) {
 		}
 		waiting, err := unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}, 0)
 		switch {
-		case s.pausedUntil.Load() != 0, err != nil && err != unix.EINTR:
+		case s.plane.shortage.Lasts(), err != nil && err != unix.EINTR:
 			return
 		case s.arrivals.Load() == arrivals && waiting == 0:
 			return
@@ -147,31 +145,6 @@ func (s *socket) close() error {
 	fd := s.fd
 	s.fd = -1
 	return os.NewSyscallError("close", unix.Close(fd))
-}
-
-// exhausted returns how long not to accept after an attempt failed. Loops that
-// fail at the same time share one pause and its line in the log.
-func (s *socket) exhausted(now int64, err error) time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if until := s.pausedUntil.Load(); until > now {
-		return time.Duration(until - now)
-	}
-	pause := s.backoff.Next()
-	s.pausedUntil.Store(now + int64(pause))
-	s.plane.options.Log.Warn("cannot accept, pausing", "address", s.name, "pause", pause, "error", err)
-	return pause
-}
-
-// recovered is called after an attempt to accept succeeded.
-func (s *socket) recovered() {
-	if s.pausedUntil.Load() == 0 {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.pausedUntil.Store(0)
-	s.backoff.Reset()
 }
 
 // descriptor is a file descriptor for those who ask for a RawConn.

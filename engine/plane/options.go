@@ -13,6 +13,8 @@ type Options struct {
 	// Ended is called once for each client that was accepted, when its
 	// session has ended. It must not block.
 	Ended func(End)
+	// Pipes is how many pipes there may be, 0 for as many as the plane likes.
+	Pipes int
 	// Dump, if not nil, is shown every chunk that is relayed.
 	Dump *Dump
 }

@@ -18,6 +18,10 @@ type Plane interface {
 	// Listen opens a listening socket at addr as Open does. It accepts nobody
 	// before Serve. The caller ends it with Close or Retire.
 	Listen(ctx context.Context, addr netip.AddrPort, shared bool) (Socket, error)
+	// SetMaxSessions says how many sessions there may be. While there are as
+	// many, clients wait in the queues of their sockets. At first there may be
+	// any number.
+	SetMaxSessions(n int)
 	// Sessions calls yield for each session until it returns false.
 	// Sessions that begin or end meanwhile may be missed.
 	Sessions(yield func(Session) bool)

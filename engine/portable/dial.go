@@ -15,21 +15,36 @@ import (
 
 // dial connects to the first of the addresses that answers. All together have
 // the service's connect timeout; each may use an equal share of what is left.
-func dial(ctx context.Context, service *plane.Service, addrs []netip.AddrPort) (*net.TCPConn, error) {
+// Where this machine lacks what it takes to dial, it waits.
+func (p *Plane) dial(ctx context.Context, service *plane.Service, addrs []netip.AddrPort) (*net.TCPConn, error) {
 	deadline := time.Now().Add(service.ConnectTimeout)
 	var failures []error
-	for i, addr := range addrs {
-		share := time.Until(deadline) / time.Duration(len(addrs)-i)
-		conn, err := dialAddr(ctx, service, addr, share)
-		if err == nil {
+	for i := 0; i < len(addrs); i++ {
+		left := time.Until(deadline)
+		conn, err := dialAddr(ctx, service, addrs[i], left/time.Duration(len(addrs)-i))
+		switch {
+		case err == nil:
+			p.shortage.End()
 			return conn, nil
+		case plane.Exhausted(err) && left > 0 && ctx.Err() == nil:
+			p.lacks("dial", err)
+			p.awaitUntil(ctx, deadline)
+			i-- // the same address again
+		default:
+			failures = append(failures, err)
 		}
-		failures = append(failures, err)
 	}
 	if len(failures) == 0 {
 		return nil, errors.New("the channel has no address")
 	}
 	return nil, errors.Join(failures...)
+}
+
+// awaitUntil waits until a shortage is over, but not longer than to the deadline.
+func (p *Plane) awaitUntil(ctx context.Context, deadline time.Time) {
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	p.await(ctx)
 }
 
 // grace is how long after its time an attempt is given up. A process that was

@@ -8,6 +8,7 @@ package portable
 
 import (
 	"context"
+	"math"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,12 @@ type Plane struct {
 	stop    chan struct{}  // closed to end the sweeper
 	swept   chan struct{}  // closed when the sweeper has ended
 
+	places   plane.Places
+	shortage plane.Shortage
+
+	freed chan struct{} // holds the news that there may be a place
+	full  atomic.Int64  // as now, when it was last told that there is none
+
 	mu       sync.Mutex
 	sessions map[*session]struct{} // guarded by mu
 }
@@ -40,7 +47,14 @@ func New(options plane.Options) *Plane {
 		epoch:    time.Now(),
 		stop:     make(chan struct{}),
 		swept:    make(chan struct{}),
+		freed:    make(chan struct{}, 1),
 		sessions: make(map[*session]struct{}),
+	}
+	p.places.Freed = p.feed
+	p.places.SetLimit(math.MaxInt)
+	p.pipes.most = maxPipes
+	if options.Pipes > 0 {
+		p.pipes.most = min(maxPipes, options.Pipes)
 	}
 	go p.sweep()
 	return p
@@ -49,6 +63,16 @@ func New(options plane.Options) *Plane {
 // Listen implements plane.Plane.
 func (p *Plane) Listen(ctx context.Context, addr netip.AddrPort, shared bool) (plane.Socket, error) {
 	return listen(ctx, p, addr, shared)
+}
+
+// SetMaxSessions implements plane.Plane.
+func (p *Plane) SetMaxSessions(n int) { p.places.SetLimit(n) }
+
+func (p *Plane) feed() {
+	select {
+	case p.freed <- struct{}{}:
+	default:
+	}
 }
 
 // Sessions implements plane.Plane.

@@ -72,6 +72,7 @@ func (p *Plane) serve(client *net.TCPConn, l *plane.Listener) {
 	if p.options.Ended != nil {
 		p.options.Ended(s.end())
 	}
+	p.places.Give(1)
 }
 
 // keepAlive sets the probing of a connection; a connection that is gone
@@ -104,12 +105,18 @@ func (s *session) connect(ctx context.Context, service *plane.Service) bool {
 		s.group.Store(int32(s.route.Group()))
 		s.channel.Store(channel)
 		began := time.Now()
-		conn, err := dial(ctx, service, channel.Addresses())
+		conn, err := s.plane.dial(ctx, service, channel.Addresses())
 		if err != nil {
 			if ctx.Err() != nil {
 				return false
 			}
 			s.plane.options.Failed(service, &s.route, err)
+			if plane.Exhausted(err) {
+				// A lack on this machine is no reason to go to another channel.
+				s.listener.Reject(&s.route)
+				s.note(plane.NoChannel)
+				return false
+			}
 			continue
 		}
 		s.plane.options.Connected(service, &s.route, time.Since(began))

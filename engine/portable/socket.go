@@ -21,8 +21,10 @@ type socket struct {
 	listener atomic.Pointer[plane.Listener]
 
 	serving  sync.Once
-	closing  chan struct{} // closed to end accepting
+	closing  context.Context // ends to end accepting
+	end      context.CancelFunc
 	accepted chan struct{} // closed when accepting has ended
+	waiting  *net.TCPConn  // was accepted, but there was no place for a session
 	closed   sync.Once
 	closeErr error
 }
@@ -32,13 +34,14 @@ func listen(ctx context.Context, p *Plane, addr netip.AddrPort, shared bool) (*s
 	if err != nil {
 		return nil, err
 	}
-	return &socket{
+	s := &socket{
 		plane:    p,
 		addr:     plane.Bound(accepter, addr),
 		accepter: accepter,
-		closing:  make(chan struct{}),
 		accepted: make(chan struct{}),
-	}, nil
+	}
+	s.closing, s.end = context.WithCancel(context.Background())
+	return s, nil
 }
 
 func (s *socket) Addr() netip.AddrPort { return s.addr }
@@ -68,14 +71,14 @@ func (s *socket) Retire(ctx context.Context) {
 			defer cancel()
 			s.drain(ctx, quiet)
 		}
-		s.closeErr = s.accepter.Close()
+		s.closeErr = s.close()
 	})
 }
 
 func (s *socket) Close() error {
 	s.closed.Do(func() {
 		s.stop()
-		s.closeErr = s.accepter.Close()
+		s.closeErr = s.close()
 	})
 	return s.closeErr
 }
@@ -93,7 +96,7 @@ func (s *socket) divert() (quiet time.Duration) {
 
 // stop ends the accepting goroutine, if there is one.
 func (s *socket) stop() {
-	close(s.closing)
+	s.end()
 	s.accepter.SetDeadline(time.Unix(1, 0))
 	s.serving.Do(func() { close(s.accepted) })
 	<-s.accepted
@@ -102,7 +105,10 @@ func (s *socket) stop() {
 // drain accepts until nobody has come for the time given, or until ctx ends.
 func (s *socket) drain(ctx context.Context, quiet time.Duration) {
 	defer context.AfterFunc(ctx, func() { s.accepter.SetDeadline(time.Unix(1, 0)) })()
-	for {
+	if s.waiting != nil && s.admit(ctx, s.waiting) {
+		s.waiting = nil
+	}
+	for s.waiting == nil {
 		s.accepter.SetDeadline(time.Now().Add(max(quiet, time.Millisecond)))
 		if ctx.Err() != nil {
 			return
@@ -111,37 +117,106 @@ func (s *socket) drain(ctx context.Context, quiet time.Duration) {
 		if err != nil {
 			return
 		}
-		s.admit(conn)
+		if !s.admit(ctx, conn) {
+			s.waiting = conn
+		}
 	}
+}
+
+// close closes the socket, and resets who waits, as the kernel does with those
+// in the queue.
+func (s *socket) close() error {
+	if s.waiting != nil {
+		s.waiting.SetLinger(0)
+		s.waiting.Close()
+	}
+	return s.accepter.Close()
 }
 
 func (s *socket) accept() {
 	defer s.plane.workers.Done()
 	defer close(s.accepted)
-	var backoff plane.Backoff
 	for {
+		if !s.plane.await(s.closing) {
+			return
+		}
 		conn, err := s.accepter.AcceptTCP()
-		if err == nil {
-			backoff.Reset()
-			s.admit(conn)
-			continue
-		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		switch {
+		case err == nil && !s.admit(s.closing, conn):
+			s.waiting = conn
 			return
-		}
-		pause := backoff.Next()
-		s.plane.options.Log.Warn("cannot accept, pausing", "address", s.accepter.Addr().String(), "pause", pause, "error", err)
-		select {
-		case <-time.After(pause):
-		case <-s.closing:
+		case err == nil:
+		case errors.Is(err, os.ErrDeadlineExceeded):
 			return
+		default:
+			s.plane.lacks("accept", err)
 		}
 	}
 }
 
-func (s *socket) admit(conn *net.TCPConn) {
+// await waits until a shortage is over. It reports false if ctx ends first.
+func (p *Plane) await(ctx context.Context) bool {
+	for {
+		left := p.shortage.Left(p.now())
+		if left == 0 {
+			return true
+		}
+		select {
+		case <-time.After(left):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// lacks begins a pause in which nobody accepts or dials, after an attempt to do
+// so failed for want of something.
+func (p *Plane) lacks(what string, err error) {
+	if pause, first := p.shortage.Begin(p.now()); first {
+		p.options.Log.Warn("cannot "+what+", pausing", "pause", pause, "error", err)
+	}
+}
+
+// admit begins the session of a client. It reports false if ctx ends before
+// there is a place for it.
+func (s *socket) admit(ctx context.Context, conn *net.TCPConn) bool {
+	if !s.plane.place(ctx) {
+		return false
+	}
 	l := s.listener.Load()
 	l.Accepted.Add(1)
 	s.plane.workers.Add(1)
 	go s.plane.serve(conn, l)
+	return true
+}
+
+// place waits for the place of a session. It reports false if ctx ends first.
+func (p *Plane) place(ctx context.Context) bool {
+	if p.places.Take(1) == 1 {
+		return true
+	}
+	p.complainFull()
+	p.places.Wait(1)
+	defer p.places.Wait(-1)
+	for p.places.Take(1) == 0 {
+		select {
+		case <-p.freed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	if p.places.Free() > 0 {
+		p.feed() // there may be more who wait
+	}
+	return true
+}
+
+// complainEvery is how often it is told that there is no place for a session.
+const complainEvery = time.Minute
+
+func (p *Plane) complainFull() {
+	now, last := p.now(), p.full.Load()
+	if (last == 0 || now-last >= int64(complainEvery)) && p.full.CompareAndSwap(last, now) {
+		p.options.Log.Warn("there are as many sessions as there may be, clients wait")
+	}
 }

@@ -94,6 +94,7 @@ type pipePool struct {
 	mu   sync.Mutex
 	idle []*pipe // guarded by mu
 	held int     // likewise; those that are taken
+	most int     // that may be held
 }
 
 const idlePipes = 16
@@ -107,7 +108,7 @@ func (pool *pipePool) get() (*pipe, bool) {
 		pool.held++
 		return p, true
 	}
-	if pool.held >= maxPipes {
+	if pool.held >= pool.most {
 		return nil, false
 	}
 	var fds [2]int

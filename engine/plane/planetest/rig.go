@@ -196,14 +196,18 @@ func (r *rig) relaying(n int) []plane.Session {
 	r.Helper()
 	var found []plane.Session
 	eventually(r, "the sessions relay", func() bool {
-		found = nil
-		r.plane.Sessions(func(s plane.Session) bool {
-			if s.State == plane.Relaying {
-				found = append(found, s)
-			}
-			return true
-		})
+		found = r.relayingNow()
 		return len(found) == n
+	})
+	return found
+}
+
+func (r *rig) relayingNow() (found []plane.Session) {
+	r.plane.Sessions(func(s plane.Session) bool {
+		if s.State == plane.Relaying {
+			found = append(found, s)
+		}
+		return true
 	})
 	return found
 }

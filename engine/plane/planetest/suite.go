@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,6 +60,8 @@ func Run(t *testing.T, newPlane New) {
 		"Shutdown":           testShutdown,
 		"ServeAnother":       testServeAnother,
 		"Retire":             testRetire,
+		"OneDescriptor":      testOneDescriptor,
+		"MaxSessions":        testMaxSessions,
 		"NoDescriptors":      testNoDescriptors,
 		"Dump":               testDump,
 		"Chain":              testChain,
@@ -658,33 +661,94 @@ func testRetire(t *testing.T, newPlane New) {
 	}
 }
 
-// Without descriptors the plane pauses; with descriptors it goes on.
+// Without descriptors the plane pauses, and the clients wait. With descriptors
+// it goes on, and all are served, by the channel that is theirs: what this
+// machine lacks is no reason to go to another group.
 func testNoDescriptors(t *testing.T, newPlane New) {
 	r := newRig(t, newPlane)
-	d := r.bind("127.0.0.1", service(r.router(r.serve(greet("served")))))
+	d := r.bind("127.0.0.1", service(r.router(r.serve(greet("served")), r.serve(greet("by another")))))
 	var clients []*net.TCPConn
 	for range 20 {
 		clients = append(clients, d.dial())
 	}
 	restore := limitDescriptors(t, 3)
 	d.socket.Serve(d.listener)
-	eventually(t, "the plane pauses", func() bool { return strings.Contains(r.log.String(), "cannot accept, pausing") })
+	eventually(t, "the plane pauses", func() bool { return strings.Contains(r.log.String(), ", pausing") })
 	time.Sleep(100 * time.Millisecond)
-	if n := strings.Count(r.log.String(), "cannot accept, pausing"); n > 10 {
+	if n := strings.Count(r.log.String(), ", pausing"); n > 10 {
 		t.Errorf("%d attempts to accept in a tenth of a second", n)
 	}
 	restore()
-	// Those who were accepted when no descriptor was left for their channel
-	// have been closed; nobody may be left waiting.
-	served := 0
 	for _, client := range clients {
 		client.CloseWrite()
-		if readAll(t, client) == "served" {
-			served++
+		if got := readAll(t, client); got != "served" {
+			t.Errorf("a client got %q", got)
 		}
 	}
-	if served < len(clients)/2 {
-		t.Errorf("%d of %d clients were served", served, len(clients))
+}
+
+// One descriptor is left at a time: clients are accepted, but cannot be
+// connected to their channel. They wait for as long as connecting may take.
+func testOneDescriptor(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	s := service(r.router(r.serve(greet("served")), r.serve(greet("by another"))))
+	s.ConnectTimeout = 300 * time.Millisecond
+	d := r.bind("127.0.0.1", s)
+	client := d.dial()
+	restore := limitDescriptors(t, 1)
+	d.socket.Serve(d.listener)
+	if got := readAll(t, client); got != "" {
+		t.Errorf("the client got %q", got)
+	}
+	if end := r.end(); end.Cause != plane.NoChannel || end.Group != 0 {
+		t.Errorf("cause %v, group %d", end.Cause, end.Group)
+	}
+	restore()
+	next := d.dial()
+	next.CloseWrite()
+	if got := readAll(t, next); got != "served" {
+		t.Errorf("the next client got %q", got)
+	}
+}
+
+// Clients beyond the most sessions that there may be wait in the queue, in
+// whatever order sockets, sessions and limits come and go.
+func testMaxSessions(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	r.plane.SetMaxSessions(3)
+	router := r.router(r.serve(echo))
+	doors := []*door{r.listen(router), r.listen(router)}
+	var clients []*net.TCPConn
+	for i := range 10 {
+		client := doors[i%2].dial()
+		io.WriteString(client, "x")
+		clients = append(clients, client)
+	}
+	r.relaying(3)
+	time.Sleep(50 * time.Millisecond)
+	r.relaying(3)
+	r.plane.SetMaxSessions(5)
+	r.relaying(5)
+	r.plane.SetMaxSessions(2) // closes nobody
+	served := 0
+	eventually(t, "everybody has been served", func() bool {
+		// Whoever is served leaves.
+		clients = slices.DeleteFunc(clients, func(client *net.TCPConn) bool {
+			client.SetReadDeadline(time.Now().Add(time.Millisecond))
+			if n, _ := client.Read(make([]byte, 1)); n == 0 {
+				return false
+			}
+			client.Close()
+			served++
+			return true
+		})
+		if n := len(r.relayingNow()); n > 5 {
+			t.Errorf("%d sessions relay", n)
+		}
+		return len(clients) == 0
+	})
+	if served != 10 || !strings.Contains(r.log.String(), "as many sessions as there may be") {
+		t.Errorf("%d clients were served; the log:\n%s", served, r.log)
 	}
 }
 

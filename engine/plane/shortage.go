@@ -1,0 +1,81 @@
+package plane
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Exhausted reports whether a system call failed because the machine or the
+// process is out of descriptors or memory (accept(2), socket(2), epoll_ctl(2)).
+// It says nothing about a client or a channel, and an attempt without a pause
+// would fail the same way.
+func Exhausted(err error) bool {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENOSPC} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// Backoff paces attempts while the kernel has no room: 5 ms at first, doubling
+// to 1 s.
+type Backoff struct{ pause time.Duration }
+
+// Next returns how long to wait before the next attempt.
+func (b *Backoff) Next() time.Duration {
+	b.pause = min(max(2*b.pause, 5*time.Millisecond), time.Second)
+	return b.pause
+}
+
+// Reset starts anew after an attempt that succeeded.
+func (b *Backoff) Reset() { b.pause = 0 }
+
+// Shortage is a time in which the machine lacks what sessions take: nobody of
+// the process accepts or dials until a pause is over. Times are nanoseconds of
+// a clock that runs on and is never 0.
+type Shortage struct {
+	until atomic.Int64 // 0 = the last attempt succeeded
+
+	mu      sync.Mutex
+	backoff Backoff // guarded by mu
+}
+
+// Begin is called after an attempt failed, and returns how long to make none.
+// It reports whether a new pause has begun: those who fail at the same time
+// share one.
+func (s *Shortage) Begin(now int64) (pause time.Duration, first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	until := s.until.Load()
+	if until > now {
+		return time.Duration(until - now), false
+	}
+	if now-until > int64(time.Second) {
+		s.backoff.Reset() // that was another shortage
+	}
+	pause = s.backoff.Next()
+	s.until.Store(now + int64(pause))
+	return pause, true
+}
+
+// Left returns how much of the pause is left, nothing if there is none.
+func (s *Shortage) Left(now int64) time.Duration { return time.Duration(max(s.until.Load()-now, 0)) }
+
+// Lasts reports whether no attempt has succeeded since one failed.
+func (s *Shortage) Lasts() bool { return s.until.Load() != 0 }
+
+// End is called after an attempt to dial succeeded. That one to accept did tells
+// nothing: a client is of no use without a descriptor for its channel.
+func (s *Shortage) End() {
+	if s.until.Load() == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.until.Store(0)
+	s.backoff.Reset()
+}

@@ -62,7 +62,7 @@ type Channel struct {
 	key   Key
 	hash  uint64
 	slots slots
-	state atomic.Uint32
+	state atomic.Uint64
 	addrs atomic.Pointer[[]netip.AddrPort]
 
 	// Counters may be shared with other processes; it is never nil.

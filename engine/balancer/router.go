@@ -139,6 +139,7 @@ type Route struct {
 	index   int32    // of the channel tried last in the group
 	left    int32    // channels of the group that were not looked at yet
 	mark    uint32   // round robin: where this journey left the cursor
+	chance  uint32   // generation of the channel's state when its slot was taken
 	failed  bool     // connecting to a channel failed
 }
 
@@ -167,6 +168,7 @@ func (r *Route) Next() (*Channel, bool) {
 				r.channel = r.nextRoundRobin(group)
 			}
 			if r.channel != nil {
+				r.chance = generationOf(r.channel.state.Load())
 				return r.channel, true
 			}
 		}
@@ -286,7 +288,8 @@ const (
 
 // Failed gives back the slot of the current channel after connecting to it
 // failed with err, and counts the failure. Errors that have their cause on
-// this machine (see Local) change nothing about a channel.
+// this machine (see Local) change nothing about a channel, nor do those of a
+// dial that began before the channel was given a new chance.
 func (r *Route) Failed(err error) Change {
 	channel := r.channel
 	r.channel = nil
@@ -297,7 +300,7 @@ func (r *Route) Failed(err error) Change {
 	if Local(err) {
 		return Unchanged
 	}
-	return channel.observeFailure(r.router.options.AutoDisable)
+	return channel.observeFailure(r.router.options.AutoDisable, r.chance)
 }
 
 // Connected counts a session on the current channel, whose slot stays taken

@@ -358,13 +358,64 @@ func TestOnlyTheFirstFailureIsAChange(t *testing.T) {
 	}
 }
 
+// fail is a failure of a dial that began just now.
+func fail(c *Channel) { c.observeFailure(true, generationOf(c.state.Load())) }
+
+// A dial that began before the channel was given a new chance, and fails after
+// it, is counted and changes nothing; an answer is news whenever it began.
+func TestAFailureFromBeforeANewChance(t *testing.T) {
+	for name, chance := range map[string]func(*Channel){
+		"enable":                 func(c *Channel) { c.Enable() },
+		"enable what is enabled": func(c *Channel) { c.Enable(); c.Enable() },
+		"disable and enable":     func(c *Channel) { c.Disable(); c.Enable() },
+		"a new declaration":      func(c *Channel) { c.Forgive() },
+	} {
+		for _, failed := range []bool{false, true} { // before the new chance
+			group := roundRobin("a")
+			r := NewRouter([]Group{group}, Options{AutoDisable: true}, nil)
+			a := group.Channels[0]
+			var early [3]Route
+			for i := range early {
+				early[i] = r.Route(client)
+				early[i].Next()
+			}
+			want := uint64(1)
+			if failed {
+				early[2].Failed(errRefused)
+				want++
+			}
+			chance(a)
+			failing := a.Failing()
+			if change := early[0].Failed(errRefused); change != Unchanged || !a.Enabled() || a.Failing() != failing || a.AutoDisabled() {
+				t.Errorf("%s: a failure from before changed the channel: %d", name, change)
+			}
+			if n := a.Counters.Failures.Load(); n != want || a.Dials.Failed(Refused) != want {
+				t.Errorf("%s: %d failures are counted, want %d", name, n, want)
+			}
+			late := r.Route(client)
+			late.Next()
+			if change := late.Failed(errRefused); change != Disabled || a.Enabled() {
+				t.Errorf("%s: a failure from after changed nothing: %d", name, change)
+			}
+			if change := early[1].Connected(0); change != Recovered {
+				t.Errorf("%s: an answer from before is no news: %d", name, change)
+			}
+			early[1].Close()
+			early[2].Close()
+			if a.Active() != 0 {
+				t.Errorf("%s: %d slots are lost", name, a.Active())
+			}
+		}
+	}
+}
+
 func TestState(t *testing.T) {
 	steps := map[string]func(*Channel){
 		"enable":   func(c *Channel) { c.Enable() },
 		"disable":  func(c *Channel) { c.Disable() },
 		"file+":    func(c *Channel) { c.Declare(false) },
 		"file-":    func(c *Channel) { c.Declare(true) },
-		"fails":    func(c *Channel) { c.observeFailure(true) },
+		"fails":    fail,
 		"forgive":  func(c *Channel) { c.Forgive() },
 		"removed":  func(c *Channel) { c.Remove() },
 		"no route": func(c *Channel) { c.SetAddresses(nil) },

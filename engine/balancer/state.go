@@ -7,8 +7,12 @@ package balancer
 //	observed to fail            no, until the operator enables it
 //	operator says so            as the operator says; draining is a no
 //	otherwise                   as declared
+//
+// They are the lower half of the state. The upper half counts how often the
+// channel was given a new chance: what a dial that began before has to say of
+// the channel, if it fails, is old news.
 const (
-	declaredDisabled uint32 = 1 << iota
+	declaredDisabled uint64 = 1 << iota
 	operatorEnabled
 	operatorDisabled
 	autoDisabled
@@ -17,7 +21,13 @@ const (
 	removed
 )
 
-func enabled(state uint32) bool {
+// generation is one in the upper half of the state. It may wrap: no dial lasts
+// as long.
+const generation uint64 = 1 << 32
+
+func generationOf(state uint64) uint32 { return uint32(state >> 32) }
+
+func enabled(state uint64) bool {
 	switch {
 	case state&(removed|autoDisabled|operatorDisabled|draining) != 0:
 		return false
@@ -50,9 +60,11 @@ func (c *Channel) Override() (enable, overridden bool) {
 }
 
 // Enable is the operator's word that the channel is to serve. It clears an
-// autodisable. It reports false if the channel was enabled already.
+// autodisable, and dials that are under way cannot bring it back. It reports
+// false if the channel was enabled already.
 func (c *Channel) Enable() bool {
-	return c.change(func(state uint32) uint32 {
+	return c.change(func(state uint64) uint64 {
+		state += generation
 		state &^= autoDisabled | operatorEnabled | operatorDisabled | draining
 		if state&declaredDisabled != 0 {
 			state |= operatorEnabled
@@ -64,19 +76,19 @@ func (c *Channel) Enable() bool {
 // Disable is the operator's word that the channel is not to serve; running
 // sessions go on. It reports false if the channel was disabled already.
 func (c *Channel) Disable() bool {
-	return c.change(func(state uint32) uint32 {
+	return c.change(func(state uint64) uint64 {
 		return disable(state &^ draining)
 	})
 }
 
 // Drain is Disable, but while sessions run the channel counts as draining.
 func (c *Channel) Drain() bool {
-	return c.change(func(state uint32) uint32 {
+	return c.change(func(state uint64) uint64 {
 		return disable(state) | draining
 	})
 }
 
-func disable(state uint32) uint32 {
+func disable(state uint64) uint64 {
 	state &^= operatorEnabled | operatorDisabled
 	if state&declaredDisabled == 0 {
 		state |= operatorDisabled
@@ -92,7 +104,7 @@ func (c *Channel) Draining() bool {
 // Declare sets what the configuration says. The operator's word, where there
 // is one, stays in force; once both say the same it is forgotten.
 func (c *Channel) Declare(disabled bool) {
-	c.change(func(state uint32) uint32 {
+	c.change(func(state uint64) uint64 {
 		state &^= declaredDisabled
 		if disabled {
 			state = state&^(operatorDisabled|draining) | declaredDisabled
@@ -103,26 +115,28 @@ func (c *Channel) Declare(disabled bool) {
 	})
 }
 
-// Forgive clears what was observed about the channel: a new declaration gives
-// it a new chance.
+// Forgive clears what was observed about the channel, and what dials that are
+// under way are about to observe if they fail: a new declaration gives it a new
+// chance.
 func (c *Channel) Forgive() {
-	c.change(func(state uint32) uint32 { return state &^ (autoDisabled | failing) })
+	c.change(func(state uint64) uint64 { return state&^(autoDisabled|failing) + generation })
 }
 
 // Remove takes the channel out of service for good.
 func (c *Channel) Remove() {
-	c.change(func(state uint32) uint32 { return state | removed })
+	c.change(func(state uint64) uint64 { return state | removed })
 }
 
-// observeFailure reports what this failure, among concurrent ones, changed.
-func (c *Channel) observeFailure(disable bool) Change {
+// observeFailure reports what this failure, among concurrent ones, changed. It
+// changes nothing if the state has left the generation in which the dial began.
+func (c *Channel) observeFailure(disable bool, began uint32) Change {
 	add := failing
 	if disable {
 		add |= autoDisabled
 	}
 	for {
 		old := c.state.Load()
-		if old|add == old {
+		if generationOf(old) != began || old|add == old {
 			return Unchanged
 		}
 		if !c.state.CompareAndSwap(old, old|add) {
@@ -135,7 +149,8 @@ func (c *Channel) observeFailure(disable bool) Change {
 	}
 }
 
-// observeAnswer reports whether this answer is the first after a failure.
+// observeAnswer reports whether this answer is the first after a failure. That
+// a channel answers is news whenever the dial began.
 func (c *Channel) observeAnswer() Change {
 	for {
 		old := c.state.Load()
@@ -150,7 +165,7 @@ func (c *Channel) observeAnswer() Change {
 
 // change applies a pure function to the state and reports whether the answer
 // of Enabled changed with it.
-func (c *Channel) change(next func(uint32) uint32) bool {
+func (c *Channel) change(next func(uint64) uint64) bool {
 	for {
 		old := c.state.Load()
 		state := next(old)

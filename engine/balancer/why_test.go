@@ -55,7 +55,7 @@ func randomChannel(random *rand.Rand, host string) *Channel {
 	case 0:
 		channel.Disable()
 	case 1:
-		channel.observeFailure(true)
+		fail(channel)
 	case 2:
 		channel.Drain()
 	}
@@ -75,7 +75,7 @@ func TestWhyNamesTheReason(t *testing.T) {
 		{IsDisabled, func(c *Channel) { reachable(c); c.Disable() }},
 		{IsDisabled, func(c *Channel) { reachable(c); c.Drain() }}, // nothing runs on it
 		{IsDraining, func(c *Channel) { reachable(c); c.slots.take(); c.Drain() }},
-		{IsAutoDisabled, func(c *Channel) { reachable(c); c.observeFailure(true) }},
+		{IsAutoDisabled, func(c *Channel) { reachable(c); fail(c) }},
 		{IsFull, func(c *Channel) { reachable(c); c.SetLimit(1); c.slots.take() }},
 	}
 	for _, c := range cases {

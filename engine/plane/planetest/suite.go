@@ -44,6 +44,7 @@ func Run(t *testing.T, newPlane New) {
 		"Bulk":               testBulk,
 		"SlowReader":         testSlowReader,
 		"Failover":           testFailover,
+		"NewChance":          testNewChance,
 		"ManyAddresses":      testManyAddresses,
 		"Rerouted":           testRerouted,
 		"NoChannel":          testNoChannel,
@@ -332,6 +333,28 @@ func testFailover(t *testing.T, newPlane New) {
 		if c.Active() != 0 || c.Counters.Failures.Load() != 1 || c.Counters.Sessions.Load() != 0 {
 			t.Errorf("channel %s: active %d, failures %d", c.Key(), c.Active(), c.Counters.Failures.Load())
 		}
+	}
+}
+
+// A dial that began before the operator enabled the channel and fails after it
+// is counted, and does not disable the channel again.
+func testNewChance(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	channel := channelTo(blackhole(t))
+	s := service(balancer.NewRouter([]balancer.Group{{Channels: []*balancer.Channel{channel}}}, balancer.Options{AutoDisable: true}, nil))
+	s.ConnectTimeout = 300 * time.Millisecond
+	d := r.listenAt("127.0.0.1", s)
+	d.dial()
+	eventually(t, "the session dials", func() bool { return channel.Active() == 1 })
+	channel.Enable()
+	r.end()
+	if n := channel.Dials.Failed(balancer.TimedOut); n != 1 || !channel.Enabled() || channel.Failing() {
+		t.Errorf("%d failures, enabled %t, failing %t", n, channel.Enabled(), channel.Failing())
+	}
+	d.dial()
+	r.end()
+	if n := channel.Dials.Failed(balancer.TimedOut); n != 2 || channel.Enabled() {
+		t.Errorf("a dial that began later: %d failures, enabled %t", n, channel.Enabled())
 	}
 }
 

@@ -137,7 +137,7 @@ type Route struct {
 	score   uint64   // hash group: score of the channel tried last
 	group   int32    // being searched; -1 before the first
 	index   int32    // of the channel tried last in the group
-	left    int32    // channels of the group that were not looked at yet
+	left    int32    // channels of the group that were not looked at yet; hash group: 0 or not
 	mark    uint32   // round robin: where this journey left the cursor
 	chance  uint32   // generation of the channel's state when its slot was taken
 	failed  bool     // connecting to a channel failed
@@ -238,13 +238,18 @@ func (r *Route) claimTurn(group *Group, n int32) *Channel {
 }
 
 // nextHash takes the client's own channel first. With HashFailover the others
-// follow by falling score; without it there is only the one.
+// follow by falling score; without it there is only the one. Each call passes
+// over the group once, but where another client was faster: with no usable
+// channel left a journey is over at once.
 func (r *Route) nextHash(group *Group) *Channel {
+	failover := r.router.options.HashFailover
 	for r.left > 0 {
-		r.index, r.score = group.next(r.client, r.index, r.score)
-		r.left--
-		if !r.router.options.HashFailover {
+		r.index, r.score = group.next(r.client, r.index, r.score, failover)
+		if r.index < 0 || !failover {
 			r.left = 0
+		}
+		if r.index < 0 {
+			return nil
 		}
 		channel := group.Channels[r.index]
 		if channel.Usable() && channel.slots.take() {
@@ -255,15 +260,19 @@ func (r *Route) nextHash(group *Group) *Channel {
 }
 
 // next returns the channel of a hash group that the client prefers to all
-// others but those up to the last, and its score. The last is -1 at first.
-func (g *Group) next(client uint64, last int32, lastScore uint64) (best int32, bestScore uint64) {
+// others but those up to the last, and its score. The last is -1 at first. With
+// usable only such channels count, and -1 says that there is none.
+func (g *Group) next(client uint64, last int32, lastScore uint64, usable bool) (best int32, bestScore uint64) {
 	best = -1
 	for i, channel := range g.Channels {
 		score := rendezvous(channel.hash, client)
 		if last >= 0 && !before(lastScore, last, score, int32(i)) {
-			continue // tried already
+			continue // passed already
 		}
-		if best < 0 || before(score, int32(i), bestScore, best) {
+		if best >= 0 && !before(score, int32(i), bestScore, best) {
+			continue
+		}
+		if !usable || channel.Usable() {
 			best, bestScore = int32(i), score
 		}
 	}

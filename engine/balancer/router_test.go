@@ -528,6 +528,47 @@ func BenchmarkRoute(b *testing.B) {
 	}
 }
 
+// BenchmarkPassedOver is what it costs to find no channel, or the only one,
+// among many of which the others are out of service.
+func BenchmarkPassedOver(b *testing.B) {
+	for _, mode := range []Mode{RoundRobin, Hash} {
+		for _, n := range []int{16, 1000, 4000} {
+			for _, usable := range []string{"none", "last"} {
+				r, last := passedOver(mode, n)
+				if usable == "none" {
+					last.Disable()
+				}
+				b.Run(fmt.Sprintf("%s/%d/%s", mode, n, usable), func(b *testing.B) {
+					b.ReportAllocs()
+					for b.Loop() {
+						route := r.Route(client)
+						if _, ok := route.Next(); !ok {
+							route.Rejection()
+						}
+						route.Close()
+					}
+				})
+			}
+		}
+	}
+}
+
+// passedOver returns a router over n channels of which one alone is in service:
+// the one that the client comes to last.
+func passedOver(mode Mode, n int) (*Router, *Channel) {
+	var specs []string
+	for i := range n {
+		specs = append(specs, fmt.Sprintf("h%d", i))
+	}
+	group := Group{Mode: mode, Channels: channels(specs...)}
+	r := NewRouter([]Group{group}, Options{HashFailover: true}, nil)
+	order := r.order(0, hashAddr(client))
+	for _, i := range order[:n-1] {
+		group.Channels[i].Disable()
+	}
+	return r, group.Channels[order[n-1]]
+}
+
 func TestChoosingAllocatesNothing(t *testing.T) {
 	for _, mode := range []Mode{RoundRobin, Hash} {
 		r := NewRouter([]Group{{Mode: mode, Channels: channels("a", "b", "c")}}, Options{HashFailover: true}, nil)

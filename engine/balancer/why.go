@@ -1,6 +1,9 @@
 package balancer
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Verdict is what a router would say about one channel to a client.
 type Verdict struct {
@@ -83,13 +86,20 @@ func (r *Router) order(g int, client uint64) []int {
 		}
 		return order
 	}
-	last, lastScore := int32(-1), uint64(0)
-	for range group.Channels {
-		last, lastScore = group.next(client, last, lastScore)
-		order = append(order, int(last))
-		if !r.options.HashFailover {
-			break
-		}
+	if !r.options.HashFailover {
+		own, _ := group.next(client, -1, 0, false)
+		return []int{int(own)}
 	}
+	scores := make([]uint64, len(group.Channels))
+	for i, channel := range group.Channels {
+		scores[i] = rendezvous(channel.hash, client)
+		order = append(order, i)
+	}
+	slices.SortFunc(order, func(i, j int) int {
+		if before(scores[i], int32(i), scores[j], int32(j)) {
+			return -1
+		}
+		return 1
+	})
 	return order
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -42,6 +43,56 @@ func TestWhyAgreesWithRoute(t *testing.T) {
 				route.Close() // else the slot stays taken
 			}
 		}
+	}
+}
+
+// A journey of which every dial fails comes by the usable channels in the order
+// in which Why would list them, ties included.
+func TestJourneyFollowsTheOrder(t *testing.T) {
+	for seed := range uint64(300) {
+		random := rand.New(rand.NewPCG(seed, 2))
+		group := Group{Mode: Mode(random.IntN(2))}
+		for i := range 1 + random.IntN(12) {
+			channel := randomChannel(random, fmt.Sprintf("h%d", i))
+			channel.hash %= 4 // many ties
+			group.Channels = append(group.Channels, channel)
+		}
+		router := NewRouter([]Group{group}, Options{HashFailover: random.IntN(4) > 0}, nil)
+		for range 5 {
+			client := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(256))})
+			var want, got []*Channel
+			for _, i := range router.order(0, hashAddr(client)) {
+				if group.Channels[i].Usable() {
+					want = append(want, group.Channels[i])
+				}
+			}
+			route := router.Route(client)
+			for channel, ok := route.Next(); ok; channel, ok = route.Next() {
+				got = append(got, channel)
+				route.Failed(errRefused)
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("seed %d, %s: the client tried %v, want %v", seed, group.Mode, got, want)
+			}
+		}
+	}
+}
+
+// A journey over channels of which none is usable, or only the last, passes
+// over a hash group once.
+func TestOnePassOverChannelsOutOfService(t *testing.T) {
+	r, last := passedOver(Hash, 1000)
+	group := &r.groups[0]
+	if best, _ := group.next(hashAddr(client), -1, 0, true); best < 0 || group.Channels[best] != last {
+		t.Errorf("the first pass found %d", best)
+	}
+	last.Disable()
+	if best, _ := group.next(hashAddr(client), -1, 0, true); best >= 0 {
+		t.Errorf("a pass found %d though none is usable", best)
+	}
+	route := r.Route(client)
+	if _, ok := route.Next(); ok || route.left != 0 || route.Rejection() != NoneInService {
+		t.Errorf("found %t, left %d, %s", ok, route.left, route.Rejection())
 	}
 }
 

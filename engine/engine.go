@@ -107,7 +107,7 @@ func New(options Options) *Engine {
 	if resolver == nil {
 		resolver = net.DefaultResolver
 	}
-	e.names = newNames(resolver)
+	e.names = newNames(resolver, options.Log)
 	e.dataPlane, e.loops = options.DataPlane, options.Loops
 	e.plane, e.unusable = newPlane(options, plane.Options{
 		Log: options.Log, Ended: e.ended, Pipes: maxPipes(descriptorLimit()), Dump: options.Dump,

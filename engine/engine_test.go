@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -417,6 +418,39 @@ func TestNames(t *testing.T) {
 	c := r.Snapshot().Listeners[0].Groups[0].Channels
 	if len(c[0].Addresses) != 2 || c[0].Sessions != 4 || c[1].Sessions != 2 {
 		t.Errorf("channels %+v", c)
+	}
+}
+
+// Of many addresses the first 16 are used, and that is logged once.
+func TestNameWithManyAddresses(t *testing.T) {
+	r := newRig(t)
+	addresses := func(n int) (list []string) {
+		for i := range n {
+			list = append(list, fmt.Sprintf("127.0.%d.%d", i/100, i%100+1))
+		}
+		return list
+	}
+	used := func() (list []string) {
+		for _, addr := range r.Snapshot().Listeners[0].Groups[0].Channels[0].Addresses {
+			list = append(list, addr.Addr().String())
+		}
+		return list
+	}
+	l := listener("web", free(t, "127.0.0.1"))
+	l.Groups = []engine.Group{{Channels: []engine.Channel{{Host: "db.example", Port: 1}}}}
+	r.names.set("db.example", addresses(16)...)
+	r.apply(declare(l))
+	for step, c := range []struct{ addresses, used, logged int }{
+		{16, 16, 0}, {17, 16, 1}, {4000, 16, 1}, {3, 3, 1}, {17, 16, 2}, {17, 16, 2},
+	} {
+		r.names.set("db.example", addresses(c.addresses)...)
+		r.Resolve(t.Context())
+		if got := used(); !slices.Equal(got, addresses(c.used)) {
+			t.Errorf("%d: of %d addresses these are used: %q", step, c.addresses, got)
+		}
+		if n := strings.Count(r.log.String(), "more addresses than are used"); n != c.logged {
+			t.Errorf("%d: logged %d times, want %d", step, n, c.logged)
+		}
 	}
 }
 

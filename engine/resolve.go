@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -22,17 +23,23 @@ const (
 	resolveEvery    = 30 * time.Second // from the end of one round to the next
 )
 
+// maxAddresses is how many addresses of a name are used, the first in the order
+// of the resolver: a client whose channel is dead waits for an attempt at each.
+const maxAddresses = 16
+
 // names remembers what names resolved to. A name that does not resolve keeps
 // its last addresses.
 type names struct {
 	resolver Resolver
+	log      *slog.Logger
 
-	mu    sync.Mutex
-	known map[string][]netip.Addr // guarded by mu
+	mu      sync.Mutex
+	known   map[string][]netip.Addr // guarded by mu; at most maxAddresses each
+	crowded map[string]bool         // guarded by mu; had more when looked up last
 }
 
-func newNames(resolver Resolver) *names {
-	return &names{resolver: resolver, known: make(map[string][]netip.Addr)}
+func newNames(resolver Resolver, log *slog.Logger) *names {
+	return &names{resolver: resolver, log: log, known: make(map[string][]netip.Addr), crowded: make(map[string]bool)}
 }
 
 // addresses returns the addresses of a host: its own, if it is an IP address,
@@ -82,16 +89,32 @@ func (n *names) lookup(ctx context.Context, hosts []string) map[string]error {
 				failures[host] = err
 				return
 			}
-			for i := range addrs {
-				addrs[i] = addrs[i].Unmap()
+			if n.learn(host, addrs) {
+				n.log.Warn("a name has more addresses than are used", "host", host, "addresses", len(addrs), "used", maxAddresses)
 			}
-			n.mu.Lock()
-			defer n.mu.Unlock()
-			n.known[host] = addrs
 		})
 	}
 	lookups.Wait()
 	return failures
+}
+
+// learn keeps the addresses of a host, and reports whether it has too many now
+// and had not before.
+func (n *names) learn(host string, addrs []netip.Addr) (crowded bool) {
+	kept := slices.Clone(addrs[:min(len(addrs), maxAddresses)]) // the rest is let go
+	for i := range kept {
+		kept[i] = kept[i].Unmap()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	was := n.crowded[host]
+	if len(addrs) > maxAddresses {
+		n.crowded[host] = true
+	} else {
+		delete(n.crowded, host)
+	}
+	n.known[host] = kept
+	return n.crowded[host] && !was
 }
 
 // retain forgets all names but the hosts.
@@ -105,6 +128,7 @@ func (n *names) retain(hosts []string) {
 	for host := range n.known {
 		if !keep[host] {
 			delete(n.known, host)
+			delete(n.crowded, host)
 		}
 	}
 }
@@ -156,7 +180,7 @@ func CheckNames(ctx context.Context, resolver Resolver, config *Config) []error 
 		resolver = net.DefaultResolver
 	}
 	hosts := slices.Concat(config.channelNames(), config.listenNames())
-	failures := newNames(resolver).lookup(ctx, hosts)
+	failures := newNames(resolver, slog.New(slog.DiscardHandler)).lookup(ctx, hosts)
 	var errs []error
 	for _, host := range hosts {
 		if err := failures[host]; err != nil {

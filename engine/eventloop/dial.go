@@ -108,11 +108,7 @@ func (l *loop) redial(s *session) {
 
 // note adds the failure of one address to those of the channel.
 func (s *session) note(addr netip.AddrPort, err error) {
-	err = &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: err}
-	if s.err != nil {
-		err = errors.Join(s.err, err)
-	}
-	s.err = err
+	s.err = plane.Undialled(s.err, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: err})
 }
 
 // answered is called when something has come of the connection attempt.

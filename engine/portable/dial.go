@@ -18,7 +18,7 @@ import (
 // Where this machine lacks what it takes to dial, it waits.
 func (p *Plane) dial(ctx context.Context, service *plane.Service, addrs []netip.AddrPort) (*net.TCPConn, error) {
 	deadline := time.Now().Add(service.ConnectTimeout)
-	var failures []error
+	var failure error
 	for i := 0; i < len(addrs); i++ {
 		left := time.Until(deadline)
 		conn, err := dialAddr(ctx, service, addrs[i], left/time.Duration(len(addrs)-i))
@@ -31,13 +31,13 @@ func (p *Plane) dial(ctx context.Context, service *plane.Service, addrs []netip.
 			p.awaitUntil(ctx, deadline)
 			i-- // the same address again
 		default:
-			failures = append(failures, err)
+			failure = plane.Undialled(failure, err)
 		}
 	}
-	if len(failures) == 0 {
-		return nil, errors.New("the channel has no address")
+	if failure == nil {
+		failure = errors.New("the channel has no address")
 	}
-	return nil, errors.Join(failures...)
+	return nil, failure
 }
 
 // awaitUntil waits until a shortage is over, but not longer than to the deadline.

@@ -46,6 +46,7 @@ func Run(t *testing.T, newPlane New) {
 		"Failover":           testFailover,
 		"NewChance":          testNewChance,
 		"ManyAddresses":      testManyAddresses,
+		"DeadAddresses":      testDeadAddresses,
 		"Rerouted":           testRerouted,
 		"NoChannel":          testNoChannel,
 		"Limit":              testLimit,
@@ -372,6 +373,25 @@ func testManyAddresses(t *testing.T, newPlane New) {
 	}
 	if channel.Counters.Failures.Load() != 0 || channel.Counters.Sessions.Load() != 1 {
 		t.Errorf("failures %d, sessions %d", channel.Counters.Failures.Load(), channel.Counters.Sessions.Load())
+	}
+}
+
+// However many addresses of a channel refuse, its failure is one line of
+// bounded length.
+func testDeadAddresses(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	refused := r.refused()
+	addrs := slices.Repeat([]netip.AddrPort{refused}, 200)
+	channel := channelTo(addrs...)
+	client := r.listen(r.router(channel)).dial()
+	readAll(t, client)
+	r.end()
+	if n := channel.Dials.Failed(balancer.Refused); n != 1 || channel.Counters.Failures.Load() != 1 {
+		t.Errorf("%d failures because the channel refused, %d in all", n, channel.Counters.Failures.Load())
+	}
+	log := r.log.String()
+	if !strings.Contains(log, "and 197 more") || strings.Count(log, refused.String()) > 5 || len(log) > 2000 {
+		t.Errorf("the log:\n%.4000s", log)
 	}
 }
 

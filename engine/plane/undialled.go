@@ -1,0 +1,70 @@
+package plane
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+)
+
+// toldAddresses is how many failures the text of an error tells of.
+const toldAddresses = 3
+
+// Undialled adds why one address of a channel could not be connected to to what
+// it returned for the addresses before, nil for the first. Of many addresses
+// three are told, and the rest counted, so that neither the time that a loop
+// spends on it nor the text grows with them. The error keeps the first
+// syscall.Errno that any address failed with, which balancer.FailureOf asks for.
+func Undialled(before, err error) error {
+	if before == nil {
+		return err
+	}
+	several, ok := before.(*undialled)
+	if !ok {
+		several = &undialled{}
+		several.add(before)
+	}
+	several.add(err)
+	return several
+}
+
+// undialled is the failure of more than one address.
+type undialled struct {
+	told  []error
+	more  int   // addresses that are not told
+	errno error // of the first of them that failed with a syscall.Errno, if none that is told did
+}
+
+func (u *undialled) add(err error) {
+	if len(u.told) < toldAddresses {
+		u.told = append(u.told, err)
+		return
+	}
+	u.more++
+	var errno syscall.Errno
+	if !errors.As(u, &errno) && errors.As(err, &errno) {
+		u.errno = err
+	}
+}
+
+// Unwrap returns the failures that are kept.
+func (u *undialled) Unwrap() []error {
+	if u.errno == nil {
+		return u.told
+	}
+	return append(u.told[:len(u.told):len(u.told)], u.errno)
+}
+
+func (u *undialled) Error() string {
+	var text strings.Builder
+	for i, err := range u.told {
+		if i > 0 {
+			text.WriteString("; ")
+		}
+		text.WriteString(err.Error())
+	}
+	if u.more > 0 {
+		fmt.Fprintf(&text, "; and %d more", u.more)
+	}
+	return text.String()
+}

@@ -43,7 +43,8 @@ func (e *Engine) applyLocked(ctx context.Context, config *Config, edited bool) (
 		return nil, err
 	}
 	old := e.current.Load()
-	changes := e.preview(old, config)
+	from := old.succession(config, edited)
+	changes := e.preview(old, config, from)
 	if old.config != nil && len(changes) == 0 {
 		return nil, nil
 	}
@@ -58,7 +59,7 @@ func (e *Engine) applyLocked(ctx context.Context, config *Config, edited bool) (
 		return nil, err
 	}
 	opening := &opening{plane: e.plane, open: old.sockets, retiring: e.retiringSockets(), opened: sockets{}}
-	next, err := e.prepare(ctx, old, config, opening)
+	next, err := e.prepare(ctx, old, config, from, opening)
 	if err != nil {
 		return nil, errors.Join(err, e.abandon(old, opening))
 	}
@@ -100,11 +101,35 @@ func (e *Engine) Preview(config *Config) (Changes, error) {
 	if err := errors.Join(validate(config), e.fits(config)); err != nil {
 		return nil, err
 	}
-	return e.preview(e.current.Load(), config), nil
+	old := e.current.Load()
+	return e.preview(old, config, old.succession(config, false)), nil
 }
 
-func (e *Engine) preview(old *state, config *Config) Changes {
-	changes := Diff(old.config, config)
+// succession returns what of the state goes on in another configuration.
+func (s *state) succession(config *Config, edited bool) *succession {
+	if s.config == nil {
+		return succeed(nil, config.Listeners, edited, nil)
+	}
+	return succeed(s.config.Listeners, config.Listeners, edited, func(k int) (keys, func(balancer.Key) bool) {
+		l := s.listeners[k]
+		return l.keys(), func(key balancer.Key) bool { return l.channels[key].Active() > 0 }
+	})
+}
+
+// keys returns the identities of the channels.
+func (l *listener) keys() keys {
+	groups := l.router.Groups()
+	all := make(keys, len(groups))
+	for g := range groups {
+		for _, channel := range groups[g].Channels {
+			all[g] = append(all[g], channel.Key())
+		}
+	}
+	return all
+}
+
+func (e *Engine) preview(old *state, config *Config, from *succession) Changes {
+	changes := diff(old.config, config, from)
 	if old.config == nil || len(changes) == 0 {
 		return changes
 	}
@@ -115,6 +140,7 @@ func (e *Engine) preview(old *state, config *Config) Changes {
 		onChannel[s.Channel]++
 		return true
 	})
+	delete(onChannel, nil) // sessions that have tried none yet
 	for i := range changes {
 		c := &changes[i]
 		switch {
@@ -171,23 +197,18 @@ func (e *Engine) anyAddress(group *Group) bool {
 
 // prepare makes the next state without changing anything that is in force. Its
 // new sockets are open, but nobody accepts from them.
-func (e *Engine) prepare(ctx context.Context, old *state, config *Config, opening *opening) (*state, error) {
+func (e *Engine) prepare(ctx context.Context, old *state, config *Config, from *succession, opening *opening) (*state, error) {
 	next := &state{generation: old.generation + 1, config: config, byPlane: map[*plane.Listener]*listener{}, sockets: sockets{}}
 	var errs []error
-	var before []Listener
-	if old.config != nil {
-		before = old.config.Listeners
-	}
-	matches := matchListeners(before, config.Listeners)
 	for i := range config.Listeners {
 		l := &listener{config: &config.Listeners[i], plane: new(plane.Listener)}
 		var previous *listener
-		if matches[i] >= 0 {
-			previous = old.listeners[matches[i]]
+		if k := from.matches[i]; k >= 0 {
+			previous = old.listeners[k]
 			l.plane = previous.plane
-			l.same = previous.config.equal(l.config)
+			l.same = from.same[i]
 		}
-		e.route(l, previous)
+		e.route(l, previous, from.new[i])
 		addrs, err := e.listen(ctx, i, l.config, opening)
 		if err != nil {
 			errs = append(errs, err)
@@ -211,7 +232,7 @@ func (e *Engine) prepare(ctx context.Context, old *state, config *Config, openin
 
 // route builds the router of a listener over the channels that it had before
 // and new ones.
-func (e *Engine) route(l, previous *listener) {
+func (e *Engine) route(l, previous *listener, keys keys) {
 	if l.same {
 		l.channels, l.router = previous.channels, previous.router
 		return
@@ -220,14 +241,12 @@ func (e *Engine) route(l, previous *listener) {
 	if previous != nil {
 		older = previous.router
 	}
-	order, places := l.config.keys()
-	l.channels = make(map[balancer.Key]*balancer.Channel, len(order))
+	l.channels = map[balancer.Key]*balancer.Channel{}
 	groups := make([]balancer.Group, len(l.config.Groups))
 	for g := range groups {
 		groups[g].Mode = l.config.Groups[g].Mode
 	}
-	for _, key := range order {
-		at := places[key]
+	for key, at := range keys.all {
 		var channel *balancer.Channel
 		if previous != nil {
 			channel = previous.channels[key]
@@ -365,16 +384,12 @@ func (l *listener) redeclare(previous *listener, declare func(channel *balancer.
 	if previous == nil || l.same {
 		return
 	}
-	_, before := previous.config.keys()
-	_, after := l.config.keys()
-	for key, channel := range l.channels {
-		was, known := before[key]
-		if !known {
-			continue
+	before := previous.keys().places()
+	for key, at := range l.keys().all {
+		if was, known := before[key]; known {
+			declare(l.channels[key], previous.config.Groups[was.group].Channels[was.index],
+				l.config.Groups[at.group].Channels[at.index], was.group != at.group)
 		}
-		at := after[key]
-		declare(channel, previous.config.Groups[was.group].Channels[was.index],
-			l.config.Groups[at.group].Channels[at.index], was.group != at.group)
 	}
 }
 

@@ -177,6 +177,16 @@ func shortDuration(d time.Duration) string {
 // be nil, to the new one. It is empty exactly if applying new over old would
 // change nothing.
 func Diff(old, new *Config) Changes {
+	if old == nil {
+		return diff(nil, new, succeed(nil, new.Listeners, false, nil))
+	}
+	return diff(old, new, succeed(old.Listeners, new.Listeners, false, func(k int) (keys, func(balancer.Key) bool) {
+		return old.Listeners[k].keys(), func(balancer.Key) bool { return false }
+	}))
+}
+
+// diff is Diff, where it is known what of the old configuration goes on.
+func diff(old, new *Config, s *succession) Changes {
 	var d differ
 	if old == nil {
 		old = &Config{}
@@ -185,21 +195,21 @@ func Diff(old, new *Config) Changes {
 			d.add(Change{Sign: Changed, Key: key, Old: a, New: b, old: -1})
 		})
 	}
-	matches := matchListeners(old.Listeners, new.Listeners)
 	for i := range old.Listeners {
-		if !slices.Contains(matches, i) {
+		if !slices.Contains(s.matches, i) {
 			l := &old.Listeners[i]
 			d.add(Change{Sign: Removed, Listener: l.Name, Detail: strings.Join(l.Listen, " "), old: i})
 		}
 	}
 	for i := range new.Listeners {
 		l := &new.Listeners[i]
-		if matches[i] < 0 {
+		switch k := s.matches[i]; {
+		case k < 0:
 			d.add(Change{Sign: Added, Listener: l.Name, Detail: strings.Join(l.Listen, " "), old: -1})
-			d.groups(&Listener{}, l, -1)
-			continue
+			d.groups(&Listener{}, l, nil, s.new[i], -1)
+		case !s.same[i]:
+			d.listener(&old.Listeners[k], l, s.old[k], s.new[i], k)
 		}
-		d.listener(&old.Listeners[matches[i]], l, matches[i])
 	}
 	return d.changes
 }
@@ -208,10 +218,7 @@ type differ struct{ changes Changes }
 
 func (d *differ) add(c Change) { d.changes = append(d.changes, c) }
 
-func (d *differ) listener(old, new *Listener, oldIndex int) {
-	if old.equal(new) {
-		return
-	}
+func (d *differ) listener(old, new *Listener, oldKeys, newKeys keys, oldIndex int) {
 	for _, address := range old.Listen {
 		if !slices.Contains(new.Listen, address) {
 			d.add(Change{Sign: Removed, Listener: new.Name, Key: "listen", Detail: address, old: oldIndex})
@@ -225,27 +232,25 @@ func (d *differ) listener(old, new *Listener, oldIndex int) {
 	changed(listenerSettings, old, new, func(key, a, b string) {
 		d.add(Change{Sign: Changed, Listener: new.Name, Key: key, Old: a, New: b, old: oldIndex})
 	})
-	d.groups(old, new, oldIndex)
+	d.groups(old, new, oldKeys, newKeys, oldIndex)
 }
 
-func (d *differ) groups(old, new *Listener, oldIndex int) {
-	oldOrder, oldPlaces := old.keys()
-	newOrder, newPlaces := new.keys()
-	for _, key := range oldOrder {
+func (d *differ) groups(old, new *Listener, oldKeys, newKeys keys, oldIndex int) {
+	oldPlaces, newPlaces := oldKeys.places(), newKeys.places()
+	for key, at := range oldKeys.all {
 		if _, stays := newPlaces[key]; !stays {
-			group := oldPlaces[key].group
+			group := at.group
 			d.add(Change{Sign: Removed, Listener: new.Name, Group: &group, Channel: key.String(), old: oldIndex, key: key})
 		}
 	}
 	for g := len(new.Groups); g < len(old.Groups); g++ {
 		d.add(Change{Sign: Removed, Listener: new.Name, Group: &g, Detail: old.Groups[g].Mode.String(), old: oldIndex})
 	}
-	was, now := both(oldOrder, newPlaces, oldPlaces), both(newOrder, oldPlaces, newPlaces)
+	was, now := both(oldKeys, newPlaces), both(newKeys, oldPlaces)
 	for g := range new.Groups {
 		d.group(old, new, g, oldIndex, was[g], now[g])
 	}
-	for _, key := range newOrder {
-		at := newPlaces[key]
+	for key, at := range newKeys.all {
 		channel := &new.Groups[at.group].Channels[at.index]
 		was, known := oldPlaces[key]
 		c := Change{Listener: new.Name, Group: &at.group, Channel: key.String(), old: oldIndex, key: key}
@@ -269,12 +274,11 @@ func (d *differ) groups(old, new *Listener, oldIndex int) {
 
 // both lists the channels of each group that are in the group with that number
 // of the other configuration, too.
-func both(order []balancer.Key, others, places map[balancer.Key]place) map[int][]string {
+func both(keys keys, others map[balancer.Key]place) map[int][]string {
 	kept := map[int][]string{}
-	for _, key := range order {
-		g := places[key].group
-		if other, stays := others[key]; stays && other.group == g {
-			kept[g] = append(kept[g], key.String())
+	for key, at := range keys.all {
+		if other, stays := others[key]; stays && other.group == at.group {
+			kept[at.group] = append(kept[at.group], key.String())
 		}
 	}
 	return kept

@@ -13,8 +13,10 @@ import (
 const MaxLimit = math.MaxUint32
 
 // Key is the identity of a channel within its listener, whatever group it
-// stands in. Nth tells apart channels with the same host and port: 0 is the
-// first of them in the order of the groups.
+// stands in. Nth tells apart channels with the same host and port. A daemon that
+// starts numbers them in the order of the groups, from 0, and a channel keeps
+// its number for as long as it is declared. So a daemon that came to the same
+// configuration by changes may number repeats, and hash them, otherwise.
 type Key struct {
 	Host string
 	Port uint16

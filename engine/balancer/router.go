@@ -33,7 +33,8 @@ const (
 	RoundRobin Mode = iota
 	// Hash gives each client address a channel of its own by rendezvous
 	// hashing: with one of n channels added or removed about 1/n of the
-	// clients move, and every process with the same channels chooses alike.
+	// clients move, and every process whose channels have the same keys
+	// chooses alike.
 	Hash
 )
 

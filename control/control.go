@@ -65,6 +65,9 @@ type Daemon struct {
 	Preview func() (engine.Changes, error)
 	// LastReload tells what came of the last reload.
 	LastReload func() Reload
+	// MessagesLost returns how many log messages nobody took, since the
+	// start.
+	MessagesLost func() uint64
 	// Stop asks the daemon to shut down. It does not wait.
 	Stop func()
 }

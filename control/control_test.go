@@ -42,6 +42,7 @@ type rig struct {
 	server *Server
 	dir    string
 	file   *engine.Config // what Reload applies; nil for a faulty file
+	lost   atomic.Uint64  // messages of the log
 }
 
 // noNames knows no name but one.
@@ -124,6 +125,8 @@ func (r *rig) daemon() Daemon {
 		},
 		LastReload: func() Reload { return Reload{} },
 		Stop:       func() {},
+
+		MessagesLost: r.lost.Load,
 	}
 }
 
@@ -459,6 +462,13 @@ func TestStatus(t *testing.T) {
 		if !strings.Contains(answer, want) || status != OK {
 			t.Errorf("status answers\n%s\nwithout %q", answer, want)
 		}
+	}
+	if strings.Contains(answer, "lost") {
+		t.Errorf("nothing is lost, status answers\n%s", answer)
+	}
+	r.lost.Store(12)
+	if answer, _ := r.say(r.dial(), "status"); !strings.Contains(answer, "log          12 messages lost\n") {
+		t.Errorf("12 messages are lost, status answers\n%s", answer)
 	}
 }
 

@@ -35,6 +35,9 @@ func (c *conversation) status([]string) Status {
 	if len(snapshot.Loops) > 0 {
 		c.say("loops        %s", strings.Trim(fmt.Sprint(snapshot.Loops), "[]"))
 	}
+	if lost := d.MessagesLost(); lost > 0 {
+		c.say("log          %d messages lost", lost)
+	}
 	c.say("generation   %d", snapshot.Generation)
 	if d.File == "" {
 		c.say("file         none")

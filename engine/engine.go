@@ -4,6 +4,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,9 +31,12 @@ var ErrShutdown = errors.New("the engine is shut down")
 
 // Options are what an engine is made with. All but Log may be left empty.
 type Options struct {
-	Log      *slog.Logger
-	Dump     *plane.Dump // shown every chunk that is relayed
-	Resolver Resolver    // default: net.DefaultResolver
+	Log *slog.Logger
+	// SessionLog takes a line for each session that has ended, if the
+	// configuration wants them; default: Log. Neither may block.
+	SessionLog *slog.Logger
+	Dump       *plane.Dump // shown every chunk that is relayed
+	Resolver   Resolver    // default: net.DefaultResolver
 	// Counters returns what a channel that is new to a listener counts with;
 	// nil for fresh counters. It is called by one goroutine at a time.
 	Counters func(listener string, key balancer.Key) *balancer.Counters
@@ -46,9 +50,10 @@ type Options struct {
 // Engine runs one configuration at a time. All methods may be called from any
 // goroutine.
 type Engine struct {
-	log   *slog.Logger
-	plane plane.Plane
-	names *names
+	log        *slog.Logger
+	sessionLog *slog.Logger
+	plane      plane.Plane
+	names      *names
 
 	dataPlane DataPlane // as declared
 	loops     int
@@ -96,10 +101,11 @@ type listener struct {
 // New returns an engine that runs nothing yet. Shutdown ends it.
 func New(options Options) *Engine {
 	e := &Engine{
-		log:      options.Log,
-		counters: options.Counters,
-		applied:  make(chan struct{}, 1),
-		retiring: make(map[plane.Socket]netip.AddrPort),
+		log:        options.Log,
+		sessionLog: cmp.Or(options.SessionLog, options.Log),
+		counters:   options.Counters,
+		applied:    make(chan struct{}, 1),
+		retiring:   make(map[plane.Socket]netip.AddrPort),
 	}
 	e.life, e.end = context.WithCancel(context.Background())
 	e.patience, e.hurry = context.WithCancel(context.Background())
@@ -160,7 +166,7 @@ func (e *Engine) ended(end plane.End) {
 	if end.Err != nil {
 		attrs = append(attrs, "error", end.Err)
 	}
-	e.log.Info("session", attrs...)
+	e.sessionLog.Info("session", attrs...)
 }
 
 // Resolve looks up the names of all channels again and returns how many could

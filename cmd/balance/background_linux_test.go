@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
@@ -41,15 +40,9 @@ func daemonized(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("the pipe to the parent is still open: %q, %v", file, err)
 	}
 	ts.Check(unix.Kill(pid, unix.SIGTERM))
-	var status unix.WaitStatus
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if got, err := unix.Wait4(pid, &status, unix.WNOHANG, nil); got == pid && err == nil {
-			ended = true
-			break
-		}
-	}
-	if !ended || status.ExitStatus() != exitOK {
-		ts.Fatalf("the daemon ended: %v, with %d", ended, status.ExitStatus())
+	var code int
+	if code, ended = orphanEnds(pid); !ended || code != exitOK {
+		ts.Fatalf("the daemon ended: %v, with %d", ended, code)
 	}
 }
 

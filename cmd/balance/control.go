@@ -97,6 +97,8 @@ func (d *daemon) controls() control.Daemon {
 		File:    d.options.config,
 		Marshal: config.Marshal,
 		Stop:    d.stop,
+
+		MessagesLost: d.logging.lost,
 	}
 	if d.reloader != nil {
 		c.Reload = func() (engine.Changes, error) {

@@ -14,6 +14,8 @@ func (d *daemon) newHTTP() *web.Server {
 		Started:  d.started,
 		File:     d.options.config,
 		Stopping: func() bool { return d.life.Err() != nil },
+
+		MessagesLost: d.logging.lost,
 	}
 	if d.reloader != nil {
 		page.LastReload = func() web.Reload {

@@ -1,48 +1,63 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"log/syslog"
-	"sync"
 	"sync/atomic"
+	"time"
 
 	"balance/engine"
 )
 
 // logging is the daemon's log, whose level and format follow the
-// configuration.
+// configuration. Whoever logs never waits.
 type logging struct {
 	level   slog.LevelVar
 	handler atomic.Pointer[slog.Handler]
 	open    func(engine.LogFormat, slog.Leveler) slog.Handler
+	queue   *logQueue
 }
 
-// newLogging logs to stderr.
+// newLogging logs to stderr, until close.
 func newLogging(stderr io.Writer) *logging {
 	return logTo(func(format engine.LogFormat, level slog.Leveler) slog.Handler {
 		return newHandler(stderr, format, &slog.HandlerOptions{Level: level})
-	})
+	}, func() {})
 }
 
-// newSyslogging logs to syslog, or nowhere if there is none.
-func newSyslogging() (*logging, error) {
-	writer, err := syslog.New(syslog.LOG_DAEMON|syslog.LOG_INFO, "balance")
-	if err != nil {
-		return newLogging(io.Discard), err
+// newSyslogging logs to syslog, until close. The error says why there is none
+// yet: it is looked for again as long as there is something to say.
+func newSyslogging(dial func() (*syslog.Writer, error)) (*logging, error) {
+	s := &syslogSink{dial: dial}
+	connected := make(chan error, 1)
+	l := logTo(func(format engine.LogFormat, level slog.Leveler) slog.Handler {
+		return newSyslogHandler(s, format, level)
+	}, func() { connected <- s.connect() })
+	select {
+	case err := <-connected:
+		return l, err
+	case <-time.After(syslogTimeout):
+		return l, errors.New("it does not answer")
 	}
-	return logTo(func(format engine.LogFormat, level slog.Leveler) slog.Handler {
-		return newSyslogHandler(writer, format, level)
-	}), nil
 }
 
-func logTo(open func(engine.LogFormat, slog.Leveler) slog.Handler) *logging {
-	l := &logging{open: open}
+// logTo logs with handlers that open returns. They are used by one goroutine
+// alone, which calls begin first, and may block.
+func logTo(open func(engine.LogFormat, slog.Leveler) slog.Handler, begin func()) *logging {
+	l := &logging{open: open, queue: newLogQueue(begin)}
 	l.set(engine.Log{})
 	return l
 }
+
+// close writes what was logged, for a second at most. What is logged later is
+// lost.
+func (l *logging) close() { l.queue.close() }
+
+// lost returns how many messages nobody took, since the start.
+func (l *logging) lost() uint64 { return l.queue.lost.Load() }
 
 func newHandler(w io.Writer, format engine.LogFormat, options *slog.HandlerOptions) slog.Handler {
 	if format == engine.LogJSON {
@@ -71,68 +86,44 @@ func (l *logging) set(settings engine.Log) {
 	l.handler.Store(&handler)
 }
 
-func (l *logging) logger() *slog.Logger { return slog.New(switchHandler{l}) }
+// logger takes what there is to say, sessionLogger a line for each session.
+func (l *logging) logger() *slog.Logger { return slog.New(&queueHandler{logging: l}) }
+func (l *logging) sessionLogger() *slog.Logger {
+	return slog.New(&queueHandler{logging: l, minor: true})
+}
 
-// switchHandler passes records on to the handler that is in force when they
-// are made.
-type switchHandler struct{ *logging }
+// queueHandler queues records for the handler that is in force when they are
+// made. Debug messages are minor, too: there may be some for every client.
+type queueHandler struct {
+	*logging
+	minor bool
+	with  func(slog.Handler) slog.Handler // adds attributes and groups; may be nil
+}
 
-func (h switchHandler) Enabled(_ context.Context, level slog.Level) bool {
+func (h *queueHandler) Enabled(_ context.Context, level slog.Level) bool {
 	return level >= h.level.Level()
 }
 
-func (h switchHandler) Handle(ctx context.Context, record slog.Record) error {
-	return (*h.handler.Load()).Handle(ctx, record)
-}
-
-func (h switchHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return (*h.handler.Load()).WithAttrs(attrs)
-}
-
-func (h switchHandler) WithGroup(name string) slog.Handler {
-	return (*h.handler.Load()).WithGroup(name)
-}
-
-// syslogHandler gives each record the severity of its level. Time and level
-// are syslog's own, so they are left out of the text.
-type syslogHandler struct {
-	slog.Handler
-	writer *syslog.Writer
-
-	mu  *sync.Mutex
-	buf *bytes.Buffer // guarded by mu; the embedded handler writes to it
-}
-
-func newSyslogHandler(writer *syslog.Writer, format engine.LogFormat, level slog.Leveler) slog.Handler {
-	h := &syslogHandler{writer: writer, mu: new(sync.Mutex), buf: new(bytes.Buffer)}
-	h.Handler = newHandler(h.buf, format, &slog.HandlerOptions{
-		Level: level,
-		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
-				return slog.Attr{}
-			}
-			return a
-		},
+func (h *queueHandler) Handle(_ context.Context, record slog.Record) error {
+	h.queue.put(&logEntry{
+		record:  record.Clone(),
+		handler: h.apply(*h.logging.handler.Load()),
+		minor:   h.minor || record.Level < slog.LevelInfo,
 	})
-	return h
+	return nil
 }
 
-func (h *syslogHandler) Handle(ctx context.Context, record slog.Record) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.buf.Reset()
-	if err := h.Handler.Handle(ctx, record); err != nil {
-		return err
+func (h *queueHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &queueHandler{h.logging, h.minor, func(to slog.Handler) slog.Handler { return h.apply(to).WithAttrs(attrs) }}
+}
+
+func (h *queueHandler) WithGroup(name string) slog.Handler {
+	return &queueHandler{h.logging, h.minor, func(to slog.Handler) slog.Handler { return h.apply(to).WithGroup(name) }}
+}
+
+func (h *queueHandler) apply(to slog.Handler) slog.Handler {
+	if h.with == nil {
+		return to
 	}
-	line := h.buf.String()
-	switch {
-	case record.Level >= slog.LevelError:
-		return h.writer.Err(line)
-	case record.Level >= slog.LevelWarn:
-		return h.writer.Warning(line)
-	case record.Level >= slog.LevelInfo:
-		return h.writer.Info(line)
-	default:
-		return h.writer.Debug(line)
-	}
+	return h.with(to)
 }

@@ -48,8 +48,10 @@ func serve(ctx context.Context, o *options, c *engine.Config, content []byte, st
 	defer signal.Stop(signals)
 
 	var report *os.File
-	logging := newLogging(stderr)
-	if isBackgroundChild() {
+	var logging *logging
+	if !isBackgroundChild() {
+		logging = newLogging(stderr)
+	} else {
 		report = reportPipe()
 		stderr = report
 		err := os.Chdir("/")
@@ -57,10 +59,11 @@ func serve(ctx context.Context, o *options, c *engine.Config, content []byte, st
 			fmt.Fprintf(stderr, "balance: %v\n", err)
 			return exitSystem
 		}
-		if logging, err = newSyslogging(); err != nil {
-			fmt.Fprintf(stderr, "balance: warning: there is no syslog, messages are lost: %v\n", err)
+		if logging, err = newSyslogging(dialSyslog); err != nil {
+			fmt.Fprintf(stderr, "balance: warning: there is no syslog, messages are lost until there is: %v\n", err)
 		}
 	}
+	defer logging.close()
 	d := newDaemon(ctx, o, c, content, logging, stdout)
 	defer d.stop()
 	defer d.hurry()
@@ -73,6 +76,9 @@ func serve(ctx context.Context, o *options, c *engine.Config, content []byte, st
 		return code
 	}
 	if report != nil {
+		if o.classic.Debug {
+			fmt.Fprintf(report, "balance: debug messages go to syslog, as %s[%d]\n", syslogTag, os.Getpid())
+		}
 		io.WriteString(report, readyMark)
 		report.Close()
 	}
@@ -85,7 +91,7 @@ func newDaemon(ctx context.Context, o *options, c *engine.Config, content []byte
 	d.life, d.stop = context.WithCancel(ctx)
 	d.patience, d.hurry = context.WithCancel(context.Background())
 	d.log = d.logging.logger()
-	engineOptions := engine.Options{Log: d.log, DataPlane: c.DataPlane, Loops: c.Loops}
+	engineOptions := engine.Options{Log: d.log, SessionLog: d.logging.sessionLogger(), DataPlane: c.DataPlane, Loops: c.Loops}
 	if o.dump {
 		engineOptions.Dump = plane.NewDump(stdout)
 	}
@@ -159,6 +165,9 @@ func (d *daemon) start(c *engine.Config, content []byte, stderr io.Writer) (code
 	if d.reloader != nil {
 		err = config.Locate(d.options.configAsGiven, content, flatten(err)...)
 	}
+	d.logging.close() // what it says comes first
+	// Nobody may read this; a signal is to end the wait.
+	signal.Reset(syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 	printErrors(stderr, err)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		tellHolders(c, stderr)

@@ -175,6 +175,7 @@ func TestMetrics(t *testing.T) {
 		`balance_listener_rejected_total{listener="web",reason="failed"}`:              "1",
 		`balance_listener_rejected_total{listener="web",reason="full"}`:                "0",
 		`balance_config_last_reload_successful`:                                        "1",
+		`balance_log_messages_lost_total`:                                              "12",
 		`balance_config_generation`:                                                    "1",
 	} {
 		if samples[key] != want {

@@ -61,6 +61,8 @@ var (
 	mostSessions = describe("max_sessions", "Most sessions that there may be at a time.")
 	loopSessions = describe("loop_sessions", "Sessions that the event loop holds.", "loop")
 
+	logLost = describe("log_messages_lost_total", "Log messages that were dropped because nobody read the log, or that could not be written.")
+
 	buildInfo = describe("build_info", "1, labelled with the version.", "version", "goversion")
 )
 
@@ -70,7 +72,7 @@ func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 		channelConnections, channelActive, channelConnectErrors, channelConnectDuration,
 		channelBytes, channelUp, channelMaxConns, channelGroup,
 		listenerAccepted, listenerRejected, listenerActive,
-		configSuccessful, configTimestamp, configGeneration, mostSessions, loopSessions, buildInfo,
+		configSuccessful, configTimestamp, configGeneration, mostSessions, loopSessions, logLost, buildInfo,
 	} {
 		descs <- desc
 	}
@@ -90,6 +92,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	for i, n := range snapshot.Loops {
 		gauge(metrics, loopSessions, float64(n), strconv.Itoa(i))
 	}
+	counter(metrics, logLost, c.daemon.MessagesLost())
 	gauge(metrics, buildInfo, 1, c.daemon.Version, runtime.Version())
 }
 

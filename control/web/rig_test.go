@@ -65,6 +65,8 @@ func newRig(t testing.TB) *rig {
 		Engine: r.engine, Version: "4.0.0-test", Started: time.Now().Add(-3 * time.Hour), File: "/etc/balance.toml",
 		LastReload: func() Reload { r.mu.Lock(); defer r.mu.Unlock(); return r.reload },
 		Stopping:   func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.stopping },
+
+		MessagesLost: func() uint64 { return 12 },
 	}
 	return r
 }

@@ -32,6 +32,9 @@ type Daemon struct {
 	LastReload func() Reload
 	// Stopping reports whether the daemon is on its way to its end.
 	Stopping func() bool
+	// MessagesLost returns how many log messages nobody took, since the
+	// start.
+	MessagesLost func() uint64
 }
 
 // Reload is what came of a reload; the zero value if there was none yet.

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// withSyslog runs a program with the socket $0 as that of syslog, which is
+// looked for at /dev/log, then at /var/run/log.
+const withSyslog = `mount -t tmpfs none /run && ln -s "$0" /run/log && { [ ! -S /dev/log ] || mount --bind "$0" /dev/log; } && exec balance "$@"`
+
+// TestSyslogUnread goes to the background with a syslog that nobody reads:
+// clients are served, another can be started, and both can be stopped.
+func TestSyslogUnread(t *testing.T) {
+	if err := exec.Command("unshare", "-m", "true").Run(); err != nil {
+		t.Skipf("this user may not mount: %v", err)
+	}
+	if err := adoptOrphans(); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		network, dataPlane string
+		clients            int // enough to fill the socket
+	}{
+		{"unixgram", "auto", 1000},
+		{"unixgram", "portable", 1000},
+		{"unix", "auto", 4000},
+		{"unix", "portable", 4000},
+	} {
+		t.Run(x.network+" "+x.dataPlane, func(t *testing.T) {
+			syslog := newFakeSyslog(t, x.network)
+			first := startInBackground(t, syslog, x.dataPlane)
+			serveMany(t, first.listen, x.clients)
+			second := startInBackground(t, syslog, x.dataPlane)
+			serveMany(t, second.listen, 8)
+			first.command(t, "kill")
+			first.ends(t)
+			if err := unix.Kill(second.pid, unix.SIGTERM); err != nil {
+				t.Error(err)
+			}
+			second.ends(t)
+		})
+	}
+}
+
+// background is a daemon that left the terminal.
+type background struct {
+	unread
+	pid   int
+	ended bool
+}
+
+// startInBackground starts a daemon that says with which name it logs.
+func startInBackground(t *testing.T, syslog *fakeSyslog, dataPlane string) *background {
+	t.Helper()
+	a, listen := serverAndAddress(t)
+	d := &background{unread: unread{
+		exec.Command("unshare", "-m", "sh", "-c", withSyslog, syslog.path, "-daemon", "-d", "-config", unreadFile(t, dataPlane, listen, a)), listen, t.TempDir(),
+	}}
+	d.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+d.dir)
+	timeout := time.AfterFunc(patience, func() { d.Process.Kill() })
+	said, err := d.CombinedOutput()
+	timeout.Stop()
+	found := regexp.MustCompile(`^balance: debug messages go to syslog, as balance\[(\d+)\]\n$`).FindSubmatch(said)
+	if err != nil || found == nil {
+		t.Fatalf("the start ended: %v, and says %q", err, said)
+	}
+	d.pid, _ = strconv.Atoi(string(found[1]))
+	t.Cleanup(func() {
+		if !d.ended {
+			unix.Kill(d.pid, unix.SIGKILL)
+			unix.Wait4(d.pid, nil, 0, nil)
+		}
+	})
+	return d
+}
+
+func (d *background) ends(t *testing.T) {
+	t.Helper()
+	var code int
+	if code, d.ended = orphanEnds(d.pid); !d.ended || code != exitOK {
+		t.Errorf("the daemon ended: %v, with %d", d.ended, code)
+	}
+}
+
+// orphanEnds waits for the end of a process that this one adopted.
+func orphanEnds(pid int) (code int, ended bool) {
+	var status unix.WaitStatus
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if got, err := unix.Wait4(pid, &status, unix.WNOHANG, nil); got == pid && err == nil {
+			return status.ExitStatus(), true
+		}
+	}
+	return 0, false
+}

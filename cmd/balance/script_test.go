@@ -141,6 +141,24 @@ func startServer(name string) (addr net.Addr, stop func(), err error) {
 	return listener.Addr(), func() { listener.Close(); handlers.Wait() }, nil
 }
 
+func serverAndAddress(t *testing.T) (server, listen net.Addr) {
+	t.Helper()
+	server, stop, err := startServer("A")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	if listen, err = freeAddress(); err != nil {
+		t.Fatal(err)
+	}
+	return server, listen
+}
+
+func portOf(addr net.Addr) string {
+	_, port, _ := strings.Cut(addr.String(), ":")
+	return port
+}
+
 // exits CODE PROGRAM ARG... runs a program that has to end with the code.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	err := ts.Exec(args[1], args[2:]...)

@@ -26,6 +26,7 @@ type daemon struct {
 	engine   *engine.Engine
 	logging  *logging
 	log      *slog.Logger
+	dump     *plane.Dump           // nil without -p
 	reloader *reloader             // nil without a file
 	counters *control.CountersFile // nil if they are in memory
 	control  *control.Server       // nil if its socket cannot be had
@@ -67,6 +68,9 @@ func serve(ctx context.Context, o *options, c *engine.Config, content []byte, st
 	d := newDaemon(ctx, o, c, content, logging, stdout)
 	defer d.stop()
 	defer d.hurry()
+	if d.dump != nil {
+		defer d.dump.Close()
+	}
 	var listening sync.WaitGroup
 	defer listening.Wait()
 	done := make(chan struct{})
@@ -93,7 +97,8 @@ func newDaemon(ctx context.Context, o *options, c *engine.Config, content []byte
 	d.log = d.logging.logger()
 	engineOptions := engine.Options{Log: d.log, SessionLog: d.logging.sessionLogger(), DataPlane: c.DataPlane, Loops: c.Loops}
 	if o.dump {
-		engineOptions.Dump = plane.NewDump(stdout)
+		d.dump = plane.NewDump(stdout, d.log)
+		engineOptions.Dump = d.dump
 	}
 	if d.openCounters(c) {
 		engineOptions.Counters = d.claimCounters

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"testing"
 )
 
@@ -87,22 +86,4 @@ func TestLogNobodyReads(t *testing.T) {
 			t.Fatalf("served by %q, %v", by, err)
 		}
 	}
-}
-
-func serverAndAddress(t *testing.T) (server, listen net.Addr) {
-	t.Helper()
-	server, stop, err := startServer("A")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(stop)
-	if listen, err = freeAddress(); err != nil {
-		t.Fatal(err)
-	}
-	return server, listen
-}
-
-func portOf(addr net.Addr) string {
-	_, port, _ := strings.Cut(addr.String(), ":")
-	return port
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -55,6 +56,7 @@ func startUnread(t *testing.T, dataPlane string, to func(*exec.Cmd, *os.File), a
 }
 
 func toStderr(program *exec.Cmd, pipe *os.File) { program.Stderr = pipe }
+func toStdout(program *exec.Cmd, pipe *os.File) { program.Stdout = pipe }
 
 func awaitListening(t *testing.T, listen net.Addr) {
 	t.Helper()
@@ -162,4 +164,38 @@ func TestLogUnread(t *testing.T) {
 		d.command(t, "kill")
 		d.ends(t)
 	})
+}
+
+// TestDumpUnread leaves the pipe of the dump unread.
+func TestDumpUnread(t *testing.T) {
+	for _, dataPlane := range []string{"auto", "portable"} {
+		t.Run(dataPlane, func(t *testing.T) {
+			d, dump := startUnread(t, dataPlane, toStdout, "-p")
+			sendMuch(t, d.listen)
+			serveMany(t, d.listen, 1000)
+			awaitLine(t, dump, "chunks lost")
+			sendMuch(t, d.listen)
+			d.Process.Signal(syscall.SIGTERM)
+			d.ends(t)
+		})
+	}
+}
+
+// sendMuch sends more than a dump keeps, and reads what comes back.
+func sendMuch(t *testing.T, listen net.Addr) {
+	t.Helper()
+	conn, err := net.Dial("tcp", listen.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	const volume = 16 << 20
+	go func() {
+		conn.Write(make([]byte, volume))
+		conn.(*net.TCPConn).CloseWrite()
+	}()
+	if n, err := io.Copy(io.Discard, conn); n != volume+int64(len("A\n")) || err != nil {
+		t.Fatalf("%d bytes came back, %v", n, err)
+	}
 }

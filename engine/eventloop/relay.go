@@ -284,14 +284,11 @@ func (l *loop) finish(s *session, from int) outcome {
 
 func (l *loop) dump(from int, chunk []byte) {
 	dump := l.plane.options.Dump
-	if dump == nil {
-		return
-	}
-	show := dump.ToChannel
-	if from == server {
-		show = dump.ToClient
-	}
-	if err := show(chunk); err != nil {
-		l.plane.options.Log.Debug("cannot dump", "error", err)
+	switch {
+	case dump == nil:
+	case from == client:
+		dump.ToChannel(chunk)
+	default:
+		dump.ToClient(chunk)
 	}
 }

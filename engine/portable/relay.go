@@ -39,7 +39,7 @@ type direction struct {
 	session                         *session
 	from, to                        *net.TCPConn
 	moved, total                    *atomic.Uint64
-	dump                            func([]byte) error
+	dump                            func([]byte)
 	closed, readFailed, writeFailed plane.Cause
 }
 
@@ -72,9 +72,7 @@ func (d *direction) run() {
 			return
 		}
 		if d.dump != nil {
-			if err := d.dump(buffer[:n]); err != nil {
-				d.session.plane.options.Log.Debug("cannot dump", "error", err)
-			}
+			d.dump(buffer[:n])
 		}
 		err = write(writer, buffer[:n], d.count)
 		full := n == len(buffer)

@@ -27,13 +27,13 @@ type rig struct {
 	plane plane.Plane
 	log   *logBuffer
 	ends  chan plane.End
-	dump  *bytes.Buffer
+	dump  *plane.Dump // nil but for newRigWith
 }
 
 func newRig(t testing.TB, newPlane New) *rig { return newRigWith(t, newPlane, nil) }
 
-func newRigWith(t testing.TB, newPlane New, dump *bytes.Buffer) *rig {
-	r := &rig{TB: t, log: new(logBuffer), ends: make(chan plane.End, 1<<16), dump: dump}
+func newRigWith(t testing.TB, newPlane New, dump io.Writer) *rig {
+	r := &rig{TB: t, log: new(logBuffer), ends: make(chan plane.End, 1<<16)}
 	options := plane.Options{
 		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Ended: func(end plane.End) {
@@ -44,7 +44,8 @@ func newRigWith(t testing.TB, newPlane New, dump *bytes.Buffer) *rig {
 		},
 	}
 	if dump != nil {
-		options.Dump = plane.NewDump(dump)
+		r.dump = plane.NewDump(dump, options.Log)
+		options.Dump = r.dump
 	}
 	before := openDescriptors(t)
 	r.plane = newPlane(options)

@@ -71,6 +71,9 @@ type Channel struct {
 	Counters *Counters
 	// Dials belong to this process; it is never nil.
 	Dials *DialStats
+
+	// For the log: that it began to fail, and that it answered again.
+	Failings, Recoveries Throttle
 }
 
 // NewChannel returns an enabled channel without addresses, so not yet usable,

@@ -1,6 +1,7 @@
 package plane
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -20,27 +21,53 @@ type Options struct {
 }
 
 // Failed tells the route that connecting to its channel failed with err, and
-// logs it: loudly only if it changes something about the channel or, once a
-// second, if this machine is to blame.
+// logs it: loudly only if it changes something about the channel or if this
+// machine is to blame, and once a second.
 func (o *Options) Failed(service *Service, route *balancer.Route, err error) {
 	channel, group := route.Channel(), route.Group()
 	change := route.Failed(err)
+	text, throttle := "channel fails", &channel.Failings
 	switch {
 	case change == balancer.Disabled:
 		o.Log.Warn("channel autodisabled", "listener", service.Name, "group", group, "channel", channel.Key(), "error", err)
+		return
 	case change == balancer.Failing:
-		o.Log.Warn("channel fails", "listener", service.Name, "group", group, "channel", channel.Key(), "error", err)
-	case balancer.Local(err) && service.complain(time.Now()):
-		o.Log.Warn("cannot dial", "listener", service.Name, "group", group, "channel", channel.Key(), "error", err)
-	default:
+		throttle.Add()
+	case balancer.Local(err):
+		text, throttle = "cannot dial", &service.complaints
+		throttle.Add()
+	}
+	if !o.tell(throttle, slog.LevelWarn, text, service, group, channel, "error", err) {
 		o.Log.Debug("channel fails", "listener", service.Name, "group", group, "channel", channel.Key(), "error", err)
 	}
 }
 
 // Connected tells the route that its channel answered, and after how long, and
-// logs it if that is news.
+// logs it if that is news, once a second.
 func (o *Options) Connected(service *Service, route *balancer.Route, took time.Duration) {
+	channel := route.Channel()
 	if route.Connected(took) == balancer.Recovered {
-		o.Log.Info("channel answers again", "listener", service.Name, "group", route.Group(), "channel", route.Channel().Key())
+		channel.Recoveries.Add()
 	}
+	o.tell(&channel.Recoveries, slog.LevelInfo, "channel answers again", service, route.Group(), channel)
+}
+
+// tell logs a line if there is something to tell that may be told now, and how
+// many like it were left out before. What had to wait is told by the next that
+// finds the same, so that the last word of the log is not one that was true a
+// moment only.
+func (o *Options) tell(throttle *balancer.Throttle, level slog.Level, text string, service *Service, group int, channel *balancer.Channel, more ...any) bool {
+	if !throttle.Pending() {
+		return false
+	}
+	n := throttle.Take(time.Now())
+	if n == 0 {
+		return false
+	}
+	attrs := append([]any{"listener", service.Name, "group", group, "channel", channel.Key()}, more...)
+	if n > 1 {
+		attrs = append(attrs, "left_out", n-1)
+	}
+	o.Log.Log(context.Background(), level, text, attrs...)
+	return true
 }

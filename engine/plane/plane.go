@@ -95,12 +95,7 @@ type Service struct {
 	HalfCloseTimeout time.Duration // 0 = never
 	KeepAlive        time.Duration // between probes; 0 = off
 
-	complained atomic.Int64 // in Unix seconds
-}
-
-// complain reports whether it is called for the first time in this second.
-func (s *Service) complain(now time.Time) bool {
-	return s.complained.Swap(now.Unix()) != now.Unix()
+	complaints balancer.Throttle // for the log: that this machine cannot dial
 }
 
 // Session is a picture of one session.

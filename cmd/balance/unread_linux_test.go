@@ -1,10 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,6 +50,51 @@ func TestSyslogUnread(t *testing.T) {
 			second.ends(t)
 		})
 	}
+}
+
+// TestStartUnread cannot start and cannot say so: a signal ends it.
+func TestStartUnread(t *testing.T) {
+	a, _ := serverAndAddress(t)
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	writer.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	if n, err := writer.Write(make([]byte, 2<<20)); err == nil {
+		t.Fatalf("%d bytes do not fill the pipe", n)
+	}
+	program := exec.Command("balance", "-f", "-b", "127.0.0.1", portOf(a), a.String())
+	program.Stderr = writer
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	writer.Close()
+	hangs := time.AfterFunc(patience, func() { program.Process.Kill() })
+	defer hangs.Stop()
+	for end := time.Now().Add(patience); !writesToStderr(program.Process.Pid); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Error("it says nothing")
+			break
+		}
+	}
+	program.Process.Signal(unix.SIGTERM)
+	if err := program.Wait(); err == nil || !strings.Contains(err.Error(), "terminated") {
+		t.Errorf("it ended: %v", err)
+	}
+}
+
+// writesToStderr reports whether a thread of the process is in a write to its
+// standard error.
+func writesToStderr(pid int) bool {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
+	for _, task := range tasks {
+		call, _ := os.ReadFile(task)
+		if strings.HasPrefix(string(call), fmt.Sprintf("%d 0x2 ", unix.SYS_WRITE)) {
+			return true
+		}
+	}
+	return false
 }
 
 // background is a daemon that left the terminal.

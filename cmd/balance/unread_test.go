@@ -110,16 +110,10 @@ func (d *unread) command(t *testing.T, command string) string {
 // ends waits for the end of the daemon.
 func (d *unread) ends(t *testing.T) {
 	t.Helper()
-	ended := make(chan error, 1)
-	go func() { ended <- d.Wait() }()
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Errorf("the daemon ended: %v", err)
-		}
-	case <-time.After(patience):
-		d.Process.Kill()
-		t.Errorf("the daemon does not end: %v", <-ended)
+	hangs := time.AfterFunc(patience, func() { d.Process.Kill() })
+	defer hangs.Stop()
+	if err := d.Wait(); err != nil {
+		t.Errorf("the daemon ended: %v", err)
 	}
 }
 

@@ -10,33 +10,12 @@ import (
 	"balance/engine"
 )
 
-// parsePort returns the port that text says as a number from least up or as
-// the name of a TCP service (services(5)).
-func parsePort(text string, least uint16) (uint16, error) {
-	var number uint64
-	var err error
-	switch {
-	case strings.Trim(text, "0123456789") == "":
-		number, err = strconv.ParseUint(text, 10, 16)
-	case strings.Trim(text, "+-0123456789") == "":
-		err = strconv.ErrSyntax // LookupPort would take it
-	default:
-		var service int
-		service, err = net.LookupPort("tcp", text)
-		number = uint64(service)
-	}
-	if err != nil || number < uint64(least) {
-		return 0, fmt.Errorf("port %q is not one of %d to 65535 or the name of a TCP service", text, least)
-	}
-	return uint16(number), nil
-}
-
 // parseListen returns an address as engine.Listener.Listen has it, and its
 // port.
 func parseListen(text string) (address string, port uint16, err error) {
 	host, service, err := net.SplitHostPort(text)
 	if err == nil {
-		port, err = parsePort(service, 0)
+		port, err = engine.ParsePort(service, 0)
 		if err != nil {
 			return "", 0, fmt.Errorf("listen %q: %w", text, err)
 		}
@@ -72,7 +51,7 @@ func parseChannel(text string, inherited listening) (channel engine.Channel, wro
 	channel = engine.Channel{Host: host, Port: inherited.port}
 	switch {
 	case port != "":
-		if channel.Port, err = parsePort(port, 1); err != nil {
+		if channel.Port, err = engine.ParsePort(port, 1); err != nil {
 			wrong.add(".port", "", "%s", err)
 		}
 	case !inherited.ok:

@@ -136,7 +136,7 @@ func (p *classicParser) listen(c Classic, l *engine.Listener) listening {
 	bind := unbracket(c.Bind)
 	l.Name = net.JoinHostPort(bind, service)
 	p.derived["listener[0].name"] = listenPath
-	port, wrongPort := parsePort(service, 0)
+	port, wrongPort := engine.ParsePort(service, 0)
 	if wrongPort != nil {
 		p.add(portPath, "", "%s", wrongPort)
 	}

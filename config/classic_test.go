@@ -98,6 +98,8 @@ func TestParseFaults(t *testing.T) {
 		{"nothing", args(""), `the port to listen on is missing`, false},
 		{"no channel", args("80"), `port "80": no channel follows it: at least one host[:port[:maxc]] is needed`, false},
 		{"port", args("nosuch h1"), `port "nosuch": port "nosuch" is not one of 0 to 65535 or the name of a TCP service`, false},
+		{"port with a blank", Classic{Args: []string{" 80", "h1"}}, `port " 80": port " 80" is not one of 0 to 65535 or the name of a TCP service`, false},
+		{"port of a channel with a blank", Classic{Args: []string{"80", "h1: 80"}}, `channel "h1: 80": port " 80" is not one of 1 to 65535 or the name of a TCP service`, true},
 		{"port out of range", args("65536 h1"), `port "65536": port "65536" is not one of 0 to 65535 or the name of a TCP service`, false},
 		{"leading !", args("80 ! h1"), `operand "!": group 0 is empty: at least one channel must stand before the !`, false},
 		{"leading %", args("80 %"), `operand "%": group 0 is empty: at least one channel must stand before the %`, false},

@@ -268,7 +268,7 @@ func (t table) port(key string, inherited listening) uint16 {
 		t.fault(key, "%s is %s, not a number or the name of a service", key, describe(value))
 		return 0
 	}
-	port, err := parsePort(text, 1)
+	port, err := engine.ParsePort(text, 1)
 	if err != nil {
 		t.fault(key, "%s", err)
 	}

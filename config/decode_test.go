@@ -257,6 +257,8 @@ listen = [
   "1.2.3:80",
   "127.0.0.1:80",
   "localhost:80",
+  "127.0.0.2: 80",
+  "127.0.0.2:\t80",
 ]
 ` + group + `[[listener]]
 listen = "0.0.0.0:80"
@@ -271,8 +273,10 @@ f:8: listener "a": listen "80": it must be host:port, [IPv6 address]:port or :po
 f:9: listener "a": listen "::1:80": it must be host:port, [IPv6 address]:port or :port
 f:10: listener "a": listen "a b:80": host "a b" is neither an IP address nor a host name
 f:11: listener "a": listen "1.2.3:80": host "1.2.3" is neither an IP address nor a host name
-f:18: listener "0.0.0.0:80": listen "0.0.0.0:80" overlaps "127.0.0.1:80" of listener "a"
-f:22: listener "127.0.0.1:80": listen "127.0.0.1:80" is the same as "127.0.0.1:80" of listener "a"`,
+f:14: listener "a": listen "127.0.0.2: 80": port " 80" is not one of 0 to 65535 or the name of a TCP service
+f:15: listener "a": listen "127.0.0.2:\t80": port "\t80" is not one of 0 to 65535 or the name of a TCP service
+f:20: listener "0.0.0.0:80": listen "0.0.0.0:80" overlaps "127.0.0.1:80" of listener "a"
+f:24: listener "127.0.0.1:80": listen "127.0.0.1:80" is the same as "127.0.0.1:80" of listener "a"`,
 	}, {
 		"names", `[[listener]]
 name = "a"

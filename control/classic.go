@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -121,8 +120,8 @@ func (c *conversation) address(host, port string) (engine.Channel, error) {
 	if inside, ok := strings.CutPrefix(host, "["); ok {
 		host = strings.TrimSuffix(inside, "]")
 	}
-	number, err := net.LookupPort("tcp", port)
-	if err != nil || number == 0 {
+	number, err := engine.ParsePort(port, 1)
+	if err != nil {
 		return engine.Channel{}, errAddress
 	}
 	if !engine.ValidHost(host) {
@@ -131,7 +130,7 @@ func (c *conversation) address(host, port string) (engine.Channel, error) {
 	if addrs, err := c.daemon.Engine.Lookup(context.Background(), host); err != nil || len(addrs) == 0 {
 		return engine.Channel{}, errAddress
 	}
-	return engine.Channel{Host: host, Port: uint16(number), Disabled: true}, nil
+	return engine.Channel{Host: host, Port: number, Disabled: true}, nil
 }
 
 func (c *conversation) create(args []string) Status {

@@ -216,6 +216,8 @@ func TestClassicCommands(t *testing.T) {
 		{"create nowhere.example 80", Failed, "invalid address"},
 		{"create 127.0.0.1 0", Failed, "invalid address"},
 		{"create 127.0.0.1 65536", Failed, "invalid address"},
+		{"create 127.0.0.1 +80", Failed, "invalid address"},
+		{`create 127.0.0.1 " 80"`, Failed, "invalid address"},
 		{"create 300.0.0.1 80", Failed, "invalid address"},
 		{"create 127.0.0.1", Misused, "syntax error"},
 		{"reset 0", OK, "channel 0 counters reset"},

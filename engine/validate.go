@@ -237,6 +237,34 @@ func SplitListen(address string) (host string, port uint16, err error) {
 	return host, uint16(number), nil
 }
 
+// ParsePort returns the port that text says as a number from least up or as the
+// name of a TCP service (services(5)).
+func ParsePort(text string, least uint16) (uint16, error) {
+	var number uint64
+	var err error
+	switch {
+	case strings.Trim(text, "0123456789") == "":
+		number, err = strconv.ParseUint(text, 10, 16)
+	case !isService(text):
+		err = strconv.ErrSyntax // LookupPort would take " 80" and "+80"
+	default:
+		var service int
+		service, err = net.LookupPort("tcp", text)
+		number = uint64(service)
+	}
+	if err != nil || number < uint64(least) {
+		return 0, fmt.Errorf("port %q is not one of %d to 65535 or the name of a TCP service", text, least)
+	}
+	return uint16(number), nil
+}
+
+// isService reports whether text can be the name of a service: there is a
+// letter in it (RFC 6335, section 5.1) and no blank (services(5)).
+func isService(text string) bool {
+	letter := func(r rune) bool { return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' }
+	return strings.ContainsFunc(text, letter) && !strings.ContainsFunc(text, unicode.IsSpace)
+}
+
 // badHost returns what is wrong with a host, or "". A host is an IP address or
 // a name whose labels hold letters, digits, '-' and '_' (RFC 1123; the
 // underscore is common in private zones). A name whose last label is a number

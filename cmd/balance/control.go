@@ -135,13 +135,13 @@ type address struct {
 func drive(o *options, stdin io.Reader, stdout, stderr io.Writer) int {
 	var wanted *address
 	if len(o.classic.Args) > 0 {
-		port, err := net.LookupPort("tcp", o.classic.Args[0])
+		port, err := engine.ParsePort(o.classic.Args[0], 0)
 		if err != nil {
-			fmt.Fprintf(stderr, "balance: port %q is neither a number nor the name of a TCP service\n", o.classic.Args[0])
+			fmt.Fprintf(stderr, "balance: %v\n", err)
 			return exitUsage
 		}
 		host := strings.TrimSuffix(strings.TrimPrefix(o.classic.Bind, "["), "]")
-		wanted = &address{host: host, port: port}
+		wanted = &address{host: host, port: int(port)}
 	}
 	if o.mapped && !o.interactive {
 		if code, handled := readSaved(o, wanted, stdout, stderr); handled {

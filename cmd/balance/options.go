@@ -55,7 +55,7 @@ Options with a file:
   -completion SHELL
                 print completion for bash, zsh or fish
   -version      print the version
-  -help         print this
+  -h, -help     print this
 
 Long options may be written with one dash or two.
 `
@@ -151,7 +151,7 @@ func (o *options) flags() *pflag.FlagSet {
 	flags.BoolVar(&o.demo, "demo", false, "")
 	flags.StringVar(&o.demoBackend, "demo-backend", "", "")
 	flags.BoolVar(&o.diff, "diff", false, "")
-	flags.BoolVar(&o.help, "help", false, "")
+	flags.BoolVarP(&o.help, "help", "h", false, "")
 	flags.BoolVar(&o.json, "json", false, "")
 	flags.BoolVar(&o.printConfig, "print-config", false, "")
 	flags.BoolVar(&o.version, "version", false, "")

@@ -112,8 +112,8 @@ func TestParseFaults(t *testing.T) {
 		{"-b", Classic{Bind: "a b", Args: []string{"80", "h1"}}, `-b "a b": host "a b" is neither an IP address nor a host name`, true},
 		{"-b with a port", Classic{Bind: "h:80", Args: []string{"80", "h1"}}, `-b "h:80": host "h:80" is neither an IP address nor a host name`, true},
 		{"-B", Classic{Source: "localhost", Args: []string{"80", "h1"}}, `-B "localhost": source "localhost" is not an IP address`, true},
-		{"-t and -T", Classic{ConnectTimeout: -1, IdleTimeout: -1, Args: []string{"80", "h1"}}, `-T "-1ns": idle_timeout "-1ns" is less than the least, "0s"
--t "-1ns": connect_timeout "-1ns" is less than the least, "1ms"`, false},
+		{"-t and -T", Classic{ConnectTimeout: -1, IdleTimeout: -1, Args: []string{"80", "h1"}}, `-T "-1ns": idle_timeout "-1ns" is not one of "0s" to "87600h"
+-t "-1ns": connect_timeout "-1ns" is not one of "1ms" to "1h"`, false},
 		{"all at once", Classic{Bind: "-x", Source: "?", Args: strings.Fields("nosuch h1 a\x1b:0:x ! ! 2001:db8::1")}, `-B "?": source "?" is not an IP address
 -b "-x": host "-x" is neither an IP address nor a host name
 port "nosuch": port "nosuch" is not one of 0 to 65535 or the name of a TCP service

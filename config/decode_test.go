@@ -207,14 +207,33 @@ listen = ":81"
 connect_timeout = "1us"
 keepalive = "-1h"
 source = "fe80::1%\u001b"
+` + group + `[[listener]]
+listen = ":82"
+connect_timeout = "2562047h47m16s"
+idle_timeout = "87600h1s"
+half_close_timeout = "2562047h47m16s"
+drain_timeout = "2562047h47m16s"
+keepalive = "32767.001s"
+` + group + `[[listener]]
+listen = ":83"
+connect_timeout = "1h"
+idle_timeout = "87600h"
+half_close_timeout = "87600h"
+drain_timeout = "87600h"
+keepalive = "32767s"
 ` + group, `
-f:2: defaults: connect_timeout "0s" is less than the least, "1ms"
-f:3: defaults: idle_timeout "-1s" is less than the least, "0s"
-f:4: defaults: shutdown_timeout "-1s" is less than the least, "0s"
+f:2: defaults: connect_timeout "0s" is not one of "1ms" to "1h"
+f:3: defaults: idle_timeout "-1s" is not one of "0s" to "87600h"
+f:4: defaults: shutdown_timeout "-1s" is not one of "0s" to "87600h"
 f:7: listener ":80": source "localhost" is not an IP address
-f:12: listener ":81": connect_timeout "1µs" is less than the least, "1ms"
-f:13: listener ":81": keepalive "-1h0m0s" is less than the least, "0s"
-f:14: listener ":81": source "fe80::1%\x1b" has a zone that is not the name of a network interface`,
+f:12: listener ":81": connect_timeout "1µs" is not one of "1ms" to "1h"
+f:13: listener ":81": keepalive "-1h" is not one of "0s" to "9h6m7s"
+f:14: listener ":81": source "fe80::1%\x1b" has a zone that is not the name of a network interface
+f:19: listener ":82": connect_timeout "2562047h47m16s" is not one of "1ms" to "1h"
+f:20: listener ":82": idle_timeout "87600h0m1s" is not one of "0s" to "87600h"
+f:21: listener ":82": half_close_timeout "2562047h47m16s" is not one of "0s" to "87600h"
+f:22: listener ":82": drain_timeout "2562047h47m16s" is not one of "0s" to "87600h"
+f:23: listener ":82": keepalive "9h6m7.001s" is not one of "0s" to "9h6m7s"`,
 	}, {
 		"types of tables", "defaults = 5\nlog = [1]\nlistener = \"x\"\n[[control]]\n", `
 f:1: defaults: the integer 5, not a table

@@ -121,8 +121,8 @@ func pick[T any](g generator, from ...T) T { return from[g.IntN(len(from))] }
 
 func (g generator) bool() bool { return g.IntN(2) == 0 }
 
-func (g generator) duration() time.Duration {
-	return pick(g, 0, 1, time.Duration(g.Int64()), time.Duration(g.IntN(100))*time.Second, time.Duration(g.IntN(100))*time.Minute, time.Duration(g.IntN(100))*time.Hour)
+func (g generator) duration(most time.Duration) time.Duration {
+	return min(most, pick(g, 0, 1, time.Duration(g.Int64N(int64(most))), time.Duration(g.IntN(100))*time.Second, time.Duration(g.IntN(100))*time.Minute, time.Duration(g.IntN(100))*time.Hour))
 }
 
 func (g generator) maxc() int {
@@ -135,7 +135,7 @@ func (g generator) host() string {
 
 func (g generator) config() *engine.Config {
 	c := engine.DefaultConfig()
-	c.ShutdownTimeout = g.duration()
+	c.ShutdownTimeout = g.duration(engine.MaxTimeout)
 	c.DataPlane = pick(g, engine.Auto, engine.Portable, engine.EventLoop)
 	c.Loops = pick(g, 0, 1, 8)
 	c.Log = engine.Log{Level: pick(g, engine.LogInfo, engine.LogDebug, engine.LogWarn, engine.LogError), Format: pick(g, engine.LogText, engine.LogJSON), Sessions: g.bool()}
@@ -147,14 +147,14 @@ func (g generator) config() *engine.Config {
 	c.Control.Group = pick(g, "", "adm", "27", "a \"b\" é")
 	for i := range 1 + g.IntN(3) {
 		l := engine.Listener{
-			ConnectTimeout:   time.Millisecond + g.duration()/2,
-			IdleTimeout:      g.duration(),
-			HalfCloseTimeout: g.duration(),
-			KeepAlive:        g.duration(),
+			ConnectTimeout:   max(time.Millisecond, g.duration(engine.MaxConnectTimeout)),
+			IdleTimeout:      g.duration(engine.MaxTimeout),
+			HalfCloseTimeout: g.duration(engine.MaxTimeout),
+			KeepAlive:        g.duration(engine.MaxKeepAlive),
 			AutoDisable:      g.bool(),
 			HashFailover:     g.bool(),
 			OnRemove:         pick(g, engine.Keep, engine.Drain, engine.Close),
-			DrainTimeout:     g.duration(),
+			DrainTimeout:     g.duration(engine.MaxTimeout),
 			Source:           pick(g, netip.Addr{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1%eth0")),
 		}
 		for k := range 1 + g.IntN(2) {
@@ -179,7 +179,7 @@ func (g generator) classic() Classic {
 		Bind:           pick(g, "", "localhost", "::1", "127.0.0.1"),
 		Source:         pick(g, "", "::1", "192.0.2.1"),
 		ConnectTimeout: time.Duration(g.IntN(3)) * time.Second,
-		IdleTimeout:    g.duration(),
+		IdleTimeout:    g.duration(engine.MaxTimeout),
 		AutoDisable:    g.bool(),
 		HashFailover:   g.bool(),
 		IPv6:           g.bool(),

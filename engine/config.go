@@ -16,7 +16,7 @@ import (
 // was given and never writes to it.
 type Config struct {
 	// ShutdownTimeout is how long sessions may go on after a request to stop.
-	// Zero ends them at once.
+	// Zero ends them at once. The most is MaxTimeout.
 	ShutdownTimeout time.Duration
 	// DataPlane moves the bytes. It and Loops cannot change while the daemon
 	// runs.
@@ -81,16 +81,16 @@ type Listener struct {
 	// choice to the kernel.
 	Source netip.Addr
 	// ConnectTimeout bounds the dialling of one channel, all its addresses
-	// together; it is positive.
+	// together: one millisecond to MaxConnectTimeout.
 	ConnectTimeout time.Duration
-	// IdleTimeout ends a session in which no byte moved for so long.
-	// Zero means never.
+	// IdleTimeout ends a session in which no byte moved for so long, at most
+	// MaxTimeout. Zero means never.
 	IdleTimeout time.Duration
 	// HalfCloseTimeout ends a half-closed session in which no byte moved for
-	// so long. Zero means never.
+	// so long, at most MaxTimeout. Zero means never.
 	HalfCloseTimeout time.Duration
-	// KeepAlive is the time between TCP keep-alive probes on both sides.
-	// Zero turns them off.
+	// KeepAlive is the time between TCP keep-alive probes on both sides, in
+	// whole seconds, rounded up, and at most MaxKeepAlive. Zero turns them off.
 	KeepAlive time.Duration
 	// AutoDisable takes a channel that cannot be connected to out of service
 	// until the operator enables it.
@@ -101,7 +101,8 @@ type Listener struct {
 	// OnRemove says what becomes of running sessions when their channel or
 	// the listener is removed.
 	OnRemove OnRemove
-	// DrainTimeout is how long they may go on with OnRemove Drain.
+	// DrainTimeout is how long they may go on with OnRemove Drain, at most
+	// MaxTimeout.
 	DrainTimeout time.Duration
 	Groups       []Group
 }
@@ -128,6 +129,19 @@ type Channel struct {
 // MaxMaxConns is the highest limit a channel can have: slots are counted in
 // 32 bits.
 const MaxMaxConns = balancer.MaxLimit
+
+// The longest that durations may be.
+const (
+	// MaxConnectTimeout is well beyond where the kernel gives up by itself:
+	// about two minutes (tcp_syn_retries in tcp(7)).
+	MaxConnectTimeout = time.Hour
+	// MaxKeepAlive is what Linux takes (MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL
+	// in its net/tcp.h); what is longer would be left at two hours.
+	MaxKeepAlive = 32767 * time.Second
+	// MaxTimeout, ten years, is for all others. Added to any time of a
+	// process, it stays within the nanoseconds that 64 bits can hold.
+	MaxTimeout = 10 * 365 * 24 * time.Hour
+)
 
 // Defaults returns a Listener that holds the documented default of each
 // setting, without name, addresses or groups.

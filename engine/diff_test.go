@@ -251,7 +251,7 @@ func TestValidate(t *testing.T) {
 		got = append(got, fault.Path+" | "+fault.Error())
 	}
 	want := []string{
-		`defaults.shutdown_timeout | shutdown_timeout "-1ns" is less than the least, "0s"`,
+		`defaults.shutdown_timeout | shutdown_timeout "-1ns" is not one of "0s" to "87600h"`,
 		`control.mode | control: mode "0440" is not one of "0600" to "0660": readable and writable for the owner, and nothing for others, whom only control.group lets in`,
 		`control.group | control: group "a\a" is not the name of a group`,
 		`control.stats_file | control: stats_file "a/b" is neither an absolute path nor the name of a file`,
@@ -260,8 +260,8 @@ func TestValidate(t *testing.T) {
 		`listener[0].listen[2] | listener "x": listen "nonsense": it must be host:port, [IPv6 address]:port or :port`,
 		`listener[0].listen[3] | listener "x": listen "[::1]:99999": port "99999" is not one of 0 to 65535`,
 		`listener[0].source | listener "x": source "fe80::1%e]:1" has a zone that is not the name of a network interface`,
-		`listener[0].connect_timeout | listener "x": connect_timeout "0s" is less than the least, "1ms"`,
-		`listener[0].idle_timeout | listener "x": idle_timeout "-1s" is less than the least, "0s"`,
+		`listener[0].connect_timeout | listener "x": connect_timeout "0s" is not one of "1ms" to "1h"`,
+		`listener[0].idle_timeout | listener "x": idle_timeout "-1s" is not one of "0s" to "87600h"`,
 		`listener[0].group[0].channels | listener "x" group 0: the group is empty: at least one channel is needed`,
 		`listener[0].group[1].channels[0].host | listener "x" group 1 channel 0: host "1.2.3" is neither an IP address nor a host name`,
 		`listener[0].group[1].channels[0].port | listener "x" group 1 channel 0: port 0 is not one of 1 to 65535`,

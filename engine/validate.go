@@ -46,10 +46,10 @@ func (f Fault) Error() string {
 // order of the file.
 func (c *Config) Validate() []Fault {
 	v := validator{config: c, names: map[string]int{}}
-	v.duration("defaults.shutdown_timeout", "", "shutdown_timeout", c.ShutdownTimeout, 0)
 	if n := c.Process.MaxSessions; n < 0 || int64(n) > MaxMaxConns {
 		v.fault("process.max_sessions", "process", "max_sessions %d is not one of 0 (as many as the descriptors allow) to %d", n, int64(MaxMaxConns))
 	}
+	v.duration("defaults.shutdown_timeout", "", "shutdown_timeout", c.ShutdownTimeout, 0, MaxTimeout)
 	v.control(&c.Control)
 	if c.Loops < 0 || c.Loops > MaxLoops {
 		v.fault("defaults.loops", "", "loops %d is not one of 0 (one for each processor) to %d", c.Loops, MaxLoops)
@@ -81,9 +81,9 @@ func (v *validator) fault(path, where, format string, args ...any) {
 	v.faults = append(v.faults, Fault{Path: path, Where: where, Problem: fmt.Sprintf(format, args...)})
 }
 
-func (v *validator) duration(path, where, key string, value, least time.Duration) {
-	if value < least {
-		v.fault(path, where, "%s %q is less than the least, %q", key, value, least)
+func (v *validator) duration(path, where, key string, value, least, most time.Duration) {
+	if value < least || value > most {
+		v.fault(path, where, "%s %q is not one of %q to %q", key, shortDuration(value), shortDuration(least), shortDuration(most))
 	}
 }
 
@@ -125,11 +125,11 @@ func (v *validator) listener(i int, l *Listener) {
 	if problem := badZone(l.Source); problem != "" {
 		v.fault(path+".source", where, "source %q %s", l.Source, problem)
 	}
-	v.duration(path+".connect_timeout", where, "connect_timeout", l.ConnectTimeout, time.Millisecond)
-	v.duration(path+".idle_timeout", where, "idle_timeout", l.IdleTimeout, 0)
-	v.duration(path+".half_close_timeout", where, "half_close_timeout", l.HalfCloseTimeout, 0)
-	v.duration(path+".keepalive", where, "keepalive", l.KeepAlive, 0)
-	v.duration(path+".drain_timeout", where, "drain_timeout", l.DrainTimeout, 0)
+	v.duration(path+".connect_timeout", where, "connect_timeout", l.ConnectTimeout, time.Millisecond, MaxConnectTimeout)
+	v.duration(path+".idle_timeout", where, "idle_timeout", l.IdleTimeout, 0, MaxTimeout)
+	v.duration(path+".half_close_timeout", where, "half_close_timeout", l.HalfCloseTimeout, 0, MaxTimeout)
+	v.duration(path+".keepalive", where, "keepalive", l.KeepAlive, 0, MaxKeepAlive)
+	v.duration(path+".drain_timeout", where, "drain_timeout", l.DrainTimeout, 0, MaxTimeout)
 	if len(l.Groups) == 0 {
 		v.fault(path+".group", where, "there is no group: at least one [[listener.group]] is needed")
 	}

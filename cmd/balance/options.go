@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -83,7 +82,11 @@ type options struct {
 // longOptions may be written with one dash.
 var longOptions = []string{"check", "completion", "config", "daemon", "demo", "demo-backend", "diff", "help", "json", "print-config", "version"}
 
-const maxSeconds = math.MaxInt32 // 68 years, and what every int can hold
+// The most seconds that -t and -T can say.
+const (
+	maxConnect = int(engine.MaxConnectTimeout / time.Second)
+	maxIdle    = int(engine.MaxTimeout / time.Second)
+)
 
 func parseOptions(args []string) (*options, error) {
 	o := new(options)
@@ -93,11 +96,11 @@ func parseOptions(args []string) (*options, error) {
 	}
 	o.driven = o.interactive || flags.Changed("command")
 	o.foreground = o.foreground || o.dump
-	if o.connect < 1 || o.connect > maxSeconds {
-		return nil, fmt.Errorf("connect timeout -t %d: it must be 1 to %d seconds", o.connect, maxSeconds)
+	if o.connect < 1 || o.connect > maxConnect {
+		return nil, fmt.Errorf("connect timeout -t %d: it must be 1 to %d seconds", o.connect, maxConnect)
 	}
-	if o.idle < 0 || o.idle > maxSeconds {
-		return nil, fmt.Errorf("idle timeout -T %d: it must be 0 (never) to %d seconds", o.idle, maxSeconds)
+	if o.idle < 0 || o.idle > maxIdle {
+		return nil, fmt.Errorf("idle timeout -T %d: it must be 0 (never) to %d seconds", o.idle, maxIdle)
 	}
 	o.classic.ConnectTimeout = time.Duration(o.connect) * time.Second
 	o.classic.IdleTimeout = time.Duration(o.idle) * time.Second

@@ -4,6 +4,7 @@ package eventloop
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"sync/atomic"
 	"time"
@@ -215,7 +216,10 @@ func (l *loop) expire(by int64) {
 	}
 }
 
-// arm sets a timer to the first tick that is not before the delay is over.
+// arm sets a timer to the first tick that is not before the delay is over. A
+// delay beyond the last nanosecond of 64 bits ends there.
 func (l *loop) arm(t *timer, delay time.Duration) {
-	l.wheel.arm(t, (l.now+int64(max(delay, 0))+int64(tick)-1)/int64(tick))
+	const roundUp = int64(tick) - 1
+	left := math.MaxInt64 - roundUp - l.now
+	l.wheel.arm(t, (l.now+min(max(int64(delay), 0), left)+roundUp)/int64(tick))
 }

@@ -4,6 +4,7 @@ package eventloop
 
 import (
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -337,5 +338,40 @@ func TestDialIsAskedBeforeItTimesOut(t *testing.T) {
 	s, _ := w.loop.slab.session(c.token)
 	if s == nil || s.state != plane.Relaying || w.channels[0].Failing() {
 		t.Errorf("the session is not relayed: %v; the channel fails: %t", w.ends, w.channels[0].Failing())
+	}
+}
+
+// However far a timeout is away, the loop sleeps until then.
+func TestLongTimeoutsSleep(t *testing.T) {
+	for _, timeout := range []time.Duration{24 * time.Hour, 87600 * time.Hour, 2562047*time.Hour + 47*time.Minute, math.MaxInt64} {
+		w := newWorld(nil)
+		service := w.service()
+		service.IdleTimeout = timeout
+		w.listener.SetService(service)
+		for i := range 6 { // what the channels take
+			c := w.kernel.newSocket()
+			w.clients = append(w.clients, c)
+			w.loop.begin(c.fd, netip.AddrPortFrom(netip.MustParseAddr("198.51.100.1"), uint16(i+1)), w.listener)
+			s := w.kernel.servers[c.token]
+			s.space, s.connecting, s.event = 1, false, true
+			w.deliver(s)
+		}
+		turns := 0
+		for minute := w.loop.now + int64(time.Minute); turns <= 1000; turns++ {
+			when, ok := w.loop.wheel.next()
+			if !ok || when*int64(tick) > minute {
+				break
+			}
+			w.loop.now = when * int64(tick)
+			w.loop.expire(w.loop.now)
+		}
+		// The session settles once, and the loop looks for reloads twice a
+		// second; its timer moves down the wheel between.
+		if turns > 300 {
+			t.Errorf("a timeout of %s wakes the loop %d times in a minute", timeout, turns)
+		}
+		if len(w.ends) > 0 {
+			t.Errorf("a timeout of %s has ended %d sessions", timeout, len(w.ends))
+		}
 	}
 }

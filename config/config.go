@@ -7,11 +7,12 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
+
+	"golang.org/x/sys/unix"
 
 	"balance/engine"
 )
@@ -30,37 +31,27 @@ func Load(path string) (*engine.Config, error) {
 
 // Read returns the content of the configuration file at path, following
 // symbolic links. It refuses what is no regular file, and reads no more than
-// MaxSize bytes and one. The errors of the operating system can be told with
-// errors.Is.
-func Read(path string) ([]byte, error) {
-	data, err := readRegular(path)
-	var system *fs.PathError
-	if errors.As(err, &system) {
-		err = system.Err // it repeats the path
-	}
+// MaxSize bytes and one. A file system that hangs is given up after five
+// seconds. The errors of the operating system can be told with errors.Is.
+func Read(path string) ([]byte, error) { return ReadContext(context.Background(), path) }
+
+// ReadContext is Read, and gives up when ctx ends.
+func ReadContext(ctx context.Context, path string) ([]byte, error) {
+	data, err := within(ctx, readPatience, func() ([]byte, error) { return readRegular(path) })
 	if err != nil {
 		return nil, fmt.Errorf("read configuration %q: %w", path, err)
 	}
 	return data, nil
 }
 
+// readRegular makes its system calls by itself: package os would wait for what
+// has nothing to read yet.
 func readRegular(path string) ([]byte, error) {
-	// The type is asked for first: to open a FIFO would wait for its writer.
-	info, err := os.Stat(path)
+	file, err := open(path)
 	if err != nil {
 		return nil, err
 	}
-	if info.IsDir() {
-		return nil, errors.New("it is a directory, not a file")
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is not a regular file")
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
+	defer unix.Close(int(file))
 	data, err := io.ReadAll(io.LimitReader(file, MaxSize+1))
 	if err != nil {
 		return nil, err
@@ -69,4 +60,64 @@ func readRegular(path string) ([]byte, error) {
 		return nil, errTooLarge
 	}
 	return data, nil
+}
+
+// descriptor is an open file that is read from without waiting, as far as the
+// kernel can tell.
+type descriptor int
+
+var errNotRegular = errors.New("it is not a regular file")
+
+// open opens a regular file. To open a FIFO would wait for its writer, but not
+// with O_NONBLOCK (fifo(7)), and what was opened cannot be swapped any more
+// when its type is asked for.
+func open(path string) (descriptor, error) {
+	fd, err := retry(func() (int, error) {
+		return unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	})
+	switch {
+	case err == unix.ENXIO: // a socket, or a device that is not there (open(2))
+		return -1, errNotRegular
+	case err != nil:
+		return -1, err
+	}
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	switch stat.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return descriptor(fd), nil
+	case unix.S_IFDIR:
+		err = errors.New("it is a directory, not a file")
+	default:
+		err = errNotRegular
+	}
+	unix.Close(fd)
+	return -1, err
+}
+
+// Read implements io.Reader. What would wait, as /proc/kmsg does, is an error.
+func (d descriptor) Read(into []byte) (int, error) {
+	n, err := retry(func() (int, error) { return unix.Read(int(d), into) })
+	switch {
+	case err == unix.EAGAIN:
+		return 0, errors.New("it has no end: a read would wait for more")
+	case err != nil:
+		return 0, err
+	case n == 0 && len(into) > 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// retry repeats a system call that a signal interrupted.
+func retry(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
 }

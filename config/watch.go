@@ -32,20 +32,14 @@ const (
 // A change of the file's attributes counts, and the first call comes when the
 // watch is in place, so the caller compares the content. The calls come one
 // after the other.
+//
+// Where the file system hangs, it is looked at anew when that is over, or when
+// an event tells that the path may lead elsewhere.
 func Watch(ctx context.Context, path string, changed func(), warn func(error)) {
 	w := &watch{path: path, warn: warn}
-	var events chan fsnotify.Event
-	var failures chan error
-	notifier, err := fsnotify.NewWatcher()
-	if err != nil {
-		warn(fmt.Errorf("watch %q: %w; looking every %s instead", path, err, pollEvery))
-	} else {
-		defer notifier.Close()
-		w.notifier = notifier
-		events, failures = notifier.Events, notifier.Errors
-	}
-	w.follow()
-	last := identify(path)
+	w.subscribe()
+	defer w.unsubscribe()
+	last, _ := w.follow(ctx)
 	changed()
 
 	poll := time.NewTicker(pollEvery)
@@ -58,7 +52,7 @@ func Watch(ctx context.Context, path string, changed func(), warn func(error)) {
 		select {
 		case <-ctx.Done():
 			return
-		case event := <-events:
+		case event := <-w.events:
 			if !w.concerns(event) {
 				continue
 			}
@@ -66,17 +60,21 @@ func Watch(ctx context.Context, path string, changed func(), warn func(error)) {
 				first = time.Now()
 			}
 			quiet.Reset(min(quietFor, max(0, atMost-time.Since(first))))
-		case err := <-failures:
+		case err := <-w.failures:
 			warn(fmt.Errorf("watch %q: %w", path, err))
 		case <-poll.C:
-			if now := identify(path); now != last && first.IsZero() {
+			if !first.IsZero() || lookPatience.waits() {
+				continue
+			}
+			if now, ok := w.look(ctx); ok && now.identity != last {
 				first = time.Now()
 				quiet.Reset(quietFor)
 			}
 		case <-quiet.C:
 			first = time.Time{}
-			w.follow()
-			last = identify(path)
+			if now, ok := w.follow(ctx); ok {
+				last = now
+			}
 			changed()
 		}
 	}
@@ -87,32 +85,92 @@ func Watch(ctx context.Context, path string, changed func(), warn func(error)) {
 // file is lost when the file is replaced.
 type watch struct {
 	path     string
-	notifier *fsnotify.Watcher // nil if there are no events
 	warn     func(error)
+	notifier *fsnotify.Watcher // nil if there are no events
+	events   <-chan fsnotify.Event
+	failures <-chan error
 	names    []string // absolute; files and links whose change counts
+	hanging  bool     // the last look did not come back, which was told
 }
 
 func (w *watch) concerns(event fsnotify.Event) bool {
 	return slices.Contains(w.names, event.Name)
 }
 
-// follow brings names up to date, and watches their directories anew: one that
-// was replaced by another of the same name has no watch any more. An event
-// that is lost meanwhile is none, for the file is read afterwards.
-func (w *watch) follow() {
-	w.names = hops(w.path)
-	if w.notifier == nil {
+func (w *watch) subscribe() {
+	notifier, err := fsnotify.NewWatcher()
+	if err != nil {
+		w.warn(fmt.Errorf("watch %q: %w; looking every %s instead", w.path, err, pollEvery))
 		return
 	}
-	for _, dir := range w.notifier.WatchList() {
-		w.notifier.Remove(dir) // an error says that it is gone already
+	w.notifier, w.events, w.failures = notifier, notifier.Events, notifier.Errors
+}
+
+func (w *watch) unsubscribe() {
+	if w.notifier != nil {
+		w.notifier.Close()
 	}
-	for _, name := range w.names {
-		dir := filepath.Dir(name)
-		if err := w.notifier.Add(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			w.warn(fmt.Errorf("watch directory %q: %w", dir, err))
+}
+
+// sight is what a look at the way to the file has found.
+type sight struct {
+	names    []string
+	identity identity
+}
+
+// look finds the way to the file. It is false if that hangs.
+func (w *watch) look(ctx context.Context) (sight, bool) {
+	path := w.path
+	found, err := within(ctx, lookPatience, func() (sight, error) {
+		return sight{hops(path), identify(path)}, nil
+	})
+	if err != nil && ctx.Err() == nil && !w.hanging {
+		w.warn(fmt.Errorf("watch %q: %w", path, err))
+	}
+	w.hanging = err != nil
+	return found, err == nil
+}
+
+// follow brings names up to date, and watches their directories anew: one that
+// was replaced by another of the same name has no watch any more. An event
+// that is lost meanwhile is none, for the file is read afterwards. It returns
+// what the file is now, and false if the file system hangs.
+func (w *watch) follow(ctx context.Context) (identity, bool) {
+	found, ok := w.look(ctx)
+	if !ok {
+		return identity{}, false
+	}
+	w.names = found.names
+	if w.notifier == nil {
+		return found.identity, true
+	}
+	notifier, names := w.notifier, w.names
+	failed, err := within(ctx, lookPatience, func() ([]error, error) { return watchDirectories(notifier, names), nil })
+	for _, one := range failed {
+		w.warn(one)
+	}
+	if err != nil {
+		// It holds the notifier's lock, so that is lost.
+		go notifier.Close()
+		w.notifier, w.events, w.failures = nil, nil, nil
+		if ctx.Err() == nil {
+			w.warn(fmt.Errorf("watch %q: %w; looking every %s instead", w.path, err, pollEvery))
 		}
 	}
+	return found.identity, true
+}
+
+func watchDirectories(notifier *fsnotify.Watcher, names []string) (failed []error) {
+	for _, dir := range notifier.WatchList() {
+		notifier.Remove(dir) // an error says that it is gone already
+	}
+	for _, name := range names {
+		dir := filepath.Dir(name)
+		if err := notifier.Add(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failed = append(failed, fmt.Errorf("watch directory %q: %w", dir, err))
+		}
+	}
+	return failed
 }
 
 // hops returns every name on the way to the file that could be replaced by

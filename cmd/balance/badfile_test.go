@@ -137,9 +137,9 @@ func denied() bool {
 
 // loggedDaemon is a daemon whose log the test reads while it runs.
 type loggedDaemon struct {
-	pid     int
-	log     *lockedBuffer
-	runtime string // its runtime directory
+	pid       int
+	log       *lockedBuffer
+	directory string // of its control socket
 }
 
 // startAsNobody starts a daemon that cannot do everything.
@@ -166,10 +166,9 @@ func startLogged(t *testing.T, name string, args ...string) *loggedDaemon {
 // test, which fails if it does not end well.
 func startProgram(t *testing.T, program *exec.Cmd) *loggedDaemon {
 	t.Helper()
-	d := &loggedDaemon{log: new(lockedBuffer)}
+	d := &loggedDaemon{log: new(lockedBuffer), directory: t.TempDir()}
 	program.Stderr = d.log
-	d.runtime = t.TempDir()
-	program.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+d.runtime)
+	program.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+d.directory)
 	if err := program.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -106,7 +106,7 @@ func (d *daemon) controls() control.Daemon {
 			return changes, oneALine(err)
 		}
 		c.Preview = func() (engine.Changes, error) {
-			changes, err := d.reloader.preview()
+			changes, err := d.reloader.preview(d.life)
 			return changes, oneALine(err)
 		}
 		c.LastReload = func() control.Reload {

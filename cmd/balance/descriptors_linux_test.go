@@ -74,7 +74,7 @@ group = [{ channels = [%q] }]
 		}
 		answer.Body.Close()
 		ask := exec.Command("balance", "-c", "status", portOf(listen))
-		ask.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+d.runtime)
+		ask.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+d.directory)
 		status, err := ask.CombinedOutput()
 		if err != nil || !strings.Contains(string(status), "sessions     47 of at most 47\n") {
 			t.Fatalf("status: %v\n%s", err, status)

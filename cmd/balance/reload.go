@@ -56,7 +56,7 @@ func (r *reloader) status() reloadStatus {
 func (r *reloader) changed(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	data, err := config.Read(r.path)
+	data, err := config.ReadContext(ctx, r.path)
 	if err == nil && sha256.Sum256(data) == r.seen {
 		r.log.Debug("configuration file touched, its content is the same", "file", r.path)
 		return
@@ -69,7 +69,7 @@ func (r *reloader) changed(ctx context.Context) {
 func (r *reloader) reload(ctx context.Context) (engine.Changes, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	data, err := config.Read(r.path)
+	data, err := config.ReadContext(ctx, r.path)
 	return r.reloadLocked(ctx, data, err)
 }
 
@@ -99,8 +99,8 @@ func (r *reloader) reloadLocked(ctx context.Context, data []byte, err error) (en
 
 // preview returns what reload would change, or why it could not. It opens
 // nothing, so that looking disturbs nobody.
-func (r *reloader) preview() (engine.Changes, error) {
-	data, err := config.Read(r.path)
+func (r *reloader) preview(ctx context.Context) (engine.Changes, error) {
+	data, err := config.ReadContext(ctx, r.path)
 	if err != nil {
 		return nil, err
 	}

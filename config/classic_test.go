@@ -74,7 +74,7 @@ func TestParseOptions(t *testing.T) {
 	want.Listeners = []engine.Listener{{
 		Name: "[::1]:pop3", Listen: []string{"[::1]:110"}, Source: netip.MustParseAddr("2001:db8::1"),
 		ConnectTimeout: 3 * time.Second, IdleTimeout: time.Minute, HalfCloseTimeout: time.Hour,
-		KeepAlive: 15 * time.Second, DrainTimeout: 30 * time.Second, AutoDisable: true, HashFailover: true,
+		KeepAlive: 15 * time.Second, UserTimeout: engine.AutoUserTimeout, DrainTimeout: 30 * time.Second, AutoDisable: true, HashFailover: true,
 		Groups: []engine.Group{{Channels: []engine.Channel{{Host: "h1", Port: 110}}}},
 	}}
 	if !reflect.DeepEqual(got, want) {

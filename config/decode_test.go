@@ -16,6 +16,7 @@ func TestDecode(t *testing.T) {
 	c, err := Decode("balance.toml", []byte(`
 [defaults]
 connect_timeout = "250ms"
+user_timeout = "1m"
 idle_timeout = "0"
 on_remove = "drain"
 shutdown_timeout = "1m30s"
@@ -37,6 +38,7 @@ source = "192.0.2.1"
 connect_timeout = "2s"
 half_close_timeout = "0s"
 keepalive = "1h"
+user_timeout = "auto"
 auto_disable = true
   [[listener.group]]
   channels = ["h1", "h2:25:16", "h3::7", "h4:smtp", "[2001:db8::1]", "[2001:db8::2]:80:3", "db::16",
@@ -61,6 +63,7 @@ group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
 			Source:         netip.MustParseAddr("192.0.2.1"),
 			ConnectTimeout: 2 * time.Second,
 			KeepAlive:      time.Hour,
+			UserTimeout:    engine.AutoUserTimeout,
 			AutoDisable:    true,
 			OnRemove:       engine.Drain,
 			DrainTimeout:   30 * time.Second,
@@ -76,6 +79,7 @@ group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
 			ConnectTimeout:   250 * time.Millisecond,
 			HalfCloseTimeout: time.Hour,
 			KeepAlive:        15 * time.Second,
+			UserTimeout:      engine.UserTimeout(time.Minute),
 			HashFailover:     true,
 			OnRemove:         engine.Close,
 			DrainTimeout:     time.Second,
@@ -131,11 +135,11 @@ shutdown_timeout = "5s"
 f:1: unknown key "lgo": did you mean "log"?
 f:3: log: unknown key "lvel": did you mean "level"?
 f:5: defaults: unknown key "conn_timeout": did you mean "connect_timeout"?
-f:6: defaults: unknown key "time": known here are connect_timeout, idle_timeout, half_close_timeout, keepalive, auto_disable, hash_failover, on_remove, drain_timeout, shutdown_timeout, data_plane, loops
+f:6: defaults: unknown key "time": known here are connect_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout, shutdown_timeout, data_plane, loops
 f:8: control: unknown key "wat\x1b": did you mean "watch"?
 f:9: control: unknown key "a.b": known here are watch, mode, group, stats_file, http, pprof
 f:12: listener ":80": unknown key "Name": did you mean "name"?
-f:13: listener ":80": unknown key "shutdown_timeout": known here are name, listen, source, group, connect_timeout, idle_timeout, half_close_timeout, keepalive, auto_disable, hash_failover, on_remove, drain_timeout
+f:13: listener ":80": unknown key "shutdown_timeout": known here are name, listen, source, group, connect_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout
 f:15: listener ":80" group 0: unknown key "chanels": did you mean "channels"?
 f:17: listener ":80" group 1: unknown key "mod": did you mean "mode"?
 f:19: listener ":80" group 1 channel 0: unknown key "maxcon": did you mean "maxc"?
@@ -214,6 +218,7 @@ idle_timeout = "87600h1s"
 half_close_timeout = "2562047h47m16s"
 drain_timeout = "2562047h47m16s"
 keepalive = "32767.001s"
+user_timeout = "597h"
 ` + group + `[[listener]]
 listen = ":83"
 connect_timeout = "1h"
@@ -221,6 +226,7 @@ idle_timeout = "87600h"
 half_close_timeout = "87600h"
 drain_timeout = "87600h"
 keepalive = "32767s"
+user_timeout = "-1ns"
 ` + group, `
 f:2: defaults: connect_timeout "0s" is not one of "1ms" to "1h"
 f:3: defaults: idle_timeout "-1s" is not one of "0s" to "87600h"
@@ -233,7 +239,9 @@ f:19: listener ":82": connect_timeout "2562047h47m16s" is not one of "1ms" to "1
 f:20: listener ":82": idle_timeout "87600h0m1s" is not one of "0s" to "87600h"
 f:21: listener ":82": half_close_timeout "2562047h47m16s" is not one of "0s" to "87600h"
 f:22: listener ":82": drain_timeout "2562047h47m16s" is not one of "0s" to "87600h"
-f:23: listener ":82": keepalive "9h6m7.001s" is not one of "0s" to "9h6m7s"`,
+f:23: listener ":82": keepalive "9h6m7.001s" is not one of "0s" to "9h6m7s"
+f:24: listener ":82": user_timeout "597h" is not one of "0s" to "596h31m23.647s"
+f:34: listener ":83": user_timeout "-1ns" is neither "auto" nor a duration such as "1m30s"`,
 	}, {
 		"types of tables", "defaults = 5\nlog = [1]\nlistener = \"x\"\n[[control]]\n", `
 f:1: defaults: the integer 5, not a table

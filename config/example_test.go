@@ -116,6 +116,8 @@ func TestExampleIsRead(t *testing.T) {
 		switch {
 		case key == "http":
 			changed = `":8404"`
+		case key == "user_timeout":
+			changed = `"77s"`
 		case !ok:
 			changed = `"77s"`
 		}

@@ -16,6 +16,7 @@ var settings = []key[engine.Listener]{
 	{"idle_timeout", func(l *engine.Listener) any { return &l.IdleTimeout }},
 	{"half_close_timeout", func(l *engine.Listener) any { return &l.HalfCloseTimeout }},
 	{"keepalive", func(l *engine.Listener) any { return &l.KeepAlive }},
+	{"user_timeout", func(l *engine.Listener) any { return &l.UserTimeout }},
 	{"auto_disable", func(l *engine.Listener) any { return &l.AutoDisable }},
 	{"hash_failover", func(l *engine.Listener) any { return &l.HashFailover }},
 	{"on_remove", func(l *engine.Listener) any { return &l.OnRemove }},

@@ -151,6 +151,7 @@ func (g generator) config() *engine.Config {
 			IdleTimeout:      g.duration(engine.MaxTimeout),
 			HalfCloseTimeout: g.duration(engine.MaxTimeout),
 			KeepAlive:        g.duration(engine.MaxKeepAlive),
+			UserTimeout:      pick(g, engine.AutoUserTimeout, engine.UserTimeout(g.duration(engine.MaxUserTimeout))),
 			AutoDisable:      g.bool(),
 			HashFailover:     g.bool(),
 			OnRemove:         pick(g, engine.Keep, engine.Drain, engine.Close),

@@ -348,6 +348,7 @@ func (l *listener) service() *plane.Service {
 		IdleTimeout:      l.config.IdleTimeout,
 		HalfCloseTimeout: l.config.HalfCloseTimeout,
 		KeepAlive:        l.config.KeepAlive,
+		UserTimeout:      l.config.userTimeout(),
 	}
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding"
 	"fmt"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -92,6 +93,9 @@ type Listener struct {
 	// KeepAlive is the time between TCP keep-alive probes on both sides, in
 	// whole seconds, rounded up, and at most MaxKeepAlive. Zero turns them off.
 	KeepAlive time.Duration
+	// UserTimeout ends a session whose client or channel acknowledges nothing
+	// for so long while bytes wait for it, at most MaxUserTimeout.
+	UserTimeout UserTimeout
 	// AutoDisable takes a channel that cannot be connected to out of service
 	// until the operator enables it.
 	AutoDisable bool
@@ -105,6 +109,17 @@ type Listener struct {
 	// MaxTimeout.
 	DrainTimeout time.Duration
 	Groups       []Group
+}
+
+// userTimeout returns what UserTimeout comes to. Without a word of its own it is
+// when keep-alive gives up a connection on which nothing is under way: after
+// one interval and nine probes (tcp_keepalive_probes in tcp(7)), an interval
+// each.
+func (l *Listener) userTimeout() time.Duration {
+	if l.UserTimeout != AutoUserTimeout {
+		return time.Duration(l.UserTimeout)
+	}
+	return (1 + 9) * l.KeepAlive
 }
 
 // Group is a set of channels that are chosen from in one way.
@@ -138,6 +153,8 @@ const (
 	// MaxKeepAlive is what Linux takes (MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL
 	// in its net/tcp.h); what is longer would be left at two hours.
 	MaxKeepAlive = 32767 * time.Second
+	// MaxUserTimeout is what the kernel takes: milliseconds in an int (tcp(7)).
+	MaxUserTimeout = math.MaxInt32 * time.Millisecond
 	// MaxTimeout, ten years, is for all others. Added to any time of a
 	// process, it stays within the nanoseconds that 64 bits can hold.
 	MaxTimeout = 10 * 365 * 24 * time.Hour
@@ -150,6 +167,7 @@ func Defaults() Listener {
 		ConnectTimeout:   5 * time.Second,
 		HalfCloseTimeout: time.Hour,
 		KeepAlive:        15 * time.Second,
+		UserTimeout:      AutoUserTimeout,
 		DrainTimeout:     30 * time.Second,
 	}
 }
@@ -197,6 +215,14 @@ type FileMode uint16
 
 // MaxLoops is the highest number of event loops.
 const MaxLoops = 1024
+
+// UserTimeout is a duration or AutoUserTimeout. Zero leaves it to the kernel,
+// which retries for about a quarter of an hour, and waits for ever for a
+// receiver that answers but takes nothing.
+type UserTimeout time.Duration
+
+// AutoUserTimeout stands for what keep-alive amounts to.
+const AutoUserTimeout UserTimeout = -1
 
 // DataPlane names what moves the bytes.
 type DataPlane uint8
@@ -248,6 +274,7 @@ var (
 	_ encoding.TextUnmarshaler = (*OnRemove)(nil)
 	_ encoding.TextUnmarshaler = (*DataPlane)(nil)
 	_ encoding.TextUnmarshaler = (*FileMode)(nil)
+	_ encoding.TextUnmarshaler = (*UserTimeout)(nil)
 )
 
 func (d DataPlane) String() string { return dataPlanes[d] }
@@ -302,5 +329,29 @@ func (m *FileMode) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%q is not a file mode such as \"0660\"", text)
 	}
 	*m = FileMode(mode)
+	return nil
+}
+
+func (u UserTimeout) String() string {
+	if u == AutoUserTimeout {
+		return "auto"
+	}
+	return shortDuration(time.Duration(u))
+}
+
+// MarshalText returns the text that UnmarshalText takes.
+func (u UserTimeout) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// UnmarshalText takes "auto" or a duration such as "1m30s".
+func (u *UserTimeout) UnmarshalText(text []byte) error {
+	if string(text) == AutoUserTimeout.String() {
+		*u = AutoUserTimeout
+		return nil
+	}
+	duration, err := time.ParseDuration(string(text))
+	if err != nil || duration < 0 {
+		return fmt.Errorf("%q is neither \"auto\" nor a duration such as \"1m30s\"", text)
+	}
+	*u = UserTimeout(duration)
 	return nil
 }

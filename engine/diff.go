@@ -134,6 +134,7 @@ var listenerSettings = []setting[Listener]{
 	{"idle_timeout", func(l *Listener) any { return l.IdleTimeout }},
 	{"half_close_timeout", func(l *Listener) any { return l.HalfCloseTimeout }},
 	{"keepalive", func(l *Listener) any { return l.KeepAlive }},
+	{"user_timeout", func(l *Listener) any { return l.UserTimeout }},
 	{"auto_disable", func(l *Listener) any { return l.AutoDisable }},
 	{"hash_failover", func(l *Listener) any { return l.HashFailover }},
 	{"on_remove", func(l *Listener) any { return l.OnRemove }},

@@ -83,7 +83,7 @@ func TestDiff(t *testing.T) {
 		{"settings", func(c *engine.Config) {
 			l := &c.Listeners[0]
 			l.Source = netip.MustParseAddr("192.0.2.1")
-			l.ConnectTimeout, l.IdleTimeout, l.HalfCloseTimeout, l.KeepAlive = time.Second, time.Minute, 2*time.Hour, 0
+			l.ConnectTimeout, l.IdleTimeout, l.HalfCloseTimeout, l.KeepAlive, l.UserTimeout = time.Second, time.Minute, 2*time.Hour, 0, 0
 			l.AutoDisable, l.HashFailover, l.OnRemove, l.DrainTimeout = true, true, engine.Drain, 90*time.Second
 			c.ShutdownTimeout = 0
 			c.Log = engine.Log{Level: engine.LogDebug, Format: engine.LogJSON, Sessions: true}
@@ -104,6 +104,7 @@ func TestDiff(t *testing.T) {
 			~ pop3 idle_timeout 0s → 1m
 			~ pop3 half_close_timeout 1h → 2h
 			~ pop3 keepalive 15s → 0s
+			~ pop3 user_timeout auto → 0s
 			~ pop3 auto_disable false → true
 			~ pop3 hash_failover false → true
 			~ pop3 on_remove keep → drain
@@ -239,6 +240,7 @@ func TestValidate(t *testing.T) {
 	l.Listen = []string{"127.0.0.1:80", "0.0.0.0:80", "nonsense", "[::1]:99999"}
 	l.ConnectTimeout = 0
 	l.IdleTimeout = -time.Second
+	l.UserTimeout = engine.UserTimeout(engine.MaxUserTimeout + 1)
 	l.Groups = []engine.Group{{}, {Channels: []engine.Channel{{Host: "1.2.3", Port: 0, MaxConns: -1}, {Host: "a..b", Port: 1}, {Host: "-f", Port: 1}, {Host: "fe80::1%a\x1b", Port: 1}}}}
 	l.Source = netip.MustParseAddr("fe80::1%e]:1")
 	second := engine.Defaults()
@@ -262,6 +264,7 @@ func TestValidate(t *testing.T) {
 		`listener[0].source | listener "x": source "fe80::1%e]:1" has a zone that is not the name of a network interface`,
 		`listener[0].connect_timeout | listener "x": connect_timeout "0s" is not one of "1ms" to "1h"`,
 		`listener[0].idle_timeout | listener "x": idle_timeout "-1s" is not one of "0s" to "87600h"`,
+		`listener[0].user_timeout | listener "x": user_timeout "596h31m23.647000001s" is not one of "0s" to "596h31m23.647s"`,
 		`listener[0].group[0].channels | listener "x" group 0: the group is empty: at least one channel is needed`,
 		`listener[0].group[1].channels[0].host | listener "x" group 1 channel 0: host "1.2.3" is neither an IP address nor a host name`,
 		`listener[0].group[1].channels[0].port | listener "x" group 1 channel 0: port 0 is not one of 1 to 65535`,

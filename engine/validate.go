@@ -129,6 +129,9 @@ func (v *validator) listener(i int, l *Listener) {
 	v.duration(path+".idle_timeout", where, "idle_timeout", l.IdleTimeout, 0, MaxTimeout)
 	v.duration(path+".half_close_timeout", where, "half_close_timeout", l.HalfCloseTimeout, 0, MaxTimeout)
 	v.duration(path+".keepalive", where, "keepalive", l.KeepAlive, 0, MaxKeepAlive)
+	if l.UserTimeout != AutoUserTimeout {
+		v.duration(path+".user_timeout", where, "user_timeout", time.Duration(l.UserTimeout), 0, MaxUserTimeout)
+	}
 	v.duration(path+".drain_timeout", where, "drain_timeout", l.DrainTimeout, 0, MaxTimeout)
 	if len(l.Groups) == 0 {
 		v.fault(path+".group", where, "there is no group: at least one [[listener.group]] is needed")

@@ -43,18 +43,19 @@ type controlConfig struct {
 }
 
 type listenerConfig struct {
-	Name             string          `json:"name"`
-	Listen           []string        `json:"listen"`
-	Source           string          `json:"source"`
-	ConnectTimeout   string          `json:"connect_timeout"`
-	IdleTimeout      string          `json:"idle_timeout"`
-	HalfCloseTimeout string          `json:"half_close_timeout"`
-	KeepAlive        string          `json:"keepalive"`
-	AutoDisable      bool            `json:"auto_disable"`
-	HashFailover     bool            `json:"hash_failover"`
-	OnRemove         engine.OnRemove `json:"on_remove"`
-	DrainTimeout     string          `json:"drain_timeout"`
-	Group            []groupConfig   `json:"group"`
+	Name             string             `json:"name"`
+	Listen           []string           `json:"listen"`
+	Source           string             `json:"source"`
+	ConnectTimeout   string             `json:"connect_timeout"`
+	IdleTimeout      string             `json:"idle_timeout"`
+	HalfCloseTimeout string             `json:"half_close_timeout"`
+	KeepAlive        string             `json:"keepalive"`
+	UserTimeout      engine.UserTimeout `json:"user_timeout"`
+	AutoDisable      bool               `json:"auto_disable"`
+	HashFailover     bool               `json:"hash_failover"`
+	OnRemove         engine.OnRemove    `json:"on_remove"`
+	DrainTimeout     string             `json:"drain_timeout"`
+	Group            []groupConfig      `json:"group"`
 }
 
 type groupConfig struct {
@@ -99,6 +100,7 @@ func configurationOfListener(l *engine.Listener) listenerConfig {
 		IdleTimeout:      l.IdleTimeout.String(),
 		HalfCloseTimeout: l.HalfCloseTimeout.String(),
 		KeepAlive:        l.KeepAlive.String(),
+		UserTimeout:      l.UserTimeout,
 		AutoDisable:      l.AutoDisable,
 		HashFailover:     l.HashFailover,
 		OnRemove:         l.OnRemove,

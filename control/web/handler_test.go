@@ -426,6 +426,7 @@ connect_timeout = "2s"
 idle_timeout = "3s"
 half_close_timeout = "0s"
 keepalive = "1h"
+user_timeout = "1m"
 auto_disable = true
 hash_failover = true
 on_remove = "drain"

@@ -103,7 +103,7 @@ func (a *acceptor) take(l *loop, n int) bool {
 		}
 	}()
 	listener := a.socket.listener.Load()
-	a.socket.followKeepAlive(listener.Service().KeepAlive)
+	a.socket.follow(listener.Service())
 	for range places {
 		fd, peer, errno := accept(a.fd)
 		switch {

@@ -298,9 +298,10 @@ func (k *fakeKernel) shutdown(fd int32) unix.Errno {
 	return 0
 }
 
-func (k *fakeKernel) noDelay(fd int32)                    { k.socket("setsockopt", fd) }
-func (k *fakeKernel) quickAck(fd int32)                   { k.socket("setsockopt", fd) }
-func (k *fakeKernel) keepAlive(fd int32, _ time.Duration) { k.socket("setsockopt", fd) }
+func (k *fakeKernel) noDelay(fd int32)                      { k.socket("setsockopt", fd) }
+func (k *fakeKernel) quickAck(fd int32)                     { k.socket("setsockopt", fd) }
+func (k *fakeKernel) keepAlive(fd int32, _ time.Duration)   { k.socket("setsockopt", fd) }
+func (k *fakeKernel) userTimeout(fd int32, _ time.Duration) { k.socket("setsockopt", fd) }
 
 func (k *fakeKernel) close(fd int32) {
 	if p := k.pipes[fd]; p != nil {

@@ -32,6 +32,7 @@ type kernel interface {
 	noDelay(fd int32)
 	quickAck(fd int32) // sends the ACK that is held back
 	keepAlive(fd int32, interval time.Duration)
+	userTimeout(fd int32, timeout time.Duration) // as plane.SetUserTimeout
 	close(fd int32)
 	// reset closes a connection so that the peer sees a reset.
 	reset(fd int32)
@@ -151,6 +152,10 @@ func (linux) keepAlive(fd int32, interval time.Duration) {
 	setInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds)
 	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds)
+}
+
+func (linux) userTimeout(fd int32, timeout time.Duration) {
+	setInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int32((timeout+time.Millisecond-1)/time.Millisecond))
 }
 
 func (linux) close(fd int32) { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }

@@ -38,7 +38,7 @@ type session struct {
 	state   plane.State
 	cause   plane.Cause // once a peer has finished
 	queued  bool        // in loop.ready
-	settled bool        // keep-alive is set towards the channel
+	settled bool        // keep-alive and the user timeout are set towards the channel
 	noDelay bool        // likewise TCP_NODELAY
 
 	sides   [2]side
@@ -185,7 +185,11 @@ func (s *session) expire(l *loop) {
 	}
 	if !s.settled {
 		s.settled = true
-		l.kernel.keepAlive(s.sides[server].fd, s.tenant.listener.Service().KeepAlive)
+		service := s.tenant.listener.Service()
+		l.kernel.keepAlive(s.sides[server].fd, service.KeepAlive)
+		if service.UserTimeout > 0 {
+			l.kernel.userTimeout(s.sides[server].fd, service.UserTimeout)
+		}
 	}
 	if left, cause := s.timeLeft(l.now); cause != 0 && left <= 0 {
 		l.end(s, cause, nil, true)

@@ -206,7 +206,7 @@ func TestUrgentDataDoesNotEndAStream(t *testing.T) {
 // follow the service. The connection to the channel has them once it has lived
 // for a while.
 func TestInheritedOptions(t *testing.T) {
-	p, listener, addr := newServed(t, 1, &plane.Service{KeepAlive: 7 * time.Second}, nil)
+	p, listener, addr := newServed(t, 1, &plane.Service{KeepAlive: 7 * time.Second, UserTimeout: 70 * time.Second}, nil)
 	option := func(which, level, name int) int {
 		value := -1
 		p.loops[0].mailbox.do(func() {
@@ -218,7 +218,7 @@ func TestInheritedOptions(t *testing.T) {
 		})
 		return value
 	}
-	check := func(keepAlive, interval int) {
+	check := func(keepAlive, interval, userTimeout int) {
 		t.Helper()
 		defer unix.Close(connect(t, addr))
 		eventually(t, "it relays", func() bool { return p.count(plane.Relaying) == 1 })
@@ -227,6 +227,7 @@ func TestInheritedOptions(t *testing.T) {
 			{unix.SOL_SOCKET, unix.SO_KEEPALIVE, keepAlive},
 			{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, interval},
 			{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, interval},
+			{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, userTimeout},
 		} {
 			if got := option(client, o.level, o.name); got != o.want {
 				t.Errorf("option %d of level %d is %d, want %d", o.name, o.level, got, o.want)
@@ -235,17 +236,18 @@ func TestInheritedOptions(t *testing.T) {
 		eventually(t, "the channel is probed", func() bool {
 			return option(server, unix.SOL_SOCKET, unix.SO_KEEPALIVE) == keepAlive &&
 				option(server, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE) == interval &&
-				option(server, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL) == interval
+				option(server, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL) == interval &&
+				option(server, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) == userTimeout
 		})
 		p.Abort(plane.Operator, func(*plane.Session) bool { return true })
 	}
-	check(1, 7)
+	check(1, 7, 70_000)
 	changed := *listener.Service()
-	changed.KeepAlive = 11 * time.Second
+	changed.KeepAlive, changed.UserTimeout = 11*time.Second, time.Microsecond
 	listener.SetService(&changed)
 	// What waited in the queue before the change was seen has the old options.
 	defer unix.Close(connect(t, addr))
 	eventually(t, "it relays", func() bool { return p.count(plane.Relaying) == 1 })
 	p.Abort(plane.Operator, func(*plane.Session) bool { return true })
-	check(1, 11)
+	check(1, 11, 1)
 }

@@ -24,8 +24,8 @@ type socket struct {
 	name  string // for the log
 
 	listener  atomic.Pointer[plane.Listener]
-	keepAlive atomic.Int64  // what accepted connections inherit
-	arrivals  atomic.Uint64 // clients accepted
+	inherited atomic.Pointer[plane.Service] // whose options accepted connections inherit
+	arrivals  atomic.Uint64                 // clients accepted
 
 	serving sync.Once
 	ending  sync.Once
@@ -55,7 +55,6 @@ func listen(ctx context.Context, p *Plane, addr netip.AddrPort, shared bool) (*s
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	linux{}.noDelay(int32(s.fd))
-	s.keepAlive.Store(-1)
 	return s, nil
 }
 
@@ -64,7 +63,7 @@ func (s *socket) Addr() netip.AddrPort { return s.addr }
 
 // Serve implements plane.Socket.
 func (s *socket) Serve(l *plane.Listener) {
-	s.followKeepAlive(l.Service().KeepAlive)
+	s.follow(l.Service())
 	s.listener.Store(l)
 	s.serving.Do(func() {
 		for _, loop := range s.plane.loops {
@@ -73,12 +72,13 @@ func (s *socket) Serve(l *plane.Listener) {
 	})
 }
 
-// followKeepAlive makes those accepted from now on probe at the interval.
-func (s *socket) followKeepAlive(interval time.Duration) {
-	if s.keepAlive.Load() != int64(interval) && s.keepAlive.Swap(int64(interval)) != int64(interval) {
+// follow gives those accepted from now on the options of the service.
+func (s *socket) follow(service *plane.Service) {
+	if s.inherited.Load() != service && s.inherited.Swap(service) != service {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		linux{}.keepAlive(int32(s.fd), interval)
+		linux{}.keepAlive(int32(s.fd), service.KeepAlive)
+		linux{}.userTimeout(int32(s.fd), service.UserTimeout)
 	}
 }
 

@@ -94,6 +94,7 @@ type Service struct {
 	IdleTimeout      time.Duration // 0 = never
 	HalfCloseTimeout time.Duration // 0 = never
 	KeepAlive        time.Duration // between probes; 0 = off
+	UserTimeout      time.Duration // as SetUserTimeout has it
 
 	complaints balancer.Throttle // for the log: that this machine cannot dial
 }

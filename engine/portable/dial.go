@@ -77,5 +77,7 @@ func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, 
 	if err != nil {
 		return nil, err
 	}
+	// Before, it would bound the attempt to connect too (tcp(7)).
+	userTimeout(conn.(*net.TCPConn), service.UserTimeout)
 	return conn.(*net.TCPConn), nil
 }

@@ -60,6 +60,7 @@ func (p *Plane) serve(client *net.TCPConn, l *plane.Listener) {
 
 	service := l.Service()
 	keepAlive(client, service.KeepAlive)
+	userTimeout(client, service.UserTimeout)
 	if s.connect(ctx, service) {
 		s.relay()
 	}
@@ -79,6 +80,16 @@ func (p *Plane) serve(client *net.TCPConn, l *plane.Listener) {
 // already says so at its first read.
 func keepAlive(conn *net.TCPConn, interval time.Duration) {
 	conn.SetKeepAliveConfig(keepAliveConfig(interval))
+}
+
+// userTimeout bounds how long a new connection may be stuck.
+func userTimeout(conn *net.TCPConn, timeout time.Duration) {
+	if timeout == 0 {
+		return
+	}
+	if raw, err := conn.SyscallConn(); err == nil {
+		plane.SetUserTimeout(raw, timeout)
+	}
 }
 
 func keepAliveConfig(interval time.Duration) net.KeepAliveConfig {

@@ -56,6 +56,7 @@ func Run(t *testing.T, newPlane New) {
 		"IdleTimeout":        testIdleTimeout,
 		"HalfCloseTimeout":   testHalfCloseTimeout,
 		"HalfCloseBegins":    testHalfCloseBegins,
+		"UserTimeout":        testUserTimeout,
 		"Hash":               testHash,
 		"TimeoutChanges":     testTimeoutChanges,
 		"Abort":              testAbort,
@@ -538,6 +539,40 @@ func testHalfCloseTimeout(t *testing.T, newPlane New) {
 
 // The half-close timeout is not for sessions that are open both ways, and it
 // begins with the end of the stream.
+// A side that takes none of the bytes that wait for it loses its connection.
+func testUserTimeout(t *testing.T, newPlane New) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has the option")
+	}
+	r := newRig(t, newPlane)
+	flood := func(conn *net.TCPConn) {
+		for chunk := make([]byte, 64<<10); ; {
+			if _, err := conn.Write(chunk); err != nil {
+				return
+			}
+		}
+	}
+	wait := make(chan struct{})
+	defer close(wait)
+	for _, test := range []struct {
+		serve  func(*net.TCPConn)
+		client func(*net.TCPConn)
+		cause  plane.Cause
+	}{
+		{flood, func(*net.TCPConn) {}, plane.ClientFailed},
+		{func(*net.TCPConn) { <-wait }, flood, plane.ChannelFailed},
+	} {
+		s := service(r.router(r.serve(test.serve)))
+		s.UserTimeout = time.Second
+		client := r.listenAt("127.0.0.1", s).dial()
+		go test.client(client)
+		if end := r.end(); end.Cause != test.cause || !errors.Is(end.Err, syscall.ETIMEDOUT) {
+			t.Errorf("the session ends because of %q: %v; want %q", end.Cause.How(), end.Err, test.cause.How())
+		}
+		client.Close()
+	}
+}
+
 func testHalfCloseBegins(t *testing.T, newPlane New) {
 	r := newRig(t, newPlane)
 	s := service(r.router(r.serve(func(conn *net.TCPConn) {

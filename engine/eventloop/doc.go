@@ -1,5 +1,5 @@
 // Package eventloop is the data plane for Linux: one event loop for each
-// core, and no other goroutine.
+// core, and one goroutine that ends sessions when too much is buffered.
 //
 //	listening sockets ──► loop: accept ──► session: dial, relay, end
 //	   (shared by all)     │

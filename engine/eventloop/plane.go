@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/netip"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,9 @@ type Plane struct {
 	places   plane.Places
 	full     atomic.Int64 // as now, when it was last told that there is no place
 	shortage plane.Shortage
+	life     context.Context // ends with Shutdown
+	end      context.CancelFunc
+	workers  sync.WaitGroup // relieve
 }
 
 var _ plane.Plane = (*Plane)(nil)
@@ -62,6 +66,10 @@ func New(options plane.Options, loops int) (*Plane, error) {
 	}
 	for _, l := range p.loops {
 		go l.run()
+	}
+	p.life, p.end = context.WithCancel(context.Background())
+	if options.Budget != nil {
+		p.workers.Go(p.relieve)
 	}
 	return p, nil
 }
@@ -184,4 +192,6 @@ func (p *Plane) Shutdown(ctx context.Context) {
 		p.Abort(plane.Shutdown, func(*plane.Session) bool { return true })
 		<-l.ended
 	}
+	p.end()
+	p.workers.Wait()
 }

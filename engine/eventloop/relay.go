@@ -69,6 +69,7 @@ func (l *loop) pump(s *session, from int) outcome {
 	for !t.closed {
 		if t.pending() {
 			if !out.writable {
+				l.keep(t)
 				return waits
 			}
 			if errno := l.flush(s, from); errno != 0 {
@@ -144,7 +145,7 @@ func (l *loop) fillPipe(s *session, from, volume int) (int, unix.Errno) {
 	}
 	n, errno := l.kernel.splice(in.fd, p.w, pipeSize)
 	if errno == 0 && n > 0 {
-		t.pipe, t.piped = p, uint32(n)
+		t.pipe, t.begin, t.end = p, 0, uint32(n)
 		return n, 0
 	}
 	l.pipes.put(p, l)
@@ -207,21 +208,22 @@ func (l *loop) flushBuffer(s *session, from int) unix.Errno {
 
 func (l *loop) flushPipe(s *session, from int) unix.Errno {
 	t, out := &s.streams[from], &s.sides[from^1]
-	n, errno := l.kernel.splice(t.pipe.r, out.fd, int(t.piped))
+	n, errno := l.kernel.splice(t.pipe.r, out.fd, int(t.end-t.begin))
 	switch errno {
 	case 0:
 		if n == 0 {
 			return unix.EPIPE // it does not happen, and would not end
 		}
 		l.count(s, from, n)
-		t.piped -= uint32(n)
+		t.begin += uint32(n)
 	case unix.EAGAIN:
 		out.writable = false
 	case unix.EINTR:
 	default:
 		return errno
 	}
-	if t.piped == 0 {
+	if t.begin == t.end {
+		l.leave(t)
 		l.pipes.put(t.pipe, l)
 		t.pipe = nil
 	}
@@ -230,6 +232,9 @@ func (l *loop) flushPipe(s *session, from int) unix.Errno {
 
 // dropBuffer lets go of the buffer of a stream, pending bytes included.
 func (l *loop) dropBuffer(t *stream) {
+	if t.buffer != nil {
+		l.leave(t)
+	}
 	if t.buffer != nil && t.buffer != l.shared {
 		l.buffers.put(t.buffer)
 	}
@@ -239,6 +244,7 @@ func (l *loop) dropBuffer(t *stream) {
 // dropPipe lets go of the pipe of a stream, pending bytes included.
 func (l *loop) dropPipe(t *stream) {
 	if t.pipe != nil {
+		l.leave(t)
 		l.pipes.discard(t.pipe)
 	}
 	t.pipe = nil
@@ -246,7 +252,11 @@ func (l *loop) dropPipe(t *stream) {
 
 // count is called for every n bytes that were given to the kernel.
 func (l *loop) count(s *session, from, n int) {
-	s.streams[from].moved += uint64(n)
+	t := &s.streams[from]
+	t.moved += uint64(n)
+	if t.stuck != 0 {
+		t.stuck = seconds(l.now)
+	}
 	s.active = l.now
 	if from == client {
 		s.channel.Counters.Sent.Add(uint64(n))

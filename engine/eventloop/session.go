@@ -71,10 +71,10 @@ func (s *side) drained() { s.readable, s.urgent = false, false }
 type stream struct {
 	moved    uint64 // bytes given to the kernel
 	buffer   *buffer
-	begin    uint32 // of what is pending in the buffer
-	end      uint32
 	pipe     *pipe
-	piped    uint32 // bytes in the pipe
+	begin    uint32 // of what is pending in the buffer or the pipe
+	end      uint32
+	stuck    uint32 // when it last moved, as seconds has it; 0 = nothing pending waits for the receiver
 	splicing bool   // reads have come back full
 	finished bool   // the end of stream was read
 	closed   bool   // and was passed on

@@ -31,7 +31,7 @@ func newWorld(bytes []byte) *world {
 	w := &world{script: &script{bytes}, ends: map[netip.AddrPort]plane.End{}}
 	w.kernel = newFakeKernel(w.script)
 	p := &Plane{epoch: time.Now()}
-	p.options = plane.Options{Log: slog.New(slog.DiscardHandler), Ended: w.ended}
+	p.options = plane.Options{Log: slog.New(slog.DiscardHandler), Ended: w.ended, Budget: plane.NewBudget()}
 	w.loop = newLoop(p, w.kernel)
 	w.loop.acceptors = nil
 	p.loops = []*loop{w.loop}
@@ -207,6 +207,9 @@ func (w *world) check() []string {
 	}
 	if w.loop.live.Load() != 0 || len(w.loop.slab.free) != pageSize*len(w.loop.slab.pages) || w.loop.pipes.out != 0 {
 		k.defect("%d sessions live, %d slots free, %d pipes out", w.loop.live.Load(), len(w.loop.slab.free), w.loop.pipes.out)
+	}
+	if kept := w.loop.plane.options.Budget.Kept(); kept != 0 {
+		k.defect("%d bytes are said to be kept", kept)
 	}
 	for _, b := range w.loop.buffers.idle {
 		if b == w.loop.shared {

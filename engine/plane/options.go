@@ -18,6 +18,14 @@ type Options struct {
 	Pipes int
 	// Dump, if not nil, is shown every chunk that is relayed.
 	Dump *Dump
+	// Budget, if not nil, bounds what the sessions keep for receivers that do
+	// not take it.
+	Budget *Budget
+}
+
+// Overfull logs that sessions were ended because of the bytes that were kept.
+func (o *Options) Overfull(sessions int, kept int64) {
+	o.Log.Warn("too much is buffered, the sessions that were stuck longest are reset", "sessions", sessions, "bytes", kept)
 }
 
 // Failed tells the route that connecting to its channel failed with err, and

@@ -155,6 +155,7 @@ const (
 	Shutdown
 	Operator
 	Removed
+	Overfull // what it kept for a receiver was too much for the process
 )
 
 var causes = [...]struct{ by, how string }{
@@ -168,6 +169,7 @@ var causes = [...]struct{ by, how string }{
 	Shutdown:         {"balance", "shutdown"},
 	Operator:         {"operator", "closed"},
 	Removed:          {"balance", "removed from the configuration"},
+	Overfull:         {"balance", "too much is buffered"},
 }
 
 // By returns who ended the session: client, channel, operator or balance.

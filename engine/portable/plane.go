@@ -158,14 +158,15 @@ const (
 	longestNap  = 250 * time.Millisecond
 )
 
-// sweep ends the sessions in which no byte moved for too long. One that slept
-// much longer than its nap was stopped, and so was all else: the sessions are
-// told of what came meanwhile before it looks at them.
+// sweep ends the sessions in which no byte moved for too long, and those that
+// keep too much. One that slept much longer than its nap was stopped, and so was
+// all else: the sessions are told of what came meanwhile before it looks at them.
 func (p *Plane) sweep() {
 	defer close(p.swept)
 	timer := time.NewTimer(longestNap)
 	defer timer.Stop()
 	waited := false
+	var relieved int64 // when too much was kept last, as now
 	for {
 		began := time.Now()
 		select {
@@ -176,6 +177,10 @@ func (p *Plane) sweep() {
 		if waited = !waited && time.Since(began) > 2*longestNap; waited {
 			timer.Reset(longestNap)
 			continue
+		}
+		if budget := p.options.Budget; budget != nil && budget.Excess() > 0 && p.now()-relieved >= int64(plane.StuckCheck) {
+			p.relieve(budget)
+			relieved = p.now()
 		}
 		next := longestNap
 		for _, s := range p.all() {

@@ -16,12 +16,12 @@ func (s *session) relay() {
 	s.active.Store(s.plane.now())
 	counters := s.channel.Load().Counters
 	toChannel := direction{
-		session: s, from: s.client, to: s.server,
+		session: s, from: s.client, to: s.server, stall: &s.stalls[0],
 		moved: &s.sent, total: &counters.Sent,
 		closed: plane.ClientClosed, readFailed: plane.ClientFailed, writeFailed: plane.ChannelFailed,
 	}
 	toClient := direction{
-		session: s, from: s.server, to: s.client,
+		session: s, from: s.server, to: s.client, stall: &s.stalls[1],
 		moved: &s.received, total: &counters.Received,
 		closed: plane.ChannelClosed, readFailed: plane.ChannelFailed, writeFailed: plane.ClientFailed,
 	}
@@ -40,6 +40,7 @@ type direction struct {
 	from, to                        *net.TCPConn
 	moved, total                    *atomic.Uint64
 	dump                            func([]byte)
+	stall                           *stall
 	closed, readFailed, writeFailed plane.Cause
 }
 
@@ -74,13 +75,13 @@ func (d *direction) run() {
 		if d.dump != nil {
 			d.dump(buffer[:n])
 		}
-		err = write(writer, buffer[:n], d.count)
+		err = d.write(writer, buffer[:n])
 		full := n == len(buffer)
 		buffers.Put(buffer)
 		var readErr error
 		if err == nil && full && d.dump == nil {
 			// There is more than fits a buffer: let the kernel move it.
-			readErr, err = d.session.plane.pipes.splice(reader, writer, d.count)
+			readErr, err = d.session.plane.pipes.splice(reader, writer, d)
 		}
 		if readErr != nil {
 			d.session.abort(d.readFailed, readErr)
@@ -97,7 +98,35 @@ func (d *direction) run() {
 func (d *direction) count(n int) {
 	d.moved.Add(uint64(n))
 	d.total.Add(uint64(n))
-	d.session.active.Store(d.session.plane.now())
+	now := d.session.plane.now()
+	d.session.active.Store(now)
+	if d.stall.since.Load() != 0 {
+		d.stall.since.Store(now)
+	}
+}
+
+// stall is what a direction keeps while its receiver does not take it.
+type stall struct {
+	since atomic.Int64 // when a byte last moved, as Plane.now; 0 = nothing is kept
+	bytes atomic.Int64
+}
+
+// keep counts what the direction keeps, until leave.
+func (d *direction) keep(bytes int64) {
+	if d.stall.since.Load() != 0 {
+		return
+	}
+	d.stall.bytes.Store(bytes)
+	d.stall.since.Store(d.session.plane.now())
+	d.session.plane.options.Budget.Keep(bytes)
+}
+
+// leave is called when all was taken, or dropped.
+func (d *direction) leave() {
+	if d.stall.since.Load() != 0 {
+		d.stall.since.Store(0)
+		d.session.plane.options.Budget.Keep(-d.stall.bytes.Load())
+	}
 }
 
 const bufferSize = 64 << 10
@@ -123,16 +152,21 @@ func read(conn syscall.RawConn) (buffer *[bufferSize]byte, n int, err error) {
 }
 
 // write returns when all of the chunk was taken by the kernel.
-func write(conn syscall.RawConn, chunk []byte, count func(int)) error {
+func (d *direction) write(conn syscall.RawConn, chunk []byte) error {
+	defer d.leave()
 	var inner error
 	err := conn.Write(func(fd uintptr) bool {
 		for len(chunk) > 0 {
 			var n int
 			n, inner = retry(func() (int, error) { return syscall.Write(int(fd), chunk) })
-			if inner != nil {
-				return inner != syscall.EAGAIN
+			if inner == syscall.EAGAIN {
+				d.keep(bufferSize)
+				return false
 			}
-			count(n)
+			if inner != nil {
+				return true
+			}
+			d.count(n)
 			chunk = chunk[n:]
 		}
 		return true

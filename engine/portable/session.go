@@ -30,6 +30,7 @@ type session struct {
 	active   atomic.Int64 // when a byte last moved, as Plane.now
 	sent     atomic.Uint64
 	received atomic.Uint64
+	stalls   [2]stall // of the directions
 
 	mu     sync.Mutex
 	state  plane.State  // guarded by mu
@@ -232,6 +233,18 @@ func (s *session) timeLeft() (time.Duration, plane.Cause) {
 		limit, cause = half, plane.HalfCloseTimeout
 	}
 	return limit - idle, cause
+}
+
+// stuck returns what the session keeps, and for how long at least one of its
+// directions has not moved.
+func (s *session) stuck(now int64) (bytes int64, stuckFor time.Duration) {
+	for i := range s.stalls {
+		if since := s.stalls[i].since.Load(); since != 0 {
+			bytes += s.stalls[i].bytes.Load()
+			stuckFor = max(stuckFor, time.Duration(now-since))
+		}
+	}
+	return bytes, stuckFor
 }
 
 func (s *session) picture() plane.Session {

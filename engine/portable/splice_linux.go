@@ -12,7 +12,7 @@ import (
 // as long as there are some to read. It returns without an error when there
 // are none for the moment, at the end of stream, and when there is no pipe to
 // be had. Only while bytes move does it hold a pipe.
-func (pool *pipePool) splice(from, to syscall.RawConn, count func(int)) (readErr, writeErr error) {
+func (pool *pipePool) splice(from, to syscall.RawConn, d *direction) (readErr, writeErr error) {
 	p, ok := pool.get()
 	if !ok {
 		return nil, nil
@@ -23,7 +23,7 @@ func (pool *pipePool) splice(from, to syscall.RawConn, count func(int)) (readErr
 			pool.put(p)
 			return err, nil
 		}
-		if err := p.empty(to, n, count); err != nil {
+		if err := p.empty(to, n, d); err != nil {
 			pool.discard(p)
 			return nil, err
 		}
@@ -66,7 +66,8 @@ func (p *pipe) fill(from syscall.RawConn) (n int, err error) {
 }
 
 // empty gives the n bytes in the pipe to the connection.
-func (p *pipe) empty(to syscall.RawConn, n int, count func(int)) error {
+func (p *pipe) empty(to syscall.RawConn, n int, d *direction) error {
+	defer d.leave()
 	var inner error
 	err := to.Write(func(fd uintptr) bool {
 		for n > 0 {
@@ -75,10 +76,14 @@ func (p *pipe) empty(to syscall.RawConn, n int, count func(int)) error {
 				n, err := unix.Splice(p.r, nil, int(fd), nil, n, spliceFlags)
 				return int(n), err
 			})
-			if inner != nil {
-				return inner != unix.EAGAIN
+			if inner == unix.EAGAIN {
+				d.keep(pipeSize)
+				return false
 			}
-			count(moved)
+			if inner != nil {
+				return true
+			}
+			d.count(moved)
 			n -= moved
 		}
 		return true

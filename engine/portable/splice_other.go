@@ -9,6 +9,8 @@ type pipePool struct{ most int }
 
 const maxPipes = 0
 
-func (*pipePool) splice(_, _ syscall.RawConn, _ func(int)) (readErr, writeErr error) { return nil, nil }
+func (*pipePool) splice(_, _ syscall.RawConn, _ *direction) (readErr, writeErr error) {
+	return nil, nil
+}
 
 func (*pipePool) closeIdle() {}

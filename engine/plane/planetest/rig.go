@@ -24,18 +24,20 @@ const patience = 20 * time.Second
 // rig is a plane with servers behind it. It ends with the test.
 type rig struct {
 	testing.TB
-	plane plane.Plane
-	log   *logBuffer
-	ends  chan plane.End
-	dump  *plane.Dump // nil but for newRigWith
+	plane  plane.Plane
+	log    *logBuffer
+	ends   chan plane.End
+	dump   *plane.Dump // nil but for newRigWith
+	budget *plane.Budget
 }
 
 func newRig(t testing.TB, newPlane New) *rig { return newRigWith(t, newPlane, nil) }
 
 func newRigWith(t testing.TB, newPlane New, dump io.Writer) *rig {
-	r := &rig{TB: t, log: new(logBuffer), ends: make(chan plane.End, 1<<16)}
+	r := &rig{TB: t, log: new(logBuffer), ends: make(chan plane.End, 1<<16), budget: plane.NewBudget()}
 	options := plane.Options{
-		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Budget: r.budget,
+		Log:    slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Ended: func(end plane.End) {
 			select {
 			case r.ends <- end:
@@ -53,6 +55,9 @@ func newRigWith(t testing.TB, newPlane New, dump io.Writer) *rig {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		r.plane.Shutdown(ctx)
+		if kept := r.budget.Kept(); kept != 0 {
+			t.Errorf("%d bytes are said to be kept", kept)
+		}
 		eventually(t, "all descriptors are closed", func() bool { return openDescriptors(t) <= before })
 		if t.Failed() {
 			t.Logf("log of the plane:\n%s", r.log)

@@ -57,6 +57,7 @@ func Run(t *testing.T, newPlane New) {
 		"HalfCloseTimeout":   testHalfCloseTimeout,
 		"HalfCloseBegins":    testHalfCloseBegins,
 		"UserTimeout":        testUserTimeout,
+		"Overfull":           testOverfull,
 		"Hash":               testHash,
 		"TimeoutChanges":     testTimeoutChanges,
 		"Abort":              testAbort,
@@ -545,13 +546,6 @@ func testUserTimeout(t *testing.T, newPlane New) {
 		t.Skip("only Linux has the option")
 	}
 	r := newRig(t, newPlane)
-	flood := func(conn *net.TCPConn) {
-		for chunk := make([]byte, 64<<10); ; {
-			if _, err := conn.Write(chunk); err != nil {
-				return
-			}
-		}
-	}
 	wait := make(chan struct{})
 	defer close(wait)
 	for _, test := range []struct {
@@ -570,6 +564,57 @@ func testUserTimeout(t *testing.T, newPlane New) {
 			t.Errorf("the session ends because of %q: %v; want %q", end.Cause.How(), end.Err, test.cause.How())
 		}
 		client.Close()
+	}
+}
+
+// flood sends until the connection is gone.
+func flood(conn *net.TCPConn) {
+	for chunk := make([]byte, 64<<10); ; {
+		if _, err := conn.Write(chunk); err != nil {
+			return
+		}
+	}
+}
+
+// While the sessions keep too much, those go that have been stuck longest.
+func testOverfull(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	echoing := r.listen(r.router(r.serve(echo)))
+	flooding := r.listen(r.router(r.serve(flood)))
+	busy, idle := echoing.dial(), echoing.dial()
+	exchange(t, idle, "hello")
+	var stuck []netip.AddrPort // clients that do not read
+	kept := int64(0)
+	for range 3 {
+		client := flooding.dial()
+		stuck = append(stuck, client.LocalAddr().(*net.TCPAddr).AddrPort())
+		eventually(t, "there are bytes that nobody takes", func() bool { return r.budget.Kept() > kept })
+		time.Sleep(1500 * time.Millisecond) // time is told in seconds
+		kept = r.budget.Kept()
+	}
+	r.budget.SetLimit(kept) // which is not passed
+	exchange(t, busy, "hello")
+	r.budget.SetLimit(kept - 1)
+	next := func() {
+		t.Helper()
+		if end := r.end(); end.Cause != plane.Overfull || end.Client != stuck[0] {
+			t.Errorf("the session of %s ends: %s %s; want that of %s", end.Client, end.Cause.By(), end.Cause.How(), stuck[0])
+		}
+		stuck = stuck[1:]
+	}
+	next()
+	eventually(t, "something is let go", func() bool { return r.budget.Excess() == 0 })
+	if n := len(r.relaying(4)); n != 4 {
+		t.Errorf("%d sessions are left", n)
+	}
+	r.budget.SetLimit(1)
+	next()
+	next()
+	eventually(t, "all is let go", func() bool { return r.budget.Kept() == 0 })
+	exchange(t, busy, "hello")
+	exchange(t, idle, "hello")
+	if log := r.log.String(); !strings.Contains(log, "too much is buffered") {
+		t.Errorf("the log says nothing of it:\n%s", log)
 	}
 }
 

@@ -31,6 +31,8 @@ group = "adm"
 stats_file = "/x"
 http = "localhost:8404"
 pprof = true
+[process]
+max_buffered = "64MiB"
 [[listener]]
 name = "pop3"
 listen = ["0.0.0.0:pop3", "[0::1]:0110"]
@@ -55,6 +57,7 @@ group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
 	}
 	want := &engine.Config{
 		Control:         engine.Control{Mode: 0o660, Group: "adm", StatsFile: "/x", HTTP: "localhost:8404", PProf: true},
+		Process:         engine.Process{MaxBuffered: 64 << 20},
 		ShutdownTimeout: 90 * time.Second,
 		Log:             engine.Log{Level: engine.LogWarn, Format: engine.LogJSON, Sessions: true},
 		Listeners: []engine.Listener{{

@@ -103,7 +103,7 @@ func TestExampleShowsDefaults(t *testing.T) {
 func TestExampleIsRead(t *testing.T) {
 	text := everyKey(t)
 	setting := regexp.MustCompile(`(?m)^([a-z_]+) = ("[^"]*"|true|false|\d+)`)
-	other := map[string]string{"true": "false", "false": "true", `"info"`: `"warn"`, `"text"`: `"json"`, `"auto"`: `"portable"`, "0": "3", `"keep"`: `"close"`, `"rr"`: `"hash"`, `"hash"`: `"rr"`, `""`: `"::1"`, `"pop3"`: `"x"`, `"0600"`: `"0660"`}
+	other := map[string]string{"true": "false", "false": "true", `"info"`: `"warn"`, `"text"`: `"json"`, `"auto"`: `"portable"`, "0": "3", `"keep"`: `"close"`, `"rr"`: `"hash"`, `"hash"`: `"rr"`, `""`: `"::1"`, `"pop3"`: `"x"`, `"0600"`: `"0660"`, `"256MiB"`: `"1GiB"`}
 	plain, err := Load(example)
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func TestExampleIsRead(t *testing.T) {
 		}
 		tried++
 	}
-	if least := 2*len(settings) + len(daemonSettings) + len(logSettings) + len(controlSettings); tried < least {
+	if least := 2*len(settings) + len(daemonSettings) + len(logSettings) + len(controlSettings) + len(processSettings); tried < least {
 		t.Errorf("tried %d settings of at least %d", tried, least)
 	}
 }

@@ -32,6 +32,7 @@ var daemonSettings = []key[engine.Config]{
 
 var processSettings = []key[engine.Process]{
 	{"max_sessions", func(p *engine.Process) any { return &p.MaxSessions }},
+	{"max_buffered", func(p *engine.Process) any { return &p.MaxBuffered }},
 }
 
 var logSettings = []key[engine.Log]{

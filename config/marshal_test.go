@@ -139,6 +139,7 @@ func (g generator) config() *engine.Config {
 	c.DataPlane = pick(g, engine.Auto, engine.Portable, engine.EventLoop)
 	c.Loops = pick(g, 0, 1, 8)
 	c.Log = engine.Log{Level: pick(g, engine.LogInfo, engine.LogDebug, engine.LogWarn, engine.LogError), Format: pick(g, engine.LogText, engine.LogJSON), Sessions: g.bool()}
+	c.Process.MaxBuffered = pick(g, 0, engine.MinBuffered, engine.MinBuffered+1, 256<<20, 1<<30, 3<<10*1000, math.MaxInt64)
 	c.Control.Watch = g.bool()
 	c.Control.Mode = pick(g, engine.FileMode(0o600), 0o640, 0o660)
 	c.Control.StatsFile = pick(g, "", "balance", "/var/lib/balance/stats")

@@ -326,6 +326,7 @@ func (e *Engine) swap(old, next *state) {
 	e.current.Store(next)
 	e.logSessions.Store(next.config.Log.Sessions)
 	e.limitSessions()
+	e.budget.SetLimit(int64(next.config.Process.MaxBuffered))
 	for _, l := range next.listeners {
 		for _, addr := range l.addrs {
 			next.sockets[addr].Serve(l.plane)

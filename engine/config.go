@@ -31,13 +31,21 @@ type Config struct {
 	Listeners []Listener
 }
 
-// Process says what the process may use.
+// Process bounds what all listeners together may take.
 type Process struct {
 	// MaxSessions limits the simultaneous sessions, 0 to MaxMaxConns. Beyond it
 	// clients wait in the queues of the kernel. The limit of descriptors sets
 	// one of its own, which holds in any case; 0 means that one.
 	MaxSessions int
+	// MaxBuffered is how many bytes may be kept for receivers that do not take
+	// them, in buffers of 64 KiB and pipes of 1 MiB: MinBuffered or more. When
+	// there are more, the sessions that have been stuck longest are reset. Zero
+	// means no limit.
+	MaxBuffered Size
 }
+
+// MinBuffered is what one session may keep in one direction.
+const MinBuffered Size = 1 << 20
 
 // Log says what is logged and how.
 type Log struct {
@@ -178,6 +186,7 @@ func DefaultConfig() *Config {
 	return &Config{
 		ShutdownTimeout: 10 * time.Second,
 		Control:         Control{Watch: true, Mode: 0o600},
+		Process:         Process{MaxBuffered: 256 << 20},
 	}
 }
 
@@ -223,6 +232,14 @@ type UserTimeout time.Duration
 
 // AutoUserTimeout stands for what keep-alive amounts to.
 const AutoUserTimeout UserTimeout = -1
+
+// Size is a number of bytes, written with a unit: B, KiB, MiB or GiB.
+type Size int64
+
+var sizeUnits = []struct {
+	name  string
+	bytes Size
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
 
 // DataPlane names what moves the bytes.
 type DataPlane uint8
@@ -275,6 +292,7 @@ var (
 	_ encoding.TextUnmarshaler = (*DataPlane)(nil)
 	_ encoding.TextUnmarshaler = (*FileMode)(nil)
 	_ encoding.TextUnmarshaler = (*UserTimeout)(nil)
+	_ encoding.TextUnmarshaler = (*Size)(nil)
 )
 
 func (d DataPlane) String() string { return dataPlanes[d] }
@@ -354,4 +372,34 @@ func (u *UserTimeout) UnmarshalText(text []byte) error {
 	}
 	*u = UserTimeout(duration)
 	return nil
+}
+
+// String returns the size in the largest unit of which it is a whole number.
+func (s Size) String() string {
+	for _, unit := range sizeUnits {
+		if s != 0 && s%unit.bytes == 0 {
+			return fmt.Sprintf("%d%s", s/unit.bytes, unit.name)
+		}
+	}
+	return "0B"
+}
+
+// MarshalText returns the text that UnmarshalText takes.
+func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText takes digits and a unit, such as "256MiB".
+func (s *Size) UnmarshalText(text []byte) error {
+	for _, unit := range sizeUnits {
+		digits, ok := strings.CutSuffix(string(text), unit.name)
+		if !ok {
+			continue
+		}
+		number, err := strconv.ParseUint(digits, 10, 63)
+		if err != nil || Size(number) > math.MaxInt64/unit.bytes {
+			break
+		}
+		*s = Size(number) * unit.bytes
+		return nil
+	}
+	return fmt.Errorf("%.60q is not a size such as \"256MiB\"", text)
 }

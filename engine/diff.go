@@ -111,6 +111,7 @@ var daemonSettings = []setting[Config]{
 	{"data_plane", func(c *Config) any { return c.DataPlane }},
 	{"loops", func(c *Config) any { return c.Loops }},
 	{"process max_sessions", func(c *Config) any { return c.Process.MaxSessions }},
+	{"process max_buffered", func(c *Config) any { return c.Process.MaxBuffered }},
 	{"log level", func(c *Config) any { return c.Log.Level }},
 	{"log format", func(c *Config) any { return c.Log.Format }},
 	{"log sessions", func(c *Config) any { return c.Log.Sessions }},

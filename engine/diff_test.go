@@ -235,6 +235,7 @@ func TestValidate(t *testing.T) {
 	bad := engine.DefaultConfig()
 	bad.ShutdownTimeout = -1
 	bad.Control = engine.Control{Mode: 0o440, Group: "a\x07", StatsFile: "a/b", HTTP: "8404"}
+	bad.Process.MaxBuffered = engine.MinBuffered - 1024
 	l := engine.Defaults()
 	l.Name = "x"
 	l.Listen = []string{"127.0.0.1:80", "0.0.0.0:80", "nonsense", "[::1]:99999"}
@@ -258,6 +259,7 @@ func TestValidate(t *testing.T) {
 		`control.group | control: group "a\a" is not the name of a group`,
 		`control.stats_file | control: stats_file "a/b" is neither an absolute path nor the name of a file`,
 		`control.http | control: http "8404": it must be host:port, [IPv6 address]:port or :port`,
+		`process.max_buffered | process: max_buffered "1023KiB" is neither "0B" (no limit) nor at least "1MiB"`,
 		`listener[0].listen[1] | listener "x": listen "0.0.0.0:80" overlaps "127.0.0.1:80" of listener "x"`,
 		`listener[0].listen[2] | listener "x": listen "nonsense": it must be host:port, [IPv6 address]:port or :port`,
 		`listener[0].listen[3] | listener "x": listen "[::1]:99999": port "99999" is not one of 0 to 65535`,

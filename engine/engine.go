@@ -54,6 +54,7 @@ type Engine struct {
 	sessionLog *slog.Logger
 	plane      plane.Plane
 	names      *names
+	budget     *plane.Budget
 
 	dataPlane DataPlane // as declared
 	loops     int
@@ -106,6 +107,7 @@ func New(options Options) *Engine {
 		counters:   options.Counters,
 		applied:    make(chan struct{}, 1),
 		retiring:   make(map[plane.Socket]netip.AddrPort),
+		budget:     plane.NewBudget(),
 	}
 	e.life, e.end = context.WithCancel(context.Background())
 	e.patience, e.hurry = context.WithCancel(context.Background())
@@ -116,7 +118,7 @@ func New(options Options) *Engine {
 	e.names = newNames(resolver, options.Log)
 	e.dataPlane, e.loops = options.DataPlane, options.Loops
 	e.plane, e.unusable = newPlane(options, plane.Options{
-		Log: options.Log, Ended: e.ended, Pipes: maxPipes(descriptorLimit()), Dump: options.Dump,
+		Log: options.Log, Ended: e.ended, Pipes: maxPipes(descriptorLimit()), Dump: options.Dump, Budget: e.budget,
 	})
 	e.current.Store(&state{})
 	e.workers.Add(1)

@@ -15,6 +15,7 @@ type Snapshot struct {
 	// MaxSessions is how many sessions there may be at a time.
 	MaxSessions int
 	Listeners   []ListenerStatus
+	Buffered    int64 // bytes that are kept for receivers that do not take them, as Process.MaxBuffered has it
 	Loops       []int // sessions that each event loop holds; empty if the data plane has none
 }
 
@@ -55,7 +56,7 @@ type ChannelStatus struct {
 // Snapshot returns a picture of the engine.
 func (e *Engine) Snapshot() Snapshot {
 	s := e.current.Load()
-	snapshot := Snapshot{Generation: s.generation, Loops: e.plane.Loops()}
+	snapshot := Snapshot{Generation: s.generation, Buffered: e.budget.Kept(), Loops: e.plane.Loops()}
 	snapshot.MaxSessions, _ = e.MaxSessions()
 	for _, l := range s.listeners {
 		// In this order no session counts as ended before it was accepted.

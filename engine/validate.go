@@ -46,10 +46,8 @@ func (f Fault) Error() string {
 // order of the file.
 func (c *Config) Validate() []Fault {
 	v := validator{config: c, names: map[string]int{}}
-	if n := c.Process.MaxSessions; n < 0 || int64(n) > MaxMaxConns {
-		v.fault("process.max_sessions", "process", "max_sessions %d is not one of 0 (as many as the descriptors allow) to %d", n, int64(MaxMaxConns))
-	}
 	v.duration("defaults.shutdown_timeout", "", "shutdown_timeout", c.ShutdownTimeout, 0, MaxTimeout)
+	v.process(&c.Process)
 	v.control(&c.Control)
 	if c.Loops < 0 || c.Loops > MaxLoops {
 		v.fault("defaults.loops", "", "loops %d is not one of 0 (one for each processor) to %d", c.Loops, MaxLoops)
@@ -100,6 +98,15 @@ func (v *validator) control(c *Control) {
 	}
 	if c.HTTP != "" {
 		v.bind("control.http", "control", "http", c.HTTP, "control http")
+	}
+}
+
+func (v *validator) process(p *Process) {
+	if p.MaxSessions < 0 || int64(p.MaxSessions) > MaxMaxConns {
+		v.fault("process.max_sessions", "process", "max_sessions %d is not one of 0 (as many as the descriptors allow) to %d", p.MaxSessions, int64(MaxMaxConns))
+	}
+	if p.MaxBuffered < 0 || p.MaxBuffered > 0 && p.MaxBuffered < MinBuffered {
+		v.fault("process.max_buffered", "process", "max_buffered %q is neither \"0B\" (no limit) nor at least %q", p.MaxBuffered, MinBuffered)
 	}
 }
 

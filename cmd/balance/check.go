@@ -10,8 +10,8 @@ import (
 	"balance/engine"
 )
 
-// check tells what a valid file declares, and which names do not resolve at
-// the moment, which is no fault of the file.
+// check tells what a valid file declares, which names do not resolve at the
+// moment, which is no fault of the file, and what is better set.
 func check(ctx context.Context, o *options, c *engine.Config, stdout, stderr io.Writer) int {
 	groups, channels := 0, 0
 	for _, l := range c.Listeners {
@@ -25,6 +25,11 @@ func check(ctx context.Context, o *options, c *engine.Config, stdout, stderr io.
 	}
 	fmt.Fprintf(stdout, "%s: ok, %s, %s, %s\n", o.configAsGiven,
 		count(len(c.Listeners), "listener"), count(groups, "group"), count(channels, "channel"))
+	for _, l := range c.Listeners {
+		if l.IdleTimeout == 0 {
+			fmt.Fprintf(stdout, "note: listener %q: idle_timeout is \"0s\": a session that its peers forget stays for ever; \"1h\", say, would end it\n", l.Name)
+		}
+	}
 	return exitOK
 }
 

@@ -24,7 +24,8 @@ type daemonConfig struct {
 }
 
 type processConfig struct {
-	MaxSessions int `json:"max_sessions"`
+	MaxSessions int         `json:"max_sessions"`
+	MaxBuffered engine.Size `json:"max_buffered"`
 }
 
 type logConfig struct {

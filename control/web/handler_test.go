@@ -176,6 +176,7 @@ func TestMetrics(t *testing.T) {
 		`balance_listener_rejected_total{listener="web",reason="full"}`:                "0",
 		`balance_config_last_reload_successful`:                                        "1",
 		`balance_log_messages_lost_total`:                                              "12",
+		`balance_buffered_bytes`:                                                       "0",
 		`balance_config_generation`:                                                    "1",
 	} {
 		if samples[key] != want {
@@ -418,6 +419,8 @@ group = "adm"
 stats_file = "/x"
 http = "[::1]:8404"
 pprof = true
+[process]
+max_buffered = "1GiB"
 [[listener]]
 name = "pop3"
 listen = ["0.0.0.0:110", "[::1]:110"]

@@ -58,8 +58,9 @@ var (
 	configTimestamp  = describe("config_last_reload_timestamp_seconds", "When the last reload, or else the start, was.")
 	configGeneration = describe("config_generation", "How many configurations have been in force.")
 
-	mostSessions = describe("max_sessions", "Most sessions that there may be at a time.")
-	loopSessions = describe("loop_sessions", "Sessions that the event loop holds.", "loop")
+	mostSessions  = describe("max_sessions", "Most sessions that there may be at a time.")
+	bufferedBytes = describe("buffered_bytes", "Size of the buffers and pipes whose bytes wait for receivers that do not take them.")
+	loopSessions  = describe("loop_sessions", "Sessions that the event loop holds.", "loop")
 
 	logLost = describe("log_messages_lost_total", "Log messages that were dropped because nobody read the log, or that could not be written.")
 
@@ -72,7 +73,8 @@ func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 		channelConnections, channelActive, channelConnectErrors, channelConnectDuration,
 		channelBytes, channelUp, channelMaxConns, channelGroup,
 		listenerAccepted, listenerRejected, listenerActive,
-		configSuccessful, configTimestamp, configGeneration, mostSessions, loopSessions, logLost, buildInfo,
+		configSuccessful, configTimestamp, configGeneration,
+		mostSessions, bufferedBytes, loopSessions, logLost, buildInfo,
 	} {
 		descs <- desc
 	}
@@ -89,6 +91,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	gauge(metrics, configTimestamp, float64(last.Time.UnixMilli())/1000)
 	gauge(metrics, configGeneration, float64(snapshot.Generation))
 	gauge(metrics, mostSessions, float64(snapshot.MaxSessions))
+	gauge(metrics, bufferedBytes, float64(snapshot.Buffered))
 	for i, n := range snapshot.Loops {
 		gauge(metrics, loopSessions, float64(n), strconv.Itoa(i))
 	}

@@ -30,7 +30,7 @@ func guard(host string, next http.Handler) http.Handler {
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			header.Set("Allow", "GET, HEAD")
 			http.Error(w, "only GET and HEAD: nothing can be changed here", http.StatusMethodNotAllowed)
-		case !knownHost(r.Host, host):
+		case !knownHost(r.Host, host) && !isProbe(r):
 			http.Error(w, "unknown host: use an IP address, localhost, or the host that the daemon is told to listen on", http.StatusMisdirectedRequest)
 		case !sameOrigin(r):
 			http.Error(w, "requests of other origins are refused", http.StatusForbidden)
@@ -52,6 +52,13 @@ func knownHost(header, configured string) bool {
 		return true
 	}
 	return strings.EqualFold(name, "localhost") || configured != "" && strings.EqualFold(name, configured)
+}
+
+// isProbe reports whether a request asks for health or readiness without
+// naming a host, as HTTP/1.0 allows and probes of load balancers do. No browser
+// leaves the host out (RFC 9112, 3.2).
+func isProbe(r *http.Request) bool {
+	return r.Host == "" && (r.URL.Path == "/healthz" || r.URL.Path == "/readyz")
 }
 
 // sameOrigin reports whether a request comes from a page of this server, or

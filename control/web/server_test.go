@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -128,6 +129,49 @@ func TestServerFollowsItsSettings(t *testing.T) {
 	r.put(s, first) // too late, and harmless
 	if s.URL() != "" {
 		t.Errorf("served at %s after the end", s.URL())
+	}
+}
+
+// speak sends a request as it stands, and returns the answer.
+func speak(t testing.TB, s *Server, request string) *http.Response {
+	t.Helper()
+	conn, err := net.Dial("tcp4", strings.TrimSuffix(strings.TrimPrefix(s.URL(), "http://"), "/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("%q: %v", request, err)
+	}
+	answer.Body.Close()
+	return answer
+}
+
+// Probes that know nothing but HTTP/1.0 are answered; nobody else is who does
+// not say whom they mean.
+func TestServerAnswersProbesWithoutHost(t *testing.T) {
+	r := newRig(t)
+	r.apply(listener("x", group(r.echo())))
+	s := r.serve()
+	for request, want := range map[string]int{
+		"GET /healthz HTTP/1.0\r\n\r\n":                       200,
+		"GET /readyz HTTP/1.0\r\n\r\n":                        200,
+		"GET /metrics HTTP/1.0\r\n\r\n":                       421,
+		"GET / HTTP/1.0\r\n\r\n":                              421,
+		"GET http://evil.example/healthz HTTP/1.0\r\n\r\n":    421,
+		"GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n": 421,
+		"GET /healthz HTTP/1.1\r\n\r\n":                       400, // RFC 9112, 3.2
+		"OPTIONS /healthz HTTP/1.0\r\n\r\n":                   405,
+		"GET /healthz/../metrics HTTP/1.0\r\n\r\n":            421,
+	} {
+		if got := speak(t, s, request); got.StatusCode != want {
+			t.Errorf("%q: status %d, want %d", request, got.StatusCode, want)
+		}
 	}
 }
 

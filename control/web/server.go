@@ -12,19 +12,15 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"balance/engine/plane"
 )
 
 // Bounds of the server, which has small requests and few clients.
 const (
-	maxConnections = 64
 	maxHeaderBytes = 16 << 10
-	headerTimeout  = 5 * time.Second
-	readTimeout    = 10 * time.Second
-	writeTimeout   = time.Minute     // a profile takes half of it by default
-	idleTimeout    = 5 * time.Second // less than others wait for a place
+	headerTimeout  = time.Second
+	writeTimeout   = 10 * time.Second // for an answer; package pprof adds what a profile takes
+	idleTimeout    = 5 * time.Second
 	closeTimeout   = time.Second
 )
 
@@ -39,6 +35,7 @@ type Settings struct {
 type Server struct {
 	daemon  Daemon
 	log     *slog.Logger
+	source  func(net.Conn) source
 	history history
 	workers sync.WaitGroup // sites, and the recording of the history
 
@@ -58,7 +55,7 @@ type site struct {
 
 // NewServer returns a server that serves nothing yet. Close ends it.
 func NewServer(daemon Daemon, log *slog.Logger) *Server {
-	return &Server{daemon: daemon, log: log}
+	return &Server{daemon: daemon, log: log, source: sourceOf}
 }
 
 // Prepare does all that can fail on the way to other settings, and leaves what
@@ -176,15 +173,15 @@ func (s *Server) openLocked(site *site) {
 	s.dressLocked(site, site.settings)
 	site.server = &http.Server{
 		Handler:           http.HandlerFunc(site.serve),
+		ConnState:         follow,
 		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 	s.workers.Go(func() {
-		err := site.server.Serve(netutil.LimitListener(site.listener, maxConnections))
+		err := site.server.Serve(door{site.listener, new(places), s.source})
 		if !errors.Is(err, http.ErrServerClosed) {
 			s.log.Error("the status page is not served any more", "error", err)
 		}
@@ -192,7 +189,18 @@ func (s *Server) openLocked(site *site) {
 	s.log.Info("status page", "url", site.url())
 }
 
-func (t *site) serve(w http.ResponseWriter, r *http.Request) { (*t.handler.Load()).ServeHTTP(w, r) }
+// serve answers a request. Nothing here asks for a body, so what there is of one
+// is not waited for. ReadTimeout would bound that too, but the context of a
+// request ends with it, and so would a profile.
+func (t *site) serve(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+		if err := http.NewResponseController(w).SetReadDeadline(time.Now()); err != nil {
+			return // the connection is gone
+		}
+	}
+	(*t.handler.Load()).ServeHTTP(w, r)
+}
 
 // url returns where a browser on this machine finds the site.
 func (t *site) url() string {

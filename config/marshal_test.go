@@ -143,7 +143,7 @@ func (g generator) config() *engine.Config {
 	c.Control.Watch = g.bool()
 	c.Control.Mode = pick(g, engine.FileMode(0o600), 0o640, 0o660)
 	c.Control.StatsFile = pick(g, "", "balance", "/var/lib/balance/stats")
-	c.Control.HTTP = pick(g, "", "localhost:8404", "[::1]:0", ":8404")
+	c.Control.HTTP = pick(g, "", "localhost:8404", "[::1]:0", ":8404", "unix:/run/a b/é.sock")
 	c.Control.PProf = g.bool()
 	c.Control.Group = pick(g, "", "adm", "27", "a \"b\" é")
 	for i := range 1 + g.IntN(3) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -20,10 +21,31 @@ func dial(path string) (net.Conn, error) {
 	return net.DialTimeout("unix", path, dialTimeout)
 }
 
-// bind opens the socket of this process in the directory, with mode 0600 from
-// the moment it exists. A stale socket in its place is taken over.
-func bind(dir *os.File) (*net.UnixListener, error) {
-	path := filepath.Join(dir.Name(), fmt.Sprintf("%d.sock", os.Getpid()))
+// Socket is a unix socket that this process listens on.
+type Socket struct {
+	*net.UnixListener
+	path   string
+	file   os.FileInfo // of the socket
+	unlink sync.Once
+}
+
+// ListenUnix opens a unix socket at an absolute path, with mode 0600 from the
+// moment it exists. A stale socket in its place is taken over; one that somebody
+// listens on, and whatever is no socket, is left alone. The caller closes it.
+func ListenUnix(path string) (*Socket, error) {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	if err := lock(dir); err != nil {
+		return nil, err
+	}
+	return bind(path)
+}
+
+// bind is ListenUnix for a caller that holds the lock of the directory.
+func bind(path string) (*Socket, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
@@ -40,11 +62,40 @@ func bind(dir *os.File) (*net.UnixListener, error) {
 	}
 	unix := listener.(*net.UnixListener)
 	unix.SetUnlinkOnClose(false) // by then the name may stand for another's
-	if err := os.Chmod(path, 0o600); err != nil {
+	err = os.Chmod(path, 0o600)
+	var file os.FileInfo
+	if err == nil {
+		file, err = os.Lstat(path)
+	}
+	if err != nil {
 		unix.Close()
+		os.Remove(path)
 		return nil, err
 	}
-	return unix, nil
+	return &Socket{UnixListener: unix, path: path, file: file}, nil
+}
+
+// Path returns the name of the socket.
+func (s *Socket) Path() string { return s.path }
+
+// Close ends the socket and removes its name, unless that is another's by now.
+func (s *Socket) Close() error {
+	s.unlink.Do(s.remove)
+	return s.UnixListener.Close()
+}
+
+func (s *Socket) remove() {
+	dir, err := os.Open(filepath.Dir(s.path))
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	if lock(dir) != nil {
+		return
+	}
+	if now, err := os.Lstat(s.path); err == nil && os.SameFile(now, s.file) {
+		os.Remove(s.path)
+	}
 }
 
 // errLive tells that a socket has a daemon behind it.

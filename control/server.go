@@ -30,9 +30,7 @@ const (
 type Server struct {
 	daemon   Daemon
 	log      *slog.Logger
-	path     string
-	file     os.FileInfo // of the socket
-	listener *net.UnixListener
+	socket   *Socket
 	access   atomic.Pointer[Access]
 	handlers sync.WaitGroup // accept, and one for each client
 	refusing chan struct{}  // holds one for each client that is turned away
@@ -55,27 +53,22 @@ func Listen(directory string, access Access, daemon Daemon, log *slog.Logger) (*
 	if err := lock(dir); err != nil {
 		return nil, err
 	}
-	listener, err := bind(dir)
+	socket, err := bind(filepath.Join(dir.Name(), fmt.Sprintf("%d.sock", os.Getpid())))
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
 		daemon:   daemon,
 		log:      log,
-		path:     listener.Addr().String(),
-		listener: listener,
+		socket:   socket,
 		refusing: make(chan struct{}, maxRefused),
 		stopped:  make(chan struct{}),
 		clients:  map[*net.UnixConn]struct{}{},
 	}
 	s.access.Store(&access)
-	s.file, err = os.Lstat(s.path)
-	if err == nil {
-		err = access.set(s.path)
-	}
-	if err != nil {
-		listener.Close()
-		os.Remove(s.path)
+	if err := access.set(socket.Path()); err != nil {
+		socket.UnixListener.Close()
+		os.Remove(socket.Path()) // the lock is held, so it is still ours
 		return nil, err
 	}
 	return s, nil
@@ -85,7 +78,7 @@ func Listen(directory string, access Access, daemon Daemon, log *slog.Logger) (*
 func (s *Server) Serve() { s.handlers.Go(s.accept) }
 
 // Path returns the name of the socket.
-func (s *Server) Path() string { return s.path }
+func (s *Server) Path() string { return s.socket.Path() }
 
 // SetAccess changes who may use the socket from now on.
 func (s *Server) SetAccess(access Access) error {
@@ -93,14 +86,14 @@ func (s *Server) SetAccess(access Access) error {
 		return nil
 	}
 	if access.shared() {
-		dir, err := makeDirectory(filepath.Dir(s.path), true)
+		dir, err := makeDirectory(filepath.Dir(s.Path()), true)
 		if err != nil {
 			return err
 		}
 		dir.Close()
 	}
 	s.access.Store(&access)
-	return access.set(s.path)
+	return access.set(s.Path())
 }
 
 // Close tells who asked for the end of the daemon that it has come, and ends
@@ -112,8 +105,7 @@ func (s *Server) Close() {
 		return
 	}
 	s.closed = true
-	s.unlink()
-	s.listener.Close()
+	s.socket.Close()
 	close(s.stopped)
 	for conn := range s.clients {
 		conn.SetReadDeadline(time.Now())
@@ -133,25 +125,10 @@ func (s *Server) drop() {
 	}
 }
 
-// unlink removes the socket's name, unless it is another's by now.
-func (s *Server) unlink() {
-	dir, err := os.Open(filepath.Dir(s.path))
-	if err != nil {
-		return
-	}
-	defer dir.Close()
-	if lock(dir) != nil {
-		return
-	}
-	if now, err := os.Lstat(s.path); err == nil && os.SameFile(now, s.file) {
-		os.Remove(s.path)
-	}
-}
-
 func (s *Server) accept() {
 	var backoff plane.Backoff
 	for {
-		conn, err := s.listener.AcceptUnix()
+		conn, err := s.socket.AcceptUnix()
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return

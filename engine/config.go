@@ -69,12 +69,19 @@ type Control struct {
 	// path, or a name in the runtime directory. Empty keeps them in memory.
 	// It is fixed while the daemon runs.
 	StatsFile string
-	// HTTP is the "host:port", with a numeric port, to serve the status page
-	// and the metrics on. An empty host means every address of the machine,
-	// port 0 one that the kernel picks. Empty serves neither.
+	// HTTP is where the status page and the metrics are served: a "host:port"
+	// with a numeric port, whose empty host means every address of the machine
+	// and whose port 0 means one that the kernel picks; or a unix socket, see
+	// UnixPath. Empty serves neither.
 	HTTP string
 	// PProf serves the profiles of the Go runtime there too.
 	PProf bool
+}
+
+// UnixPath returns the absolute path of the unix socket that an address such as
+// "unix:/run/balance/http.sock" means, and whether it means one.
+func UnixPath(address string) (path string, ok bool) {
+	return strings.CutPrefix(address, "unix:")
 }
 
 // Listener is one service: where clients come in, and the groups of channels

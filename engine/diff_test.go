@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -287,11 +288,19 @@ func TestValidate(t *testing.T) {
 }
 
 func TestValidateHTTPAddress(t *testing.T) {
+	longest := len(syscall.RawSockaddrUnix{}.Path) - 1
 	for _, test := range []struct{ http, listen, want string }{
 		{"127.0.0.1:80", "127.0.0.2:80", ""},
 		{"127.0.0.1:0", "127.0.0.1:0", ""},
 		{"127.0.0.1:80", ":80", `listener "x": listen ":80" overlaps "127.0.0.1:80" of control http`},
 		{"[::1]:80", "[0::1]:80", `listener "x": listen "[0::1]:80" is the same as "[::1]:80" of control http`},
+		{"unix:/run/balance/http.sock", ":80", ""},
+		{"unix:/" + strings.Repeat("x", longest-1), ":80", ""},
+		{"unix:http.sock", ":80", `control: http "unix:http.sock": the path of a unix socket must be absolute, as in "unix:/run/balance/http.sock"`},
+		{"unix:80", ":80", `control: http "unix:80": the path of a unix socket must be absolute, as in "unix:/run/balance/http.sock"`},
+		{"unix:/run/", ":80", `control: http "unix:/run/": the path of a unix socket must be absolute, as in "unix:/run/balance/http.sock"`},
+		{"unix:/a\x1b[2J", ":80", `control: http "unix:/a\x1b[2J" has characters that cannot be printed`},
+		{"unix:/" + strings.Repeat("x", longest), ":80", `control: http "unix:/` + strings.Repeat("x", 54) + fmt.Sprintf(`": the path of a unix socket has at most %d bytes, this one %d`, longest, longest+1)},
 		{"a:b:c", ":80", `control: http "a:b:c": it must be host:port, [IPv6 address]:port or :port`},
 	} {
 		c := engine.DefaultConfig()

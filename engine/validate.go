@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -96,7 +97,9 @@ func (v *validator) control(c *Control) {
 		strings.Contains(name, "/") && !filepath.IsAbs(name) || strings.HasSuffix(name, "/") {
 		v.fault("control.stats_file", "control", "stats_file %.60q is neither an absolute path nor the name of a file", name)
 	}
-	if c.HTTP != "" {
+	if path, ok := UnixPath(c.HTTP); ok {
+		v.unix("control.http", "control", "http", c.HTTP, path)
+	} else if c.HTTP != "" {
 		v.bind("control.http", "control", "http", c.HTTP, "control http")
 	}
 }
@@ -109,6 +112,22 @@ func (v *validator) process(p *Process) {
 		v.fault("process.max_buffered", "process", "max_buffered %q is neither \"0B\" (no limit) nor at least %q", p.MaxBuffered, MinBuffered)
 	}
 }
+
+// unix checks the path of a unix socket.
+func (v *validator) unix(path, where, key, address, socket string) {
+	switch {
+	case !filepath.IsAbs(socket) || strings.HasSuffix(socket, "/"):
+		v.fault(path, where, "%s %.60q: the path of a unix socket must be absolute, as in \"unix:/run/balance/http.sock\"", key, address)
+	case len(socket) > maxUnixPath:
+		v.fault(path, where, "%s %.60q: the path of a unix socket has at most %d bytes, this one %d", key, address, maxUnixPath, len(socket))
+	case !isPrintable(socket):
+		v.fault(path, where, "%s %.60q has characters that cannot be printed", key, address)
+	}
+}
+
+// maxUnixPath is what the address of a unix socket holds, without the null byte
+// (unix(7)).
+const maxUnixPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
 const maxPath = 4095 // PATH_MAX of Linux, without the null byte
 

@@ -18,7 +18,7 @@ var arrows = map[string][]string{
 	"cmd/balance-bench":      {},
 	"config":                 {"engine", "engine/balancer"},
 	"control":                {"engine", "engine/plane", "engine/balancer"},
-	"control/web":            {"engine", "engine/plane", "engine/balancer"},
+	"control/web":            {"control", "engine", "engine/plane", "engine/balancer"},
 	"engine":                 {"engine/plane", "engine/balancer", "engine/portable", "engine/eventloop"},
 	"engine/portable":        {"engine/plane", "engine/balancer"},
 	"engine/eventloop":       {"engine/plane", "engine/balancer"},

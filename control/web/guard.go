@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"balance/engine"
 )
 
 // contentSecurityPolicy lets the page load its own files and nothing else, and
@@ -17,7 +19,9 @@ const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 
 // be made to send requests here by any page it shows: by a name of that page's
 // own that resolves to this machine (DNS rebinding), which the Host tells, or
 // across origins, which Sec-Fetch-Site or Origin tell.
-func guard(host string, next http.Handler) http.Handler {
+func guard(address string, next http.Handler) http.Handler {
+	_, unix := engine.UnixPath(address) // which no browser can be made to connect to
+	host, _, _ := net.SplitHostPort(address)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Content-Security-Policy", contentSecurityPolicy)
@@ -30,7 +34,7 @@ func guard(host string, next http.Handler) http.Handler {
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			header.Set("Allow", "GET, HEAD")
 			http.Error(w, "only GET and HEAD: nothing can be changed here", http.StatusMethodNotAllowed)
-		case !knownHost(r.Host, host) && !isProbe(r):
+		case !unix && !knownHost(r.Host, host) && !isProbe(r):
 			http.Error(w, "unknown host: use an IP address, localhost, or the host that the daemon is told to listen on", http.StatusMisdirectedRequest)
 		case !sameOrigin(r):
 			http.Error(w, "requests of other origins are refused", http.StatusForbidden)

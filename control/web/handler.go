@@ -4,7 +4,6 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/http/pprof"
 	"strings"
@@ -40,8 +39,7 @@ func newHandler(d *Daemon, h *history, settings Settings) http.Handler {
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
-	host, _, _ := net.SplitHostPort(settings.Address)
-	return guard(host, mux)
+	return guard(settings.Address, mux)
 }
 
 // problems returns why the daemon is not ready; nothing if it is.

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"balance/control"
+	"balance/engine"
 	"balance/engine/plane"
 )
 
@@ -26,7 +28,7 @@ const (
 
 // Settings are what the configuration says of the server.
 type Settings struct {
-	Address string // host:port to listen on; empty for nowhere
+	Address string // as engine.Control.HTTP
 	PProf   bool   // serve /debug/pprof/
 }
 
@@ -48,7 +50,7 @@ type Server struct {
 // site is one listening socket and what serves it.
 type site struct {
 	settings Settings
-	listener *net.TCPListener
+	listener net.Listener // a TCP or a unix socket
 	handler  atomic.Pointer[http.Handler]
 	server   *http.Server
 }
@@ -103,7 +105,10 @@ func (s *Server) Prepare(settings Settings) (finish func(commit bool), err error
 // listen opens a socket. That of the older site, which may be nil, becomes
 // shareable for a while, so that the new one may have an address that overlaps
 // it; for another process the address stays taken.
-func listen(address string, old *site) (*net.TCPListener, error) {
+func listen(address string, old *site) (net.Listener, error) {
+	if path, ok := engine.UnixPath(address); ok {
+		return control.ListenUnix(path)
+	}
 	config := net.ListenConfig{}
 	if old != nil {
 		if err := share(old.listener, true); err != nil {
@@ -119,11 +124,16 @@ func listen(address string, old *site) (*net.TCPListener, error) {
 		}
 		return nil, err
 	}
-	return listener.(*net.TCPListener), nil
+	return listener, nil
 }
 
-func share(listener *net.TCPListener, on bool) error {
-	raw, err := listener.SyscallConn()
+// share lets other sockets have the address of a TCP socket, or not any more.
+func share(listener net.Listener, on bool) error {
+	tcp, ok := listener.(*net.TCPListener)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return err
 	}
@@ -153,8 +163,8 @@ func (s *Server) moveLocked(next *site) {
 		}
 		s.openLocked(next)
 	}
-	if s.site != nil {
-		old := s.site
+	if old := s.site; old != nil {
+		old.listener.Close() // now, so that the next settings can have its address
 		s.workers.Go(func() { s.shut(old) })
 	}
 	s.site = next
@@ -182,7 +192,7 @@ func (s *Server) openLocked(site *site) {
 	}
 	s.workers.Go(func() {
 		err := site.server.Serve(door{site.listener, new(places), s.source})
-		if !errors.Is(err, http.ErrServerClosed) {
+		if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			s.log.Error("the status page is not served any more", "error", err)
 		}
 	})
@@ -202,9 +212,13 @@ func (t *site) serve(w http.ResponseWriter, r *http.Request) {
 	(*t.handler.Load()).ServeHTTP(w, r)
 }
 
-// url returns where a browser on this machine finds the site.
+// url returns where a browser on this machine finds the site, or its unix
+// socket, as it is declared.
 func (t *site) url() string {
-	addr := t.listener.Addr().(*net.TCPAddr)
+	addr, ok := t.listener.Addr().(*net.TCPAddr)
+	if !ok {
+		return t.settings.Address
+	}
 	host := addr.IP.String()
 	if addr.IP.IsUnspecified() {
 		host = "localhost"

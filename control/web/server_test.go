@@ -2,11 +2,17 @@ package web
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -191,6 +197,123 @@ func TestServerMovesToAnOverlappingAddress(t *testing.T) {
 			t.Errorf("another server can have %q too", host)
 		}
 		other.Close()
+	}
+}
+
+// overUnix is fetch over a unix socket, by a host that only a test can name.
+func overUnix(t testing.TB, path, target string) (int, string) {
+	t.Helper()
+	var dialer net.Dialer
+	client := http.Client{Timeout: patience, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", path) },
+	}}
+	answer, err := client.Get("http://any.example" + target)
+	if err != nil {
+		return -1, err.Error()
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(body)
+}
+
+func TestServerOnUnixSocket(t *testing.T) {
+	old := syscall.Umask(0)
+	defer syscall.Umask(old)
+	r := newRig(t)
+	r.apply(listener("x", group(r.echo())))
+	s := NewServer(r.daemon, r.logger())
+	t.Cleanup(s.Close)
+	dir := t.TempDir()
+	first, second := filepath.Join(dir, "a.sock"), filepath.Join(dir, "b.sock")
+	expect := func(path string, there bool) {
+		t.Helper()
+		info, err := os.Lstat(path)
+		switch {
+		case !there:
+			if !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s: %v, want none", path, err)
+			}
+			return
+		case err != nil:
+			t.Error(err)
+			return
+		case info.Mode() != fs.ModeSocket|0o600:
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		for _, target := range []string{"/healthz", "/metrics", "/", "/api/v1/status"} {
+			if code, body := overUnix(t, path, target); code != 200 {
+				t.Errorf("%s of %s: status %d: %s", target, path, code, body)
+			}
+		}
+	}
+
+	// What a daemon leaves behind that was killed.
+	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: first})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.SetUnlinkOnClose(false)
+	stale.Close()
+	r.put(s, Settings{Address: "unix:" + first})
+	if s.URL() != "unix:"+first {
+		t.Errorf("served at %s", s.URL())
+	}
+	expect(first, true)
+
+	other := NewServer(r.daemon, r.logger())
+	defer other.Close()
+	for path, want := range map[string]string{
+		first:                            "it belongs to a running daemon",
+		filepath.Join(dir, "no", "sock"): "no such file or directory",
+		"/dev/null":                      "is not a socket",
+	} {
+		if _, err := other.Prepare(Settings{Address: "unix:" + path}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", path, err, want)
+		}
+	}
+	expect(first, true)
+
+	// To another path, to TCP and back, and given up half way.
+	r.put(s, Settings{Address: "unix:" + second})
+	expect(first, false)
+	expect(second, true)
+	r.put(s, Settings{Address: "127.0.0.1:0"})
+	expect(second, false)
+	if code, _ := fetch(t, s.URL()+"healthz"); code != 200 {
+		t.Errorf("status %d", code)
+	}
+	finish, err := s.Prepare(Settings{Address: "unix:" + first})
+	if err != nil {
+		t.Fatal(err)
+	}
+	finish(false)
+	expect(first, false)
+	for range 3 { // at once there and back
+		r.put(s, Settings{Address: "unix:" + first})
+		r.put(s, Settings{Address: "unix:" + second})
+	}
+	expect(second, true)
+	r.put(s, Settings{})
+	expect(second, false)
+
+	// A name that is another's by then is left to it.
+	r.put(s, Settings{Address: "unix:" + first})
+	if err := os.Remove(first); err != nil {
+		t.Fatal(err)
+	}
+	r.put(other, Settings{Address: "unix:" + first})
+	s.Close()
+	expect(first, true)
+	other.Close()
+	expect(first, false)
+	for line := range strings.Lines(r.log.String()) {
+		if strings.Contains(line, "level=ERROR") {
+			t.Error(line)
+		}
 	}
 }
 

@@ -47,6 +47,7 @@ var controlSettings = []key[engine.Control]{
 	{"group", func(c *engine.Control) any { return &c.Group }},
 	{"stats_file", func(c *engine.Control) any { return &c.StatsFile }},
 	{"http", func(c *engine.Control) any { return &c.HTTP }},
+	{"http_token_file", func(c *engine.Control) any { return &c.HTTPTokenFile }},
 	{"pprof", func(c *engine.Control) any { return &c.PProf }},
 }
 

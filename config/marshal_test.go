@@ -144,7 +144,8 @@ func (g generator) config() *engine.Config {
 	c.Control.Mode = pick(g, engine.FileMode(0o600), 0o640, 0o660)
 	c.Control.StatsFile = pick(g, "", "balance", "/var/lib/balance/stats")
 	c.Control.HTTP = pick(g, "", "localhost:8404", "[::1]:0", ":8404", "unix:/run/a b/é.sock")
-	c.Control.PProf = g.bool()
+	c.Control.HTTPTokenFile = pick(g, "", "/etc/balance.token")
+	c.Control.PProf = g.bool() && (c.Control.HTTPTokenFile != "" || !c.Control.HTTPExposed())
 	c.Control.Group = pick(g, "", "adm", "27", "a \"b\" é")
 	for i := range 1 + g.IntN(3) {
 		l := engine.Listener{

@@ -74,8 +74,28 @@ type Control struct {
 	// and whose port 0 means one that the kernel picks; or a unix socket, see
 	// UnixPath. Empty serves neither.
 	HTTP string
-	// PProf serves the profiles of the Go runtime there too.
+	// HTTPTokenFile is the absolute path of a file whose first line is the
+	// token that whoever asks there has to bear, but for health, readiness and
+	// the page without its data. Empty asks for none.
+	HTTPTokenFile string
+	// PProf serves the profiles of the Go runtime there too. Where others than
+	// this machine can ask for them it needs HTTPTokenFile.
 	PProf bool
+}
+
+// HTTPExposed reports whether HTTP can be reached from other machines: it is
+// neither a unix socket nor on the loopback. Of names "localhost" alone counts as
+// the loopback (RFC 6761, 6.3); what others stand for may change.
+func (c *Control) HTTPExposed() bool {
+	if _, ok := UnixPath(c.HTTP); ok || c.HTTP == "" {
+		return false
+	}
+	host, _, err := SplitListen(c.HTTP)
+	if err != nil || strings.EqualFold(host, "localhost") {
+		return false
+	}
+	addr, err := netip.ParseAddr(host)
+	return err != nil || !addr.IsLoopback()
 }
 
 // UnixPath returns the absolute path of the unix socket that an address such as

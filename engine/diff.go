@@ -120,6 +120,7 @@ var daemonSettings = []setting[Config]{
 	{"control group", func(c *Config) any { return c.Control.Group }},
 	{"control stats_file", func(c *Config) any { return c.Control.StatsFile }},
 	{"control http", func(c *Config) any { return c.Control.HTTP }},
+	{"control http_token_file", func(c *Config) any { return c.Control.HTTPTokenFile }},
 	{"control pprof", func(c *Config) any { return c.Control.PProf }},
 }
 

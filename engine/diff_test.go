@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -88,7 +89,7 @@ func TestDiff(t *testing.T) {
 			l.AutoDisable, l.HashFailover, l.OnRemove, l.DrainTimeout = true, true, engine.Drain, 90*time.Second
 			c.ShutdownTimeout = 0
 			c.Log = engine.Log{Level: engine.LogDebug, Format: engine.LogJSON, Sessions: true}
-			c.Control = engine.Control{Mode: 0o660, Group: "adm", StatsFile: "x", HTTP: "[::1]:8404", PProf: true}
+			c.Control = engine.Control{Mode: 0o660, Group: "adm", StatsFile: "x", HTTP: "[::1]:8404", HTTPTokenFile: "/t", PProf: true}
 		}, `
 			~ shutdown_timeout 10s → 0s
 			~ log level info → debug
@@ -99,6 +100,7 @@ func TestDiff(t *testing.T) {
 			~ control group none → adm
 			~ control stats_file none → x
 			~ control http none → [::1]:8404
+			~ control http_token_file none → /t
 			~ control pprof false → true
 			~ pop3 source none → 192.0.2.1
 			~ pop3 connect_timeout 5s → 1s
@@ -315,6 +317,55 @@ func TestValidateHTTPAddress(t *testing.T) {
 		}
 		if got != test.want {
 			t.Errorf("http %q, listen %q: got %q, want %q", test.http, test.listen, got, test.want)
+		}
+	}
+}
+
+func TestHTTPExposed(t *testing.T) {
+	for http, want := range map[string]bool{
+		"":                       false,
+		"unix:/run/x.sock":       false,
+		"127.0.0.1:80":           false,
+		"127.9.9.9:80":           false,
+		"[::1]:80":               false,
+		"[::ffff:127.0.0.1]:80":  false,
+		"LocalHost:80":           false,
+		":80":                    true,
+		"0.0.0.0:80":             true,
+		"[::]:80":                true,
+		"192.0.2.1:80":           true,
+		"balance.example:80":     true,
+		"ip6-localhost:80":       true,
+		"localhost.example.":     false, // a fault, which is told as one
+		"localhost.localdomain:": false,
+	} {
+		c := engine.DefaultConfig()
+		c.Control.HTTP, c.Control.PProf = http, true
+		if got := c.Control.HTTPExposed(); got != want {
+			t.Errorf("%q: exposed %t, want %t", http, got, want)
+		}
+		faulty := func() bool {
+			return slices.ContainsFunc(c.Validate(), func(f engine.Fault) bool {
+				return f.Error() == fmt.Sprintf("control: pprof on %q needs http_token_file: other machines can reach it", http)
+			})
+		}
+		if got := faulty(); got != want {
+			t.Errorf("%q: profiles without a token are a fault: %t, want %t", http, got, want)
+		}
+		c.Control.HTTPTokenFile = "/t"
+		if faulty() {
+			t.Errorf("%q: profiles with a token are a fault", http)
+		}
+	}
+}
+
+func TestValidateTokenFile(t *testing.T) {
+	for name, good := range map[string]bool{"": true, "/run/token": true, "token": false, "./token": false, "/run/": false, "/a\x1b[2J": false, "/" + strings.Repeat("x", 4095): false} {
+		c := engine.DefaultConfig()
+		c.Control.HTTPTokenFile = name
+		faults := slices.DeleteFunc(c.Validate(), func(f engine.Fault) bool { return f.Path != "control.http_token_file" })
+		if (len(faults) == 0) != good {
+			t.Errorf("%.20q: %v", name, faults)
 		}
 	}
 }

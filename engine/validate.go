@@ -102,6 +102,12 @@ func (v *validator) control(c *Control) {
 	} else if c.HTTP != "" {
 		v.bind("control.http", "control", "http", c.HTTP, "control http")
 	}
+	if name := c.HTTPTokenFile; name != "" && (!filepath.IsAbs(name) || strings.HasSuffix(name, "/") || len(name) > maxPath || !isPrintable(name)) {
+		v.fault("control.http_token_file", "control", "http_token_file %.60q is not the absolute path of a file", name)
+	}
+	if c.PProf && c.HTTPExposed() && c.HTTPTokenFile == "" {
+		v.fault("control.pprof", "control", "pprof on %.60q needs http_token_file: other machines can reach it", c.HTTP)
+	}
 }
 
 func (v *validator) process(p *Process) {

@@ -10,9 +10,17 @@ import (
 	"balance/engine"
 )
 
-// check tells what a valid file declares, which names do not resolve at the
-// moment, which is no fault of the file, and what is better set.
-func check(ctx context.Context, o *options, c *engine.Config, stdout, stderr io.Writer) int {
+// check tells what a valid file declares, what it warns of (which names do not
+// resolve at the moment, and who could ask), and what is better set. A token that cannot be read is a
+// fault of the file, whose content is given.
+func check(ctx context.Context, o *options, c *engine.Config, content []byte, stdout, stderr io.Writer) int {
+	if _, err := tokenOf(c.Control); err != nil {
+		printErrors(stderr, config.Locate(o.configAsGiven, content, err))
+		return exitConfig
+	}
+	if warning := exposure(c.Control); warning != "" {
+		fmt.Fprintf(stderr, "balance: warning: %s\n", warning)
+	}
 	groups, channels := 0, 0
 	for _, l := range c.Listeners {
 		groups += len(l.Groups)

@@ -45,7 +45,10 @@ func fault(path string, err error) error {
 }
 
 func (d *daemon) checkControl(settings engine.Control) error {
-	_, err := d.prepareControl(settings)
+	if _, err := d.prepareControl(settings); err != nil {
+		return err
+	}
+	_, err := tokenOf(settings)
 	return err
 }
 

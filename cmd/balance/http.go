@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+
 	"balance/control/web"
 	"balance/engine"
 )
@@ -29,9 +32,47 @@ func (d *daemon) newHTTP() *web.Server {
 // prepareHTTP opens what a new configuration wants served. The function that
 // it returns is to be called once, with whether that is to come into force.
 func (d *daemon) prepareHTTP(settings engine.Control) (finish func(commit bool), err error) {
-	finish, err = d.http.Prepare(web.Settings{Address: settings.HTTP, PProf: settings.PProf})
+	token, err := tokenOf(settings)
 	if err != nil {
-		err = fault("control.http", err)
+		return nil, err
 	}
-	return finish, err
+	finishServer, err := d.http.Prepare(web.Settings{Address: settings.HTTP, PProf: settings.PProf, Token: token})
+	if err != nil {
+		return nil, fault("control.http", err)
+	}
+	before := ""
+	if now := d.engine.Config(); now != nil {
+		before = exposure(now.Control)
+	}
+	return func(commit bool) {
+		finishServer(commit)
+		if warning := exposure(settings); commit && warning != "" && warning != before {
+			d.log.Warn(warning)
+		}
+	}, nil
+}
+
+// errToken is behind what is wrong with the file of the token: a fault of the
+// configuration, though it shows outside of it.
+var errToken = errors.New("http_token_file")
+
+// tokenOf reads the token that settings ask for; empty for none.
+func tokenOf(settings engine.Control) (string, error) {
+	if settings.HTTPTokenFile == "" {
+		return "", nil
+	}
+	token, err := web.ReadToken(settings.HTTPTokenFile)
+	if err != nil {
+		err = fault("control.http_token_file", fmt.Errorf("control: %w %q: %w", errToken, settings.HTTPTokenFile, err))
+	}
+	return token, err
+}
+
+// exposure warns of settings that let other machines ask without a token; empty
+// if they do not.
+func exposure(settings engine.Control) string {
+	if !settings.HTTPExposed() || settings.HTTPTokenFile != "" {
+		return ""
+	}
+	return fmt.Sprintf("control http %q can be reached from other machines and asks for no token: set http_token_file, or serve on 127.0.0.1 or a unix socket", settings.HTTP)
 }

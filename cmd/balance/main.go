@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	switch {
 	case o.check:
-		return check(ctx, o, c, stdout, stderr)
+		return check(ctx, o, c, content, stdout, stderr)
 	case o.printConfig:
 		c.Control.StatsFile = o.countersName(c)
 		stdout.Write(config.Marshal(c))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,6 +94,7 @@ func TestScripts(t *testing.T) {
 			"expand":     expand,
 			"killed":     killed,
 			"stale":      stale,
+			"http":       askHTTP,
 		},
 	})
 }
@@ -105,6 +107,40 @@ func stale(ts *testscript.TestScript, neg bool, args []string) {
 	const atUpdated = 64
 	_, err = file.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(time.Now().Add(-time.Hour).UnixNano())), atUpdated)
 	ts.Check(err)
+}
+
+// http STATUS ADDRESS PATH [TOKEN] asks over HTTP, at a host:port or unix:path,
+// until the answer has the status.
+func askHTTP(ts *testscript.TestScript, neg bool, args []string) {
+	network, address := "tcp", args[1]
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address = "unix", path
+	}
+	var dialer net.Dialer
+	client := http.Client{Timeout: patience, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, address)
+		},
+	}}
+	request, err := http.NewRequest(http.MethodGet, "http://localhost"+args[2], nil)
+	ts.Check(err)
+	if len(args) > 3 {
+		request.Header.Set("Authorization", "Bearer "+args[3])
+	}
+	got := ""
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		answer, err := client.Do(request)
+		if err != nil {
+			got = err.Error()
+			continue
+		}
+		answer.Body.Close()
+		if got = fmt.Sprint(answer.StatusCode); got == args[0] {
+			return
+		}
+	}
+	ts.Fatalf("%s of %s: %s, want %s", args[2], args[1], got, args[0])
 }
 
 // setAddress sets $NAME to the address and $NAMEPORT to its port.

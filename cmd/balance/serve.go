@@ -177,7 +177,7 @@ func (d *daemon) start(c *engine.Config, content []byte, stderr io.Writer) (code
 	if errors.Is(err, syscall.EADDRINUSE) {
 		tellHolders(c, stderr)
 	}
-	if code := exitCode(err, d.options); code == exitAddress {
+	if code := exitCode(err, d.options); code == exitAddress || errors.Is(err, errToken) {
 		return code, false
 	}
 	return exitSystem, false

@@ -35,12 +35,13 @@ type logConfig struct {
 }
 
 type controlConfig struct {
-	Watch     bool            `json:"watch"`
-	Mode      engine.FileMode `json:"mode"`
-	Group     string          `json:"group"`
-	StatsFile string          `json:"stats_file"`
-	HTTP      string          `json:"http"`
-	PProf     bool            `json:"pprof"`
+	Watch         bool            `json:"watch"`
+	Mode          engine.FileMode `json:"mode"`
+	Group         string          `json:"group"`
+	StatsFile     string          `json:"stats_file"`
+	HTTP          string          `json:"http"`
+	HTTPTokenFile string          `json:"http_token_file"`
+	PProf         bool            `json:"pprof"`
 }
 
 type listenerConfig struct {

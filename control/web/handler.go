@@ -17,28 +17,34 @@ var embedded embed.FS
 // maxScrapes is how many scrapes are answered at once.
 const maxScrapes = 4
 
-// newHandler answers all paths.
+// newHandler answers all paths. What tells of the daemon more than whether it is
+// well stands behind the token.
 func newHandler(d *Daemon, h *history, settings Settings) http.Handler {
 	page, err := fs.Sub(embedded, "page")
 	if err != nil {
 		panic(err) // the name is a constant
 	}
+	data := http.NewServeMux()
+	data.Handle("GET /metrics", promhttp.HandlerFor(newRegistry(d), promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
+	data.HandleFunc("GET /api/v1/status", d.serveStatus)
+	data.HandleFunc("GET /api/v1/sessions", d.serveSessions)
+	data.HandleFunc("GET /api/v1/config", d.serveConfig)
+	data.HandleFunc("GET /api/v1/history", h.serve)
+	if settings.PProf {
+		data.HandleFunc("GET /debug/pprof/", pprof.Index)
+		data.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		data.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		data.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		data.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
+	protected := protect(settings.Token, data)
 	mux := http.NewServeMux()
-	mux.Handle("GET /", http.FileServerFS(page))
-	mux.Handle("GET /metrics", promhttp.HandlerFor(newRegistry(d), promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
+	mux.Handle("GET /metrics", protected)
+	mux.Handle("GET /api/", protected)
+	mux.Handle("GET /debug/", protected)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", d.serveReady)
-	mux.HandleFunc("GET /api/v1/status", d.serveStatus)
-	mux.HandleFunc("GET /api/v1/sessions", d.serveSessions)
-	mux.HandleFunc("GET /api/v1/config", d.serveConfig)
-	mux.HandleFunc("GET /api/v1/history", h.serve)
-	if settings.PProf {
-		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	}
+	mux.Handle("GET /", http.FileServerFS(page)) // holds no data
 	return guard(settings.Address, mux)
 }
 

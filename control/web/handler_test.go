@@ -421,6 +421,7 @@ mode = "0660"
 group = "adm"
 stats_file = "/x"
 http = "[::1]:8404"
+http_token_file = "/t"
 pprof = true
 [process]
 max_buffered = "1GiB"

@@ -30,6 +30,7 @@ const (
 type Settings struct {
 	Address string // as engine.Control.HTTP
 	PProf   bool   // serve /debug/pprof/
+	Token   string // what asking for data needs; empty for nothing
 }
 
 // Server serves one address at a time, or none. All methods may be called from

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -79,6 +80,13 @@ func (b *browser) hear(event any) {
 	case *network.EventRequestWillBeSent:
 		b.asked = append(b.asked, event.Request.URL)
 	}
+}
+
+// forgive forgets complaints that hold a text.
+func (b *browser) forgive(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.complaints = slices.DeleteFunc(b.complaints, func(complaint string) bool { return strings.Contains(complaint, text) })
 }
 
 func (b *browser) check(t *testing.T, base string) {
@@ -238,6 +246,71 @@ func TestPage(t *testing.T) {
 	server.Close()
 	b.until(t, `!document.querySelector("#lost").hidden`)
 	b.until(t, `document.body.classList.contains("stale")`)
+}
+
+// TestPageAsksForTheToken reads a page that shows nothing without one.
+func TestPageAsksForTheToken(t *testing.T) {
+	b := startBrowser(t)
+	r := newRig(t)
+	r.apply(listener("web", group(r.echo(), r.echo())))
+	server := NewServer(r.daemon, r.logger())
+	t.Cleanup(server.Close)
+	settings := Settings{Address: "127.0.0.1:0", Token: testToken}
+	r.put(server, settings)
+	base := server.URL()
+	enter := func(token string) {
+		t.Helper()
+		eval[chromedp.Void](t, b, `document.querySelector("#token").value = "", document.querySelector("#token").focus()`)
+		b.do(t, chromedp.KeyEvent(token+"\r"))
+	}
+
+	b.do(t, chromedp.EmulateViewport(1280, 900), chromedp.Navigate(base))
+	b.until(t, `!document.querySelector("#locked").hidden`)
+	b.until(t, `document.activeElement.id === "token"`)
+	if shown := eval[bool](t, b, `document.querySelector("#verdict").checkVisibility() || document.querySelector("#pause").checkVisibility()`); shown {
+		t.Error("more than the question is shown")
+	}
+	enter("wrong-wrong-wrong-wrong")
+	b.until(t, `document.querySelector("#refused").textContent === "balance does not take this token."`)
+	enter("sécrèt")
+	b.until(t, `document.querySelector("#refused").textContent === "This cannot be a token."`)
+	for _, scheme := range []string{"light", "dark"} {
+		b.paint(t, scheme)
+		for _, low := range eval[[]string](t, b, contrasts) {
+			t.Errorf("%s: hard to read: %s", scheme, low)
+		}
+	}
+	b.do(t, chromedp.EmulateViewport(320, 800))
+	if wide := eval[int](t, b, `document.documentElement.scrollWidth`); wide > 320 {
+		t.Errorf("the page is %d pixels wide on a screen of 320", wide)
+	}
+
+	const open = `document.querySelectorAll("tbody tr").length === 2 && document.querySelector("#locked").hidden && document.querySelector("#verdict").checkVisibility()`
+	enter(testToken)
+	b.until(t, open)
+	if shown := eval[bool](t, b, `document.querySelector('nav a[href="metrics"]').checkVisibility()`); shown {
+		t.Error("there is a link that leads nowhere without the token")
+	}
+	if value := eval[string](t, b, `document.querySelector("#token").value`); value != "" {
+		t.Error("the token stays in the form")
+	}
+	b.do(t, chromedp.Reload())
+	b.until(t, open)
+
+	// Another token, and none.
+	settings.Token = testToken + "2"
+	r.put(server, settings)
+	b.until(t, `!document.querySelector("#locked").hidden`)
+	enter(settings.Token)
+	b.until(t, open)
+	settings.Token = ""
+	r.put(server, settings)
+	b.do(t, chromedp.Evaluate[chromedp.Void](`sessionStorage.clear()`), chromedp.Reload())
+	b.until(t, open)
+	b.until(t, `document.querySelector('nav a[href="metrics"]').checkVisibility()`)
+
+	b.forgive("status of 401")
+	b.check(t, base)
 }
 
 // focusShows is true if the element that has the focus has an outline.

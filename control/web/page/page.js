@@ -27,9 +27,41 @@ let samples = [];
 let paused = false;
 let answered = null; // when the daemon answered last
 let timer = 0;
+let token = recall(); // what the daemon asks for, if it does
+let locked = false; // until somebody gives the token
+
+/** Storage can be forbidden to a page; the token is then kept in it alone. */
+function recall() {
+  try {
+    return sessionStorage.getItem("token") ?? "";
+  } catch {
+    return "";
+  }
+}
+
+function remember() {
+  try {
+    sessionStorage.setItem("token", token);
+  } catch {
+    // as recall
+  }
+}
+
+/** Locked says that the daemon did not take a token, or wants one. */
+class Locked extends Error {
+  constructor(given) {
+    super("a token is needed");
+    this.given = given;
+  }
+}
 
 async function ask(path) {
-  const response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(patience) });
+  const given = token;
+  const headers = given ? { Authorization: `Bearer ${given}` } : {};
+  const response = await fetch(path, { cache: "no-store", headers, signal: AbortSignal.timeout(patience) });
+  if (response.status === 401) {
+    throw new Locked(given);
+  }
   if (!response.ok) {
     throw new Error(`${path}: ${response.status}`);
   }
@@ -38,7 +70,7 @@ async function ask(path) {
 
 async function refresh() {
   clearTimeout(timer);
-  if (paused || document.hidden) {
+  if (paused || locked || document.hidden) {
     return;
   }
   const asked = Date.now();
@@ -49,11 +81,38 @@ async function refresh() {
     ]);
     answered = new Date();
     show(status, history.samples);
+    unlock();
     lost(false);
-  } catch {
+  } catch (error) {
+    if (error instanceof Locked) {
+      if (error.given === token) {
+        lock();
+      }
+      return;
+    }
     lost(true);
   }
   timer = setTimeout(refresh, Math.max(0, asked + every - Date.now()));
+}
+
+/** Asks the reader for the token. */
+function lock() {
+  locked = true;
+  lost(false);
+  document.body.classList.add("locked");
+  byId("locked").hidden = false;
+  write(byId("refused"), token ? "balance does not take this token." : "");
+  byId("token").focus();
+}
+
+function unlock() {
+  if (!token || byId("locked").hidden) {
+    return;
+  }
+  remember();
+  document.body.classList.remove("locked");
+  byId("locked").hidden = true;
+  byId("token").value = "";
 }
 
 function lost(is) {
@@ -74,6 +133,7 @@ function show(status, fresh) {
   listeners.update(status.listeners, now);
   verdict(status);
   configuration(status, started);
+  document.body.classList.toggle("guarded", token !== ""); // a link cannot bear it
   write(byId("clock"), clock(new Date(now)));
   write(byId("about"), `balance ${status.version}, process ${status.pid}, up ${duration((now - started) / 1000)}`);
 }
@@ -149,6 +209,17 @@ byId("pause").addEventListener("click", (event) => {
   paused = !paused;
   event.currentTarget.setAttribute("aria-pressed", String(paused));
   write(event.currentTarget, paused ? "Paused" : "Pause");
+  refresh();
+});
+byId("locked").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const given = byId("token").value.trim();
+  if (!/^[\x21-\x7e]+$/.test(given)) { // no header could carry it
+    write(byId("refused"), "This cannot be a token.");
+    return;
+  }
+  token = given;
+  locked = false;
   refresh();
 });
 document.addEventListener("visibilitychange", refresh);

@@ -20,7 +20,7 @@ import (
 // Bounds of the server, which has small requests and few clients.
 const (
 	maxHeaderBytes = 16 << 10
-	headerTimeout  = time.Second
+	requestTimeout = time.Second
 	writeTimeout   = 10 * time.Second // for an answer; package pprof adds what a profile takes
 	idleTimeout    = 5 * time.Second
 	closeTimeout   = time.Second
@@ -183,13 +183,13 @@ func (s *Server) moveLocked(next *site) {
 func (s *Server) openLocked(site *site) {
 	s.dressLocked(site, site.settings)
 	site.server = &http.Server{
-		Handler:           http.HandlerFunc(site.serve),
-		ConnState:         follow,
-		ReadHeaderTimeout: headerTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		Handler:        http.HandlerFunc(site.serve),
+		ConnState:      follow,
+		ReadTimeout:    requestTimeout,
+		WriteTimeout:   writeTimeout,
+		IdleTimeout:    idleTimeout,
+		MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 	s.workers.Go(func() {
 		err := site.server.Serve(door{site.listener, new(places), s.source})
@@ -200,9 +200,8 @@ func (s *Server) openLocked(site *site) {
 	s.log.Info("status page", "url", site.url())
 }
 
-// serve answers a request. Nothing here asks for a body, so what there is of one
-// is not waited for. ReadTimeout would bound that too, but the context of a
-// request ends with it, and so would a profile.
+// serve answers a request. Nothing here asks for a body, so the rest of one is
+// not waited for: a guest is owed its answer meanwhile, and keeps its place.
 func (t *site) serve(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		w.Header().Set("Connection", "close")

@@ -337,7 +337,7 @@ func TestServerIsBounded(t *testing.T) {
 	s.mu.Lock()
 	server := s.site.server
 	s.mu.Unlock()
-	if server.ReadHeaderTimeout <= 0 || server.WriteTimeout <= 0 || server.IdleTimeout <= 0 {
+	if server.ReadTimeout <= 0 || server.WriteTimeout <= 0 || server.IdleTimeout <= 0 {
 		t.Errorf("timeouts %+v", server)
 	}
 	for _, idle := range []bool{false, true} {

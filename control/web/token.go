@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // A token is long enough that nobody finds it by trying, and fits into a header.
@@ -23,7 +24,7 @@ const (
 // write. No error tells anything of the content.
 func ReadToken(path string) (string, error) {
 	// Without O_NONBLOCK the open of a FIFO would wait for its writer.
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {
 		return "", withoutPath(err)
 	}
@@ -38,8 +39,15 @@ func ReadToken(path string) (string, error) {
 	if mode := info.Mode().Perm(); mode&0o006 != 0 {
 		return "", fmt.Errorf("others may read or write it (mode %04o): it must be for its owner, and at most its group", mode)
 	}
+	// /proc/kmsg, for one, says that it is a regular file, and is waited for.
+	if err := file.SetReadDeadline(time.Now()); err != nil && !errors.Is(err, os.ErrNoDeadline) {
+		return "", withoutPath(err)
+	}
 	head, err := io.ReadAll(io.LimitReader(file, 2*maxToken))
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "", errors.New("it has no end: a read would wait for more")
+	case err != nil:
 		return "", withoutPath(err)
 	}
 	line, _, _ := strings.Cut(string(head), "\n")

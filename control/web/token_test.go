@@ -142,4 +142,11 @@ func TestReadToken(t *testing.T) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
 	}
+	const endless = "/proc/kmsg"
+	if file, err := os.Open(endless); err == nil { // as root, on Linux
+		file.Close()
+		if _, err := ReadToken(endless); err == nil || err.Error() != "it has no end: a read would wait for more" {
+			t.Errorf("%s: %v", endless, err)
+		}
+	}
 }

@@ -11,6 +11,9 @@
 //	/api/v1/history   totals of the last minutes, one sample a second
 //	/debug/pprof/     if it is allowed
 //
+// With a token only the page without its data, /healthz and /readyz answer those
+// who do not bear it.
+//
 // Nothing can be changed here. Reading takes no lock that a session needs:
 // counters are atomics, read when they are asked for.
 package web

@@ -11,8 +11,8 @@ import (
 )
 
 // check tells what a valid file declares, what it warns of (which names do not
-// resolve at the moment, and who could ask), and what is better set. A token that cannot be read is a
-// fault of the file, whose content is given.
+// resolve at the moment, and who could ask), and what is better set. A token
+// that cannot be read is a fault of the file, whose content is given.
 func check(ctx context.Context, o *options, c *engine.Config, content []byte, stdout, stderr io.Writer) int {
 	if _, err := tokenOf(c.Control); err != nil {
 		printErrors(stderr, config.Locate(o.configAsGiven, content, err))

@@ -148,8 +148,7 @@ func openForSearch(path string) (*os.File, error) {
 	return openDirectory(path, uid, 0)
 }
 
-// clean removes stale sockets, if this user may. The caller closes the
-// directory at once, which is locked.
+// clean removes stale sockets, if this user may.
 func clean(dir *os.File, names []string) {
 	info, err := dir.Stat()
 	if err != nil {
@@ -158,9 +157,11 @@ func clean(dir *os.File, names []string) {
 	if stat := info.Sys().(*syscall.Stat_t); int(stat.Uid) != os.Geteuid() {
 		return
 	}
-	if lock(dir) != nil {
+	locked, err := lock(dir)
+	if err != nil {
 		return
 	}
+	defer locked.Close()
 	for _, name := range names {
 		removeStale(filepath.Join(dir.Name(), name))
 	}

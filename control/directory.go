@@ -150,17 +150,53 @@ func sockets(dir *os.File) []string {
 // for moments only.
 const lockPatience = 2 * time.Second
 
+// lockName is a file of the daemons' user alone, since flock(2) asks for no
+// more than an open file: others may open the directory if it is shared. It
+// stays, so that all who lock it lock the same file.
+const lockName = ".lock"
+
 // lock takes the lock of a directory. Whoever binds a socket or removes a stale
 // one holds it, so that a socket that is bound but does not listen yet is not
-// taken for stale. It ends with the closing of the directory.
-func lock(dir *os.File) error {
+// taken for stale. It ends with the closing of the file.
+func lock(dir *os.File) (*os.File, error) {
+	file, err := openLock(dir)
+	if err != nil {
+		return nil, fmt.Errorf("lock directory %q: %w", dir.Name(), err)
+	}
 	for end := time.Now().Add(lockPatience); ; time.Sleep(10 * time.Millisecond) {
-		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return nil
+			return file, nil
 		}
 		if err != unix.EWOULDBLOCK && err != unix.EINTR || time.Now().After(end) {
-			return fmt.Errorf("lock directory %q: %w", dir.Name(), err)
+			file.Close()
+			return nil, fmt.Errorf("lock directory %q: %w", dir.Name(), err)
 		}
 	}
+}
+
+// openLock opens the file to lock, and makes it if it is missing. A link, a
+// pipe or another's file in its place is refused.
+func openLock(dir *os.File) (*os.File, error) {
+	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
+	fd, err := unix.Openat(int(dir.Fd()), lockName, flags, 0o600)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: lockName, Err: err}
+	}
+	file := os.NewFile(uintptr(fd), filepath.Join(dir.Name(), lockName))
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
+		err = fmt.Errorf("%s is not a regular file", lockName)
+	case int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid():
+		err = fmt.Errorf("%s belongs to user %d", lockName, info.Sys().(*syscall.Stat_t).Uid)
+	case info.Mode().Perm() != 0o600:
+		err = file.Chmod(0o600)
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
 }

@@ -38,9 +38,11 @@ func ListenUnix(path string) (*Socket, error) {
 		return nil, err
 	}
 	defer dir.Close()
-	if err := lock(dir); err != nil {
+	locked, err := lock(dir)
+	if err != nil {
 		return nil, err
 	}
+	defer locked.Close()
 	return bind(path)
 }
 
@@ -90,9 +92,11 @@ func (s *Socket) remove() {
 		return
 	}
 	defer dir.Close()
-	if lock(dir) != nil {
+	locked, err := lock(dir)
+	if err != nil {
 		return
 	}
+	defer locked.Close()
 	if now, err := os.Lstat(s.path); err == nil && os.SameFile(now, s.file) {
 		os.Remove(s.path)
 	}

@@ -50,9 +50,11 @@ func Listen(directory string, access Access, daemon Daemon, log *slog.Logger) (*
 		return nil, err
 	}
 	defer dir.Close()
-	if err := lock(dir); err != nil {
+	locked, err := lock(dir)
+	if err != nil {
 		return nil, err
 	}
+	defer locked.Close()
 	socket, err := bind(filepath.Join(dir.Name(), fmt.Sprintf("%d.sock", os.Getpid())))
 	if err != nil {
 		return nil, err

@@ -210,9 +210,11 @@ func TestBoundSocketIsNotStale(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	if err := lock(dir); err != nil {
+	locked, err := lock(dir)
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer locked.Close()
 	path := filepath.Join(r.dir, "1.sock")
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	if err != nil {
@@ -232,6 +234,79 @@ func TestBoundSocketIsNotStale(t *testing.T) {
 	if _, err := os.Lstat(path); err != nil {
 		t.Errorf("a client removed a socket that is about to listen: %v", err)
 	}
+}
+
+// TestSharedDirectoryIsLockedByNobodyElse holds the lock that whoever can read
+// the directory can take.
+func TestSharedDirectoryIsLockedByNobodyElse(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	r.server.Close()
+	if err := os.Chmod(r.dir, sharedDirectory); err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := os.Open(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	if err := syscall.Flock(int(stranger.Fd()), syscall.LOCK_SH); err != nil {
+		t.Fatal(err)
+	}
+	server, err := listen(r.dir, r.daemon())
+	if err != nil {
+		t.Fatalf("whoever reads the directory keeps a daemon from its socket: %v", err)
+	}
+	server.Close()
+	expectMode(t, filepath.Join(r.dir, lockName), 0o600)
+}
+
+func TestLocksThatAreRefused(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	r.server.Close()
+	path := filepath.Join(r.dir, lockName)
+	cases := []struct {
+		name, want string
+		make       func() error
+	}{
+		{"link", "too many levels of symbolic links", func() error { return os.Symlink("/dev/null", path) }},
+		{"pipe", "not a regular file", func() error { return syscall.Mkfifo(path, 0o600) }},
+		{"directory", "is a directory", func() error { return os.Mkdir(path, 0o700) }},
+		{"foreign", "belongs to user 12345", func() error {
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Chown(path, 12345, 12345))
+		}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if c.name == "foreign" && os.Geteuid() != 0 {
+				t.Skip("skipped: only root can make a file of another user")
+			}
+			if err := errors.Join(os.RemoveAll(path), c.make()); err != nil {
+				t.Fatal(err)
+			}
+			server, err := listen(r.dir, r.daemon())
+			if err == nil {
+				server.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestLockIsMadePrivate(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
+	r.server.Close()
+	path := filepath.Join(r.dir, lockName)
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	server, err := listen(r.dir, r.daemon())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	expectMode(t, path, 0o600)
 }
 
 func TestFilesThatAreNoSocketsStay(t *testing.T) {

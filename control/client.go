@@ -2,6 +2,7 @@ package control
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,73 +18,210 @@ import (
 	"time"
 )
 
-// Client is a connection to a daemon. It is used by one goroutine at a time.
+// Client is a connection to a daemon, or to whoever listens where one would:
+// what it says is bounded, and can be printed. A Client is used by one goroutine
+// at a time.
 type Client struct {
-	Identity Identity // of the daemon
+	// Identity is what the daemon says about itself, but for the process, which
+	// the kernel names where it can.
+	Identity Identity
 
-	conn   net.Conn
+	path   string
+	conn   *net.UnixConn
 	reader *bufio.Reader
+	pace   pace
 }
 
+// pace is how long a client waits.
+type pace struct {
+	prompt time.Duration // for what a daemon has at hand, such as who it is
+	answer time.Duration // for an answer: a reload may have to wait for the name service
+	probe  time.Duration // until a daemon that has not answered is asked whether it still does
+}
+
+var usualPace = pace{prompt: 3 * time.Second, answer: time.Minute, probe: 2 * time.Second}
+
+// silence is how long a daemon may say nothing at all, to nobody. It covers the
+// end of a daemon, which takes no new clients any more.
+func (p pace) silence() time.Duration { return p.probe + p.prompt + closeTimeout }
+
+// ErrSilent tells that a daemon is stopped, or stuck.
+var ErrSilent = errors.New("the daemon does not answer")
+
 const (
-	// promptTimeout bounds the wait for what a daemon has at hand, such as who
-	// it is: one that is stopped never says.
-	promptTimeout = 3 * time.Second
-	// answerTimeout bounds the wait for an answer; a reload may have to wait
-	// for the name service.
-	answerTimeout = time.Minute
+	maxIdentity      = 2 << 20 // bytes
+	maxIdentityText  = 4096    // bytes of each text in it
+	maxRefusal       = 200     // bytes that are told
+	maxSockets       = 512     // of a directory that are asked
+	maxEntries       = 8192    // of a directory that are looked at
+	maxAllIdentities = 32 << 20
 )
 
 // Dial connects to the socket at path and asks who is there.
-func Dial(path string) (*Client, error) {
-	conn, err := dial(path)
-	if err != nil {
-		return nil, err
-	}
-	c := &Client{conn: conn, reader: bufio.NewReader(conn)}
-	lines, status, err := c.ask("identify", promptTimeout)
-	if err == nil && status != OK {
-		err = errors.New(strings.Join(lines, "; "))
-	}
+func Dial(path string) (*Client, error) { return dialAtPace(path, maxIdentity, usualPace) }
+
+// dialAtPace reads an identity of at most so many bytes.
+func dialAtPace(path string, most int, pace pace) (*Client, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), pace.prompt)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	c := &Client{path: path, pace: pace}
+	conn, err := dial(ctx, path)
 	if err == nil {
-		err = json.Unmarshal([]byte(strings.Join(lines, "")), &c.Identity)
+		conn.SetDeadline(deadline)
+		c.conn, c.reader = conn, bufio.NewReader(conn)
+		err = c.meet(most)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
+		err = c.silent()
 	}
 	if err != nil {
-		conn.Close()
+		if c.conn != nil {
+			c.Close()
+		}
 		return nil, fmt.Errorf("ask %q who is there: %w", path, err)
 	}
 	return c, nil
 }
 
-// Ask sends a request line and returns the answer. After an error the client is
-// closed: an answer that comes late would be taken for that of the next request.
-func (c *Client) Ask(request string) (lines []string, status Status, err error) {
-	timeout := answerTimeout
-	switch name, _ := Resolve(request); name {
-	case "kill":
-		timeout = 0 // it answers when the last session has ended
-	case "complete":
-		timeout = promptTimeout
-	}
-	lines, status, err = c.ask(request, timeout)
+// meet asks the daemon who it is.
+func (c *Client) meet(most int) error {
+	lines, status, err := c.ask("identify", most)
 	if err != nil {
-		c.Close()
+		return err
 	}
+	text := strings.Join(lines, "; ")
+	if status != OK {
+		if len(text) > maxRefusal {
+			text = strings.ToValidUTF8(text[:maxRefusal], "") + "…"
+		}
+		return errors.New(text)
+	}
+	if err := json.Unmarshal([]byte(text), &c.Identity); err != nil {
+		return fmt.Errorf("it does not say: %.*s", maxRefusal, printable(err.Error()))
+	}
+	if pid, ok := peerPID(c.conn); ok {
+		c.Identity.PID = pid
+	}
+	return c.Identity.restrain()
+}
+
+// restrain makes the texts of an identity printable, and refuses those that are
+// too long for what they stand for.
+func (i *Identity) restrain() error {
+	texts := []*string{&i.Version, &i.File}
+	for k := range i.Listeners {
+		l := &i.Listeners[k]
+		texts = append(texts, &l.Name)
+		for _, list := range [][]string{l.Listen, l.Addresses} {
+			for n := range list {
+				texts = append(texts, &list[n])
+			}
+		}
+	}
+	for _, text := range texts {
+		if len(*text) > maxIdentityText {
+			return fmt.Errorf("it says %.20q and %d bytes more", printable((*text)[:20]), len(*text)-20)
+		}
+		*text = printable(*text)
+	}
+	return nil
+}
+
+// silent is the error of a daemon that does not answer.
+func (c *Client) silent() error {
+	if c.conn != nil {
+		if pid, ok := peerPID(c.conn); ok {
+			return fmt.Errorf("process %d: %w", pid, ErrSilent)
+		}
+	}
+	return ErrSilent
+}
+
+// Ask sends a request line and returns the answer. It waits no longer than the
+// daemon answers others; ErrSilent tells that it does not. After an error the
+// client is closed: an answer that comes late would be taken for that of the
+// next request.
+func (c *Client) Ask(request string) (lines []string, status Status, err error) {
+	var end time.Time // of all patience; none for kill, which answers when the last session has ended
+	name, _ := Resolve(request)
+	switch name {
+	case "kill":
+	case "complete":
+		end = time.Now().Add(c.pace.prompt)
+	default:
+		end = time.Now().Add(c.pace.answer)
+	}
+	c.conn.SetDeadline(c.patience(end))
+	ctx, cancel := context.WithCancel(context.Background())
+	var probing sync.WaitGroup
+	probing.Go(func() { c.probe(ctx, end) })
+	lines, status, err = c.ask(request, maxAnswer)
+	cancel()
+	probing.Wait()
+	if err == nil {
+		return lines, status, nil
+	}
+	switch {
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("no answer: %w", err)
+	case name != "complete" && !end.IsZero() && !time.Now().Before(end):
+		err = fmt.Errorf("no answer within %s", c.pace.answer)
+	default:
+		err = c.silent()
+	}
+	c.Close()
 	return lines, status, err
 }
 
-func (c *Client) ask(request string, timeout time.Duration) ([]string, Status, error) {
+// patience is until when an answer is waited for if nothing else is heard.
+func (c *Client) patience(end time.Time) time.Time {
+	until := time.Now().Add(c.pace.silence())
+	if !end.IsZero() && end.Before(until) {
+		return end
+	}
+	return until
+}
+
+// probe gives the answer more time for as long as the daemon answers others,
+// until ctx ends.
+func (c *Client) probe(ctx context.Context, end time.Time) {
+	for {
+		select {
+		case <-time.After(c.pace.probe):
+		case <-ctx.Done():
+			return
+		}
+		if !c.answersOthers(ctx) {
+			return
+		}
+		c.conn.SetDeadline(c.patience(end))
+	}
+}
+
+// answersOthers reports whether the daemon does anything about a new client: to
+// turn it away is an answer, too.
+func (c *Client) answersOthers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, c.pace.prompt)
+	defer cancel()
+	conn, err := dial(ctx, c.path)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	fmt.Fprintln(conn, "identify") // where it is not taken, the answer has come already
+	_, err = conn.Read(make([]byte, 1))
+	return err == nil || !errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+func (c *Client) ask(request string, most int) ([]string, Status, error) {
 	if strings.ContainsAny(request, "\n\r") || len(request) >= MaxRequest {
 		return []string{"syntax error"}, Misused, nil
 	}
-	deadline := time.Time{}
-	if timeout > 0 {
-		deadline = time.Now().Add(timeout)
-	}
-	c.conn.SetDeadline(deadline)
 	_, err := fmt.Fprintf(c.conn, "%s\n", request)
 	if err == nil || errors.Is(err, syscall.EPIPE) { // it may have said why it left
-		return readAnswer(c.reader)
+		return readAnswer(c.reader, most)
 	}
 	return nil, Failed, err
 }
@@ -97,14 +235,14 @@ type Found struct {
 	Errs    []error   // of sockets and directories that could not be asked
 }
 
-// Search connects to the daemons in the directories that this user looks into.
-// The caller closes the clients. Sockets of daemons that were killed are
-// removed where they belong to this user.
+// Search connects to the daemons in the directories that this user looks into,
+// all at once: it takes as long as the slowest. The caller closes the clients.
+// Sockets of daemons that were killed are removed where they belong to this
+// user.
 func Search() Found {
 	var found Found
-	stale := map[*os.File][]string{}
-	var mu sync.Mutex // guards found and stale
-	var asking sync.WaitGroup
+	names := map[*os.File][]string{}
+	all := 0
 	for _, path := range directories() {
 		dir, err := openForSearch(path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -115,9 +253,24 @@ func Search() Found {
 			continue
 		}
 		defer dir.Close()
-		for _, name := range sockets(dir) {
+		list, more := sockets(dir)
+		if len(list) > maxSockets {
+			list, more = list[:maxSockets], true
+		}
+		if more {
+			found.Errs = append(found.Errs, fmt.Errorf("directory %q holds too much: %d sockets are asked", path, len(list)))
+		}
+		names[dir] = list
+		all += len(list)
+	}
+	most := min(maxIdentity, maxAllIdentities/max(all, 1))
+	stale := map[*os.File][]string{}
+	var mu sync.Mutex // guards found and stale
+	var asking sync.WaitGroup
+	for dir, list := range names {
+		for _, name := range list {
 			asking.Go(func() {
-				client, err := Dial(filepath.Join(path, name))
+				client, err := dialAtPace(filepath.Join(dir.Name(), name), most, usualPace)
 				mu.Lock()
 				defer mu.Unlock()
 				switch {

@@ -25,6 +25,7 @@ package control
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -112,28 +113,59 @@ func writeAnswer(w io.Writer, lines []string, status Status) error {
 	return buffered.Flush()
 }
 
-// readAnswer reads what writeAnswer wrote.
-func readAnswer(r *bufio.Reader) (lines []string, status Status, err error) {
+// The bounds of an answer that a client takes, which are beyond what a daemon
+// with a file of its greatest size says.
+const (
+	maxAnswer      = 64 << 20 // bytes
+	maxAnswerLines = 1 << 20
+)
+
+// readAnswer reads what writeAnswer wrote, of at most so many bytes. Whoever
+// wrote it need not be a daemon: what comes back can be printed.
+func readAnswer(r *bufio.Reader, most int) (lines []string, status Status, err error) {
 	for {
-		line, err := r.ReadString('\n')
+		line, err := readLine(r, &most)
 		if err != nil {
 			return lines, Failed, err
 		}
-		line = strings.TrimSuffix(line, "\n")
 		if mark, ok := strings.CutPrefix(line, ". "); ok {
 			number, err := strconv.Atoi(mark)
 			if err != nil {
-				return lines, Failed, fmt.Errorf("end mark %q is none", line)
+				return lines, Failed, fmt.Errorf("end mark %.20q is none", line)
 			}
 			return lines, Status(number), nil
 		}
-		lines = append(lines, strings.TrimPrefix(line, "."))
+		if len(lines) == maxAnswerLines {
+			return lines, Failed, fmt.Errorf("the answer has more than %d lines", maxAnswerLines)
+		}
+		lines = append(lines, printable(strings.TrimPrefix(line, ".")))
+	}
+}
+
+// readLine reads a line of at most so many bytes, and takes them off.
+func readLine(r *bufio.Reader, most *int) (string, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		if len(part) > *most {
+			return "", errors.New("the answer is too long")
+		}
+		*most -= len(part)
+		line = append(line, part...)
+		switch {
+		case err == nil:
+			return string(line[:len(line)-1]), nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return "", err
+		}
 	}
 }
 
 // printable writes what cannot be printed as JSON escapes it (RFC 8259, 7), so
-// that an answer in JSON stays one.
+// that an answer in JSON stays one. What is no UTF-8 becomes U+FFFD: a terminal
+// may take a single byte for a command (ECMA-48, 5.3).
 func printable(text string) string {
+	text = strings.ToValidUTF8(text, "\ufffd")
 	if !strings.ContainsFunc(text, notPrintable) {
 		return text
 	}

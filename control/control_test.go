@@ -605,7 +605,7 @@ func TestAnswersSurviveTheWire(t *testing.T) {
 	if err := writeAnswer(&wire, lines, Differs); err != nil {
 		t.Fatal(err)
 	}
-	got, status, err := readAnswer(bufio.NewReader(&wire))
+	got, status, err := readAnswer(bufio.NewReader(&wire), maxAnswer)
 	lines[5] = `\u001b[31mred\u0000`
 	if err != nil || status != Differs || !slices.Equal(got, lines) {
 		t.Errorf("%q, status %d, %v", got, status, err)
@@ -632,7 +632,7 @@ func FuzzRequest(f *testing.F) {
 			t.Fatal(err)
 		}
 		reader := bufio.NewReader(&wire)
-		if _, _, err := readAnswer(reader); err != nil || reader.Buffered() > 0 {
+		if _, _, err := readAnswer(reader, maxAnswer); err != nil || reader.Buffered() > 0 {
 			t.Fatalf("the answer to %q does not survive the wire: %v", line, err)
 		}
 		Split(line)

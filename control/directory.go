@@ -79,7 +79,7 @@ func makeDirectory(path string, shared bool) (*os.File, error) {
 	}
 	info, err := dir.Stat()
 	if err == nil && info.Mode().Perm() != mode {
-		if len(sockets(dir)) > 0 {
+		if names, more := sockets(dir); more || len(names) > 0 {
 			mode |= info.Mode().Perm() // another daemon may share it
 		}
 		err = dir.Chmod(mode)
@@ -131,19 +131,19 @@ func checkDirectory(dir *os.File, owners []int) error {
 
 var socketName = regexp.MustCompile(`^[0-9]+\.sock$`)
 
-// sockets returns the names of the sockets in a directory.
-func sockets(dir *os.File) []string {
-	entries, err := os.ReadDir(dir.Name())
+// sockets returns the names of the sockets in a directory that was just opened,
+// and whether it holds more than is looked at.
+func sockets(dir *os.File) (names []string, more bool) {
+	entries, err := dir.ReadDir(maxEntries + 1)
 	if err != nil {
-		return nil
+		return nil, false
 	}
-	var names []string
 	for _, entry := range entries {
 		if socketName.MatchString(entry.Name()) {
 			names = append(names, entry.Name())
 		}
 	}
-	return names
+	return names, len(entries) > maxEntries
 }
 
 // lockPatience is how long the lock of a directory is waited for. It is held

@@ -13,12 +13,27 @@ import (
 	"time"
 )
 
-// dialTimeout bounds a connection to a socket: one whose queue is full would
-// wait.
+// dialTimeout bounds a connection to a socket whose holder is not asked
+// anything.
 const dialTimeout = 2 * time.Second
 
-func dial(path string) (net.Conn, error) {
-	return net.DialTimeout("unix", path, dialTimeout)
+// dial connects to a socket. While its queue is full, as that of a daemon that
+// is stuck may be, connect(2) does not wait, so dial does, until ctx ends.
+func dial(ctx context.Context, path string) (*net.UnixConn, error) {
+	for {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+		if err == nil {
+			return conn.(*net.UnixConn), nil
+		}
+		if !errors.Is(err, syscall.EAGAIN) {
+			return nil, err
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", err, ctx.Err())
+		}
+	}
 }
 
 // Socket is a unix socket that this process listens on.
@@ -118,11 +133,13 @@ func removeStale(path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("%q is not a socket", path)
 	}
-	conn, err := dial(path)
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	defer cancel()
+	conn, err := dial(ctx, path)
 	if err == nil {
 		defer conn.Close()
 		holder := ""
-		if pid, ok := peerPID(conn.(*net.UnixConn)); ok {
+		if pid, ok := peerPID(conn); ok {
 			holder = fmt.Sprintf(", process %d", pid)
 		}
 		return fmt.Errorf("socket %q: %w%s", path, errLive, holder)

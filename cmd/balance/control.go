@@ -223,9 +223,12 @@ func findDaemon(o *options, wanted *address, stdout, stderr io.Writer) (*control
 	}
 	what := looksFor(o, wanted)
 	switch {
-	case len(chosen) == 0 && len(found.Errs) > 0 && len(found.Clients) == 0:
+	case len(chosen) == 0 && len(found.Errs) > 0:
 		fmt.Fprintf(stdout, "balance: no master process%s: not all could be asked\n", what)
-		return nil, exitNoRendezvous
+		if len(found.Clients) == 0 {
+			return nil, exitNoRendezvous
+		}
+		return nil, exitNoMaster
 	case len(chosen) == 0:
 		fmt.Fprintf(stdout, "balance: no master process%s\n", what)
 		return nil, exitNoMaster
@@ -241,8 +244,12 @@ func findDaemon(o *options, wanted *address, stdout, stderr io.Writer) (*control
 		fmt.Fprintf(stderr, "balance: process %d, listener %q\n", client.Identity.PID, chosen[0].listener)
 	}
 	if chosen[0].listener != "" {
-		if lines, status, err := client.Ask(fmt.Sprintf("listener %q", chosen[0].listener)); err != nil || status != control.OK {
-			fmt.Fprintf(stderr, "balance: listener %q: %s %v\n", chosen[0].listener, strings.Join(lines, " "), err)
+		lines, status, err := client.Ask(fmt.Sprintf("listener %q", chosen[0].listener))
+		if err == nil && status != control.OK {
+			err = errors.New(strings.Join(lines, " "))
+		}
+		if err != nil {
+			fmt.Fprintf(stderr, "balance: listener %q: %v\n", chosen[0].listener, err)
 			client.Close()
 			return nil, exitNoMaster
 		}

@@ -166,7 +166,7 @@ func endAtSignal(ending chan os.Signal, fd int, cooked *term.State) {
 func (s *dialogue) complete(out io.Writer, text string, at int) (string, int, bool) {
 	lines, status, err := s.client.Ask("complete " + strconv.Quote(text[:at]))
 	if err != nil {
-		fmt.Fprintf(out, "balance: complete: no answer: %v\n", err)
+		fmt.Fprintf(out, "balance: complete: %v\n", err)
 	}
 	if err != nil || status != control.OK || len(lines) == 0 {
 		return text, at, true
@@ -210,7 +210,7 @@ func (s *dialogue) do(line string) bool {
 			status, err = s.send(command)
 		}
 		if err != nil {
-			fmt.Fprintf(s.stderr, "balance: %s: no answer: %v\n", command, err)
+			fmt.Fprintf(s.stderr, "balance: %s: %v\n", command, err)
 			s.code = exitNoMaster
 			return false
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -235,7 +237,7 @@ func TestCompletionWithoutAnAnswer(t *testing.T) {
 	u.sees(`balance\[0\] `)
 	freeze(t, daemon)
 	u.types("s\t")
-	u.sees(`complete: no answer`)
+	u.sees(`complete: process [0-9]+: the daemon does not answer`)
 	daemon.Process.Signal(syscall.SIGCONT)
 	u.types("how\r")
 	u.sees(`show: no answer`)
@@ -347,13 +349,105 @@ func TestShellRefusesEndlessLines(t *testing.T) {
 	}
 }
 
-// TestStoppedDaemon asks a daemon that does not answer.
+// TestStoppedDaemon asks a daemon that does not answer, in every way there is.
 func TestStoppedDaemon(t *testing.T) {
 	daemon, port := launch(t)
+	u := newTypist(t, "-i", port)
+	u.sees(`balance\[0\] `)
 	freeze(t, daemon)
 	defer daemon.Process.Signal(syscall.SIGCONT)
-	out, err := exec.Command("balance", "-c", "show", port).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "no master process") {
-		t.Errorf("%v: %s", err, out)
+	u.types("show\r")
+	want := fmt.Sprintf("process %d: the daemon does not answer", daemon.Process.Pid)
+	var asking sync.WaitGroup
+	for _, args := range [][]string{{"-c", "show", port}, {"-c", "kill", port}, {"-i", port}, {"-c", "show"}} {
+		asking.Go(func() {
+			out, err := bounded(t, "balance", args...).CombinedOutput()
+			if err == nil || !strings.Contains(string(out), "no master process") || !strings.Contains(string(out), want) {
+				t.Errorf("%q: %v: %s", args, err, out)
+			}
+		})
 	}
+	asking.Wait()
+	u.sees(want)
+	u.program.Wait()
+	if code := u.program.ProcessState.ExitCode(); code != exitNoMaster {
+		t.Errorf("exit code %d, want %d", code, exitNoMaster)
+	}
+}
+
+// A daemon that is stopped while it waits for its last session is waited for no
+// longer.
+func TestKillOfADaemonThatStops(t *testing.T) {
+	a, stop, err := startServer("A")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	listen, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("RUNTIME_DIRECTORY", filepath.Join(t.TempDir(), "run"))
+	file := filepath.Join(t.TempDir(), "balance.toml")
+	content := fmt.Sprintf("[defaults]\nshutdown_timeout = \"1h\"\n[[listener]]\nlisten = %q\ngroup = [{ channels = [%q] }]\n", listen, a)
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	daemon := exec.Command("balance", "-config", file)
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer daemon.Wait()
+	defer daemon.Process.Kill()
+	held := awaitSession(t, listen.String())
+	defer held.Close()
+	_, port, _ := net.SplitHostPort(listen.String())
+	kill := bounded(t, "balance", "-c", "kill", port)
+	var out strings.Builder
+	kill.Stdout, kill.Stderr = &out, &out
+	if err := kill.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		conn, err := net.Dial("tcp", listen.String())
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			break
+		}
+		if err == nil {
+			conn.Close()
+		}
+		if time.Now().After(end) {
+			t.Fatal("kill does not end the listener")
+		}
+	}
+	freeze(t, daemon)
+	kill.Wait()
+	if code := kill.ProcessState.ExitCode(); code != exitNoMaster || !strings.Contains(out.String(), "the daemon does not answer") {
+		t.Errorf("exit code %d: %s", code, out.String())
+	}
+}
+
+// awaitSession returns a connection that a server greets, as soon as somebody
+// listens.
+func awaitSession(t *testing.T, address string) net.Conn {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			if _, err = conn.Read(make([]byte, 1)); err == nil {
+				return conn
+			}
+			conn.Close()
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// bounded is a program that is not waited for without end.
+func bounded(t *testing.T, name string, args ...string) *exec.Cmd {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	t.Cleanup(cancel)
+	return exec.CommandContext(ctx, name, args...)
 }

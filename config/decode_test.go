@@ -28,6 +28,7 @@ sessions = true
 watch = false
 mode = "0660"
 group = "adm"
+read_group = "staff"
 stats_file = "/x"
 http = "localhost:8404"
 http_token_file = "/t"
@@ -57,7 +58,7 @@ group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
 		t.Fatal(err)
 	}
 	want := &engine.Config{
-		Control:         engine.Control{Mode: 0o660, Group: "adm", StatsFile: "/x", HTTP: "localhost:8404", HTTPTokenFile: "/t", PProf: true},
+		Control:         engine.Control{Mode: 0o660, Group: "adm", ReadGroup: "staff", StatsFile: "/x", HTTP: "localhost:8404", HTTPTokenFile: "/t", PProf: true},
 		Process:         engine.Process{MaxBuffered: 64 << 20},
 		ShutdownTimeout: 90 * time.Second,
 		Log:             engine.Log{Level: engine.LogWarn, Format: engine.LogJSON, Sessions: true},
@@ -141,7 +142,7 @@ f:3: log: unknown key "lvel": did you mean "level"?
 f:5: defaults: unknown key "conn_timeout": did you mean "connect_timeout"?
 f:6: defaults: unknown key "time": known here are connect_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout, shutdown_timeout, data_plane, loops
 f:8: control: unknown key "wat\x1b": did you mean "watch"?
-f:9: control: unknown key "a.b": known here are watch, mode, group, stats_file, http, http_token_file, pprof
+f:9: control: unknown key "a.b": known here are watch, mode, group, read_group, stats_file, http, http_token_file, pprof
 f:12: listener ":80": unknown key "Name": did you mean "name"?
 f:13: listener ":80": unknown key "shutdown_timeout": known here are name, listen, source, group, connect_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout
 f:15: listener ":80" group 0: unknown key "chanels": did you mean "channels"?

@@ -45,6 +45,7 @@ var controlSettings = []key[engine.Control]{
 	{"watch", func(c *engine.Control) any { return &c.Watch }},
 	{"mode", func(c *engine.Control) any { return &c.Mode }},
 	{"group", func(c *engine.Control) any { return &c.Group }},
+	{"read_group", func(c *engine.Control) any { return &c.ReadGroup }},
 	{"stats_file", func(c *engine.Control) any { return &c.StatsFile }},
 	{"http", func(c *engine.Control) any { return &c.HTTP }},
 	{"http_token_file", func(c *engine.Control) any { return &c.HTTPTokenFile }},

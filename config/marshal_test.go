@@ -146,6 +146,7 @@ func (g generator) config() *engine.Config {
 	c.Control.HTTP = pick(g, "", "localhost:8404", "[::1]:0", ":8404", "unix:/run/a b/é.sock")
 	c.Control.HTTPTokenFile = pick(g, "", "/etc/balance.token")
 	c.Control.PProf = g.bool() && (c.Control.HTTPTokenFile != "" || !c.Control.HTTPExposed())
+	c.Control.ReadGroup = pick(g, "", "staff", "28")
 	c.Control.Group = pick(g, "", "adm", "27", "a \"b\" é")
 	for i := range 1 + g.IntN(3) {
 		l := engine.Listener{

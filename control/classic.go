@@ -19,7 +19,7 @@ func (c *conversation) quit([]string) Status {
 }
 
 func (c *conversation) help([]string) Status {
-	for _, command := range commands() {
+	for _, command := range c.commands() {
 		if command.help == "" {
 			continue
 		}

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"balance/engine"
@@ -12,6 +13,7 @@ type command struct {
 	name string
 	args string // as help shows them; an optional one stands in brackets
 	help string // empty for what only programs say
+	may  role   // the least that may say it
 	run  func(*conversation, []string) Status
 }
 
@@ -19,41 +21,41 @@ type command struct {
 // scripts of the classic program rely on it.
 func classicCommands() []command {
 	return []command{
-		{"quit", "", "leave the shell", (*conversation).quit},
-		{"show", "", "show all channels", (*conversation).show},
-		{"help", "", "show this list", (*conversation).help},
-		{"kill", "", "end the daemon", (*conversation).kill},
-		{"disable", "CH", "give channel CH no new sessions", (*conversation).disable},
-		{"group", "G", "aim at group G", (*conversation).chooseGroup},
-		{"reset", "CH", "zero the counters of channel CH", (*conversation).reset},
-		{"enable", "CH", "let channel CH serve", (*conversation).enable},
-		{"create", "HOST PORT", "add a channel to the group, disabled at first", (*conversation).create},
-		{"assign", "CH HOST PORT", "give disabled channel CH another address", (*conversation).assign},
-		{"maxc", "CH N", "limit channel CH to N simultaneous sessions, 0 = none", (*conversation).maxc},
-		{"mrtg-bytes", "G CH", "bytes received and sent, for MRTG", (*conversation).mrtgBytes},
-		{"mrtg-conns", "G CH", "total sessions, for MRTG", (*conversation).mrtgConns},
-		{"version", "", "show the version", (*conversation).version},
-		{"hash", "", "choose among the group's channels by the client's address", (*conversation).hash},
-		{"rr", "", "choose among the group's channels in turn", (*conversation).roundRobin},
+		{"quit", "", "leave the shell", reader, (*conversation).quit},
+		{"show", "", "show all channels", reader, (*conversation).show},
+		{"help", "", "show this list", reader, (*conversation).help},
+		{"kill", "", "end the daemon", member, (*conversation).kill},
+		{"disable", "CH", "give channel CH no new sessions", member, (*conversation).disable},
+		{"group", "G", "aim at group G", reader, (*conversation).chooseGroup},
+		{"reset", "CH", "zero the counters of channel CH", member, (*conversation).reset},
+		{"enable", "CH", "let channel CH serve", member, (*conversation).enable},
+		{"create", "HOST PORT", "add a channel to the group, disabled at first", member, (*conversation).create},
+		{"assign", "CH HOST PORT", "give disabled channel CH another address", member, (*conversation).assign},
+		{"maxc", "CH N", "limit channel CH to N simultaneous sessions, 0 = none", member, (*conversation).maxc},
+		{"mrtg-bytes", "G CH", "bytes received and sent, for MRTG", reader, (*conversation).mrtgBytes},
+		{"mrtg-conns", "G CH", "total sessions, for MRTG", reader, (*conversation).mrtgConns},
+		{"version", "", "show the version", reader, (*conversation).version},
+		{"hash", "", "choose among the group's channels by the client's address", member, (*conversation).hash},
+		{"rr", "", "choose among the group's channels in turn", member, (*conversation).roundRobin},
 	}
 }
 
 // newCommands get the prefixes that the classic ones leave.
 func newCommands() []command {
 	return []command{
-		{"listeners", "", "show all listeners", (*conversation).listeners},
-		{"listener", "NAME", "aim at another listener", (*conversation).chooseListener},
-		{"sessions", "[CH|CLIENT]", "show sessions; CLIENT is an address or a network", (*conversation).sessions},
-		{"close", "ID", "end a session", (*conversation).closeSession},
-		{"drain", "CH", "give channel CH no new sessions, and disable it when the last has ended", (*conversation).drain},
-		{"reload", "", "apply the configuration file now", (*conversation).reload},
-		{"diff", "[json]", "show what reload would change", (*conversation).diff},
-		{"config", "", "show the configuration in force", (*conversation).config},
-		{"status", "", "show version, uptime and the last reload", (*conversation).status},
-		{"why", "ADDRESS", "tell which channel a client would get, and why", (*conversation).why},
-		{"watch", "[SECONDS]", "show again and again, until a key is pressed", (*conversation).watch},
-		{"identify", "", "tell who this daemon is, as JSON", (*conversation).identify},
-		{"complete", "LINE", "", (*conversation).complete},
+		{"listeners", "", "show all listeners", reader, (*conversation).listeners},
+		{"listener", "NAME", "aim at another listener", reader, (*conversation).chooseListener},
+		{"sessions", "[CH|CLIENT]", "show sessions; CLIENT is an address or a network", reader, (*conversation).sessions},
+		{"close", "ID", "end a session", member, (*conversation).closeSession},
+		{"drain", "CH", "give channel CH no new sessions, and disable it when the last has ended", member, (*conversation).drain},
+		{"reload", "", "apply the configuration file now", member, (*conversation).reload},
+		{"diff", "[json]", "show what reload would change", member, (*conversation).diff},
+		{"config", "", "show the configuration in force", member, (*conversation).config},
+		{"status", "", "show version, uptime and the last reload", reader, (*conversation).status},
+		{"why", "ADDRESS", "tell which channel a client would get, and why", reader, (*conversation).why},
+		{"watch", "[SECONDS]", "show again and again, until a key is pressed", reader, (*conversation).watch},
+		{"identify", "", "tell who this daemon is, as JSON", reader, (*conversation).identify},
+		{"complete", "LINE", "", reader, (*conversation).complete},
 	}
 }
 
@@ -109,6 +111,7 @@ func (c command) takes(n int) bool {
 type conversation struct {
 	server *Server
 	daemon *Daemon
+	client credentials
 
 	listener string // name of the current one
 	group    int    // the current one, or one more than the last: create makes it
@@ -117,8 +120,8 @@ type conversation struct {
 	lines []string // of the answer to the current request
 }
 
-func (s *Server) converse() *conversation {
-	c := &conversation{server: s, daemon: &s.daemon}
+func (s *Server) converse(client credentials) *conversation {
+	c := &conversation{server: s, daemon: &s.daemon, client: client}
 	if listeners := s.daemon.Engine.Snapshot().Listeners; len(listeners) > 0 {
 		c.listener = listeners[0].Name
 	}
@@ -137,12 +140,33 @@ func (c *conversation) dispatch(line string) Status {
 	if ok && len(words) == 0 {
 		return OK
 	}
-	if ok {
-		if command, found := find(words[0]); found && command.takes(len(words)-1) {
-			return command.run(c, words[1:])
-		}
+	role := c.role()
+	if role == stranger { // it was none when it came
+		c.over = true
+		return c.fail(errDenied)
+	}
+	if !ok {
+		return c.misused()
+	}
+	command, found := find(words[0])
+	switch {
+	case found && role < command.may:
+		return c.fail(errDenied)
+	case found && command.takes(len(words)-1):
+		return command.run(c, words[1:])
 	}
 	return c.misused()
+}
+
+const errDenied = "permission denied"
+
+// role returns what the client may do now.
+func (c *conversation) role() role { return c.server.access.Load().role(c.client) }
+
+// commands are those that the client may say.
+func (c *conversation) commands() []command {
+	role := c.role()
+	return slices.DeleteFunc(commands(), func(command command) bool { return role < command.may })
 }
 
 // say adds a line to the answer.

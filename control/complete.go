@@ -31,7 +31,7 @@ func (c *conversation) complete(args []string) Status {
 // candidates returns what may follow the words of a line.
 func (c *conversation) candidates(words []string) []string {
 	if len(words) == 0 {
-		return names(commands())
+		return names(c.commands())
 	}
 	command, ok := find(words[0])
 	args := strings.Fields(command.args)

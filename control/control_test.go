@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(askEnv); path != "" {
 		askAndExit(path)
 	}
+	if path := os.Getenv(crowdEnv); path != "" {
+		crowdAndExit(path)
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -91,11 +94,8 @@ func declare(names []string, groups ...[]string) *engine.Config {
 func newRig(t *testing.T, config *engine.Config) *rig {
 	r := &rig{T: t, engine: newEngine(t, config), dir: filepath.Join(t.TempDir(), "run"), file: config}
 	t.Setenv("RUNTIME_DIRECTORY", r.dir)
-	access, err := NewAccess(0o600, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.server, err = Listen(r.dir, access, r.daemon(), slog.New(slog.DiscardHandler))
+	var err error
+	r.server, err = Listen(r.dir, r.daemon(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -592,7 +592,7 @@ func TestClientsWithAZone(t *testing.T) {
 		"fe80::/10": true, "fe80::1": true, "fe80::1%eth0": true, "fe80::1%eth1": false, "fe80::2": false,
 		"[fe80::1%eth0]:5": true,
 	} {
-		matches, problem := r.server.converse().filter(text)
+		matches, problem := r.server.converse(credentials{}).filter(text)
 		if problem != "" || matches(&s) != want {
 			t.Errorf("%q: %t, want %t; %s", text, !want, want, problem)
 		}
@@ -625,9 +625,10 @@ func FuzzRequest(f *testing.F) {
 	close(stopped)
 	e := newEngine(f, declare([]string{"web"}, []string{"127.0.0.1:80"}))
 	server := &Server{stopped: stopped, daemon: (&rig{engine: e, file: declare([]string{"web"}, []string{"127.0.0.1:80"})}).daemon()}
+	server.access.Store(&ownersAlone)
 	f.Fuzz(func(t *testing.T, line string) {
 		var wire bytes.Buffer
-		lines, status := server.converse().request(line)
+		lines, status := server.converse(credentials{}).request(line)
 		if err := writeAnswer(&wire, lines, status); err != nil {
 			t.Fatal(err)
 		}

@@ -19,7 +19,12 @@ import (
 const (
 	maxClients = 256 // at once
 	maxMembers = 192 // of those, that are neither root nor the daemon's user
-	maxRefused = 64  // at once, that are told why
+	maxReaders = 128 // of those, that may only read
+
+	// At once, that are told why they are turned away. Strangers take nobody's
+	// place, not even these.
+	maxRefused   = 64
+	maxStrangers = 16
 
 	refuseTimeout = time.Second      // for a client to go
 	writeTimeout  = 10 * time.Second // for one piece of an answer
@@ -28,24 +33,26 @@ const (
 
 // Server answers the clients of a daemon.
 type Server struct {
-	daemon   Daemon
-	log      *slog.Logger
-	socket   *Socket
-	access   atomic.Pointer[Access]
-	handlers sync.WaitGroup // accept, and one for each client
-	refusing chan struct{}  // holds one for each client that is turned away
-	stopped  chan struct{}  // closed once the daemon has shut down
+	daemon    Daemon
+	log       *slog.Logger
+	socket    *Socket
+	access    atomic.Pointer[Access]
+	handlers  sync.WaitGroup // accept, and one for each client
+	refusing  chan struct{}  // holds one for each client that is turned away
+	strangers chan struct{}  // likewise, for those who may do nothing at all
+	stopped   chan struct{}  // closed once the daemon has shut down
 
 	mu      sync.Mutex
 	closed  bool                       // guarded by mu
 	clients map[*net.UnixConn]struct{} // guarded by mu
-	members int                        // guarded by mu; of the clients, as maxMembers counts them
+	counts  [roles]int                 // guarded by mu; of the clients, by the role that they came with
 }
 
 // Listen opens the socket of this process in the directory, which is made if
-// it is missing. Clients that connect wait until Serve.
-func Listen(directory string, access Access, daemon Daemon, log *slog.Logger) (*Server, error) {
-	dir, err := makeDirectory(directory, access.shared())
+// it is missing. It is for its owners alone, until SetAccess. Clients that
+// connect wait until Serve.
+func Listen(directory string, daemon Daemon, log *slog.Logger) (*Server, error) {
+	dir, err := makeDirectory(directory, ownersAlone.shared())
 	if err != nil {
 		return nil, err
 	}
@@ -60,19 +67,15 @@ func Listen(directory string, access Access, daemon Daemon, log *slog.Logger) (*
 		return nil, err
 	}
 	s := &Server{
-		daemon:   daemon,
-		log:      log,
-		socket:   socket,
-		refusing: make(chan struct{}, maxRefused),
-		stopped:  make(chan struct{}),
-		clients:  map[*net.UnixConn]struct{}{},
+		daemon:    daemon,
+		log:       log,
+		socket:    socket,
+		refusing:  make(chan struct{}, maxRefused),
+		strangers: make(chan struct{}, maxStrangers),
+		stopped:   make(chan struct{}),
+		clients:   map[*net.UnixConn]struct{}{},
 	}
-	s.access.Store(&access)
-	if err := access.set(socket.Path()); err != nil {
-		socket.UnixListener.Close()
-		os.Remove(socket.Path()) // the lock is held, so it is still ours
-		return nil, err
-	}
+	s.access.Store(&ownersAlone)
 	return s, nil
 }
 
@@ -82,11 +85,13 @@ func (s *Server) Serve() { s.handlers.Go(s.accept) }
 // Path returns the name of the socket.
 func (s *Server) Path() string { return s.socket.Path() }
 
-// SetAccess changes who may use the socket from now on.
+// SetAccess changes who may use the socket from now on, those who are connected
+// included. If the file cannot be made to fit, it stays its owner's alone.
 func (s *Server) SetAccess(access Access) error {
 	if *s.access.Load() == access {
 		return nil
 	}
+	s.access.Store(&access)
 	if access.shared() {
 		dir, err := makeDirectory(filepath.Dir(s.Path()), true)
 		if err != nil {
@@ -94,7 +99,6 @@ func (s *Server) SetAccess(access Access) error {
 		}
 		dir.Close()
 	}
-	s.access.Store(&access)
 	return access.set(s.Path())
 }
 
@@ -145,27 +149,25 @@ func (s *Server) accept() {
 			continue
 		}
 		backoff.Reset()
-		member := !isOwner(conn)
-		if refusal := s.admit(conn, member); refusal != "" {
-			s.turnAway(conn, refusal)
+		client := peer(conn)
+		role := s.access.Load().role(client)
+		if role == stranger {
+			s.turnAway(conn, errDenied, s.strangers)
+			continue
+		}
+		if refusal := s.admit(conn, role); refusal != "" {
+			s.turnAway(conn, refusal, s.refusing)
 			continue
 		}
 		s.handlers.Go(func() {
-			// To look up a member may take the name service its time.
-			permitted := !member || s.access.Load().permits(conn)
-			if permitted {
-				s.serve(conn)
-			}
-			s.leave(conn, member)
-			if !permitted {
-				s.turnAway(conn, "permission denied")
-			}
+			s.serve(conn, client)
+			s.leave(conn, role)
 		})
 	}
 }
 
 // admit takes the client on, or says why not.
-func (s *Server) admit(conn *net.UnixConn, member bool) (refusal string) {
+func (s *Server) admit(conn *net.UnixConn, role role) (refusal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -173,32 +175,30 @@ func (s *Server) admit(conn *net.UnixConn, member bool) (refusal string) {
 		return "the daemon is shutting down"
 	case len(s.clients) >= maxClients:
 		return fmt.Sprintf("there are %d clients already", maxClients)
-	case member && s.members >= maxMembers:
-		return fmt.Sprintf("there are %d clients of the group already", maxMembers)
+	case role < owner && s.counts[member]+s.counts[reader] >= maxMembers:
+		return fmt.Sprintf("there are %d clients of the groups already", maxMembers)
+	case role == reader && s.counts[reader] >= maxReaders:
+		return fmt.Sprintf("there are %d clients of the group of readers already", maxReaders)
 	}
 	s.clients[conn] = struct{}{}
-	if member {
-		s.members++
-	}
+	s.counts[role]++
 	return ""
 }
 
-func (s *Server) leave(conn *net.UnixConn, member bool) {
+func (s *Server) leave(conn *net.UnixConn, role role) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.clients, conn)
-	if member {
-		s.members--
-	}
+	s.counts[role]--
 }
 
-// turnAway tells a client that is not admitted why. When there are too many of
-// them it does not.
-func (s *Server) turnAway(conn *net.UnixConn, why string) {
+// turnAway tells a client that is not admitted why. When there is no place for
+// that it does not.
+func (s *Server) turnAway(conn *net.UnixConn, why string, places chan struct{}) {
 	select {
-	case s.refusing <- struct{}{}:
+	case places <- struct{}{}:
 		s.handlers.Go(func() {
-			defer func() { <-s.refusing }()
+			defer func() { <-places }()
 			refuse(conn, why)
 		})
 	default:
@@ -218,9 +218,9 @@ func refuse(conn *net.UnixConn, why string) {
 }
 
 // serve answers one client until it leaves or the server is closed.
-func (s *Server) serve(conn *net.UnixConn) {
+func (s *Server) serve(conn *net.UnixConn, client credentials) {
 	defer conn.Close()
-	c := s.converse()
+	c := s.converse(client)
 	reader := bufio.NewReaderSize(conn, MaxRequest)
 	for !c.over {
 		line, err := reader.ReadSlice('\n')

@@ -9,9 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -59,11 +57,7 @@ func TestSocketIsPrivateFromTheStart(t *testing.T) {
 }
 
 func listen(dir string, daemon Daemon) (*Server, error) {
-	access, err := NewAccess(0o600, "")
-	if err != nil {
-		return nil, err
-	}
-	server, err := Listen(dir, access, daemon, slog.New(slog.DiscardHandler))
+	server, err := Listen(dir, daemon, slog.New(slog.DiscardHandler))
 	if err == nil {
 		server.Serve()
 	}
@@ -441,121 +435,6 @@ func TestTooManyClients(t *testing.T) {
 	}
 	if _, err := Dial(r.server.Path()); err == nil || !strings.Contains(err.Error(), "already") {
 		t.Errorf("one client too many: %v", err)
-	}
-}
-
-// The members of a group leave room for the owners.
-func TestTooManyMembers(t *testing.T) {
-	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
-	var members []*net.UnixConn
-	for range maxMembers {
-		members = append(members, new(net.UnixConn))
-		if refusal := r.server.admit(members[len(members)-1], true); refusal != "" {
-			t.Fatal(refusal)
-		}
-	}
-	if refusal := r.server.admit(new(net.UnixConn), true); !strings.Contains(refusal, "already") {
-		t.Errorf("one member too many: %q", refusal)
-	}
-	r.say(r.dial(), "show")
-	for _, member := range members {
-		r.server.leave(member, true)
-	}
-	if refusal := r.server.admit(members[0], true); refusal != "" {
-		t.Error(refusal)
-	}
-	r.server.leave(members[0], true)
-}
-
-// askEnv makes this test binary a client of the socket that it names, which
-// prints the answer to "version".
-const askEnv = "BALANCE_TEST_ASK"
-
-func askAndExit(path string) {
-	client, err := Dial(path)
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	lines, _, err := client.Ask("version")
-	fmt.Println(strings.Join(lines, "\n"), err)
-	os.Exit(0)
-}
-
-// askAs asks for the version as another user.
-func askAs(t *testing.T, uid, gid uint32, path string) (string, error) {
-	t.Helper()
-	self, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	public := filepath.Join(os.TempDir(), fmt.Sprintf("balance-control-test-%d", os.Getpid()))
-	if err := os.WriteFile(public, self, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.Remove(public) })
-	process := exec.Command(public)
-	process.Env = append(os.Environ(), askEnv+"="+path)
-	process.Dir = "/"
-	process.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid}}
-	out, err := process.CombinedOutput()
-	return string(out), err
-}
-
-func TestOtherUsers(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("skipped: only root can act as another user")
-	}
-	const nobody, members = 65534, 54321
-	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
-	dir := filepath.Join(os.TempDir(), "balance-control-test-run-"+strconv.Itoa(os.Getpid())) // t.TempDir is private
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	server, err := listen(dir, r.daemon())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	if out, err := askAs(t, nobody, members, server.Path()); err == nil {
-		t.Errorf("another user may ask: %s", out)
-	}
-	// Let in by the file's mode, it is still not of the right user or group.
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(server.Path(), 0o666)); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := askAs(t, nobody, members, server.Path()); err == nil || !strings.Contains(out, "permission denied") {
-		t.Errorf("another user may ask: %s", out)
-	}
-	if out, err := askAs(t, 0, 0, server.Path()); err != nil {
-		t.Errorf("root may not ask: %s", out)
-	}
-	if err := server.SetAccess(Access{mode: 0o660, group: members}); err != nil {
-		t.Fatal(err)
-	}
-	expectMode(t, server.Path(), fs.ModeSocket|0o660)
-	if out, err := askAs(t, nobody, members, server.Path()); err != nil || !strings.HasPrefix(out, "This is balance") {
-		t.Errorf("a member of the group may not ask: %s %v", out, err)
-	}
-	if out, err := askAs(t, nobody, members+1, server.Path()); err == nil {
-		t.Errorf("another group may ask: %s", out)
-	}
-}
-
-func TestNewAccess(t *testing.T) {
-	if _, err := NewAccess(0o600, "no-such-group-here"); err == nil || !strings.Contains(err.Error(), `"no-such-group-here"`) {
-		t.Errorf("%v", err)
-	}
-	access, err := NewAccess(0o600, "")
-	if err != nil || access.mode != 0o600 || access.shared() {
-		t.Errorf("%+v, %v", access, err)
-	}
-	for _, group := range []string{"0"} {
-		access, err := NewAccess(0o600, group)
-		if err != nil || access.mode != 0o660 || access.group != 0 || !access.shared() {
-			t.Errorf("%+v, %v", access, err)
-		}
 	}
 }
 

@@ -60,11 +60,16 @@ type Control struct {
 	// Watch asks for the configuration file to be applied when it changes.
 	Watch bool
 	// Mode is that of the control socket, 0600 to 0660. It lets nobody in who
-	// is not a member of Group.
+	// is not a member of Group or ReadGroup.
 	Mode FileMode
 	// Group is the name or number of a group of users who may use the control
 	// socket; it gets 0060 added to its mode then. Empty for none.
 	Group string
+	// ReadGroup is the name or number of another group of users, who may use
+	// the commands that change nothing. If there are both groups, 0066 is added
+	// to the mode, and the daemon looks at who connects. Empty for none. Linux
+	// only.
+	ReadGroup string
 	// StatsFile is where the counters of the channels are kept: an absolute
 	// path, or a name in the runtime directory. Empty keeps them in memory.
 	// It is fixed while the daemon runs.

@@ -118,6 +118,7 @@ var daemonSettings = []setting[Config]{
 	{"control watch", func(c *Config) any { return c.Control.Watch }},
 	{"control mode", func(c *Config) any { return c.Control.Mode }},
 	{"control group", func(c *Config) any { return c.Control.Group }},
+	{"control read_group", func(c *Config) any { return c.Control.ReadGroup }},
 	{"control stats_file", func(c *Config) any { return c.Control.StatsFile }},
 	{"control http", func(c *Config) any { return c.Control.HTTP }},
 	{"control http_token_file", func(c *Config) any { return c.Control.HTTPTokenFile }},

@@ -89,7 +89,7 @@ func TestDiff(t *testing.T) {
 			l.AutoDisable, l.HashFailover, l.OnRemove, l.DrainTimeout = true, true, engine.Drain, 90*time.Second
 			c.ShutdownTimeout = 0
 			c.Log = engine.Log{Level: engine.LogDebug, Format: engine.LogJSON, Sessions: true}
-			c.Control = engine.Control{Mode: 0o660, Group: "adm", StatsFile: "x", HTTP: "[::1]:8404", HTTPTokenFile: "/t", PProf: true}
+			c.Control = engine.Control{Mode: 0o660, Group: "adm", ReadGroup: "staff", StatsFile: "x", HTTP: "[::1]:8404", HTTPTokenFile: "/t", PProf: true}
 		}, `
 			~ shutdown_timeout 10s → 0s
 			~ log level info → debug
@@ -98,6 +98,7 @@ func TestDiff(t *testing.T) {
 			~ control watch true → false
 			~ control mode 0600 → 0660
 			~ control group none → adm
+			~ control read_group none → staff
 			~ control stats_file none → x
 			~ control http none → [::1]:8404
 			~ control http_token_file none → /t
@@ -237,7 +238,7 @@ func TestPreviewCountsSessions(t *testing.T) {
 func TestValidate(t *testing.T) {
 	bad := engine.DefaultConfig()
 	bad.ShutdownTimeout = -1
-	bad.Control = engine.Control{Mode: 0o440, Group: "a\x07", StatsFile: "a/b", HTTP: "8404"}
+	bad.Control = engine.Control{Mode: 0o440, Group: "a\x07", ReadGroup: "\x1b", StatsFile: "a/b", HTTP: "8404"}
 	bad.Process.MaxBuffered = engine.MinBuffered - 1024
 	l := engine.Defaults()
 	l.Name = "x"
@@ -258,8 +259,9 @@ func TestValidate(t *testing.T) {
 	}
 	want := []string{
 		`defaults.shutdown_timeout | shutdown_timeout "-1ns" is not one of "0s" to "87600h"`,
-		`control.mode | control: mode "0440" is not one of "0600" to "0660": readable and writable for the owner, and nothing for others, whom only control.group lets in`,
+		`control.mode | control: mode "0440" is not one of "0600" to "0660": readable and writable for the owner, and nothing for others, whom only control.group and control.read_group let in`,
 		`control.group | control: group "a\a" is not the name of a group`,
+		`control.read_group | control: read_group "\x1b" is not the name of a group`,
 		`control.stats_file | control: stats_file "a/b" is neither an absolute path nor the name of a file`,
 		`control.http | control: http "8404": it must be host:port, [IPv6 address]:port or :port`,
 		`process.max_buffered | process: max_buffered "1023KiB" is neither "0B" (no limit) nor at least "1MiB"`,

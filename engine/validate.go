@@ -88,10 +88,16 @@ func (v *validator) duration(path, where, key string, value, least, most time.Du
 
 func (v *validator) control(c *Control) {
 	if c.Mode&0o600 != 0o600 || c.Mode&^0o660 != 0 {
-		v.fault("control.mode", "control", "mode %q is not one of \"0600\" to \"0660\": readable and writable for the owner, and nothing for others, whom only control.group lets in", c.Mode)
+		v.fault("control.mode", "control", "mode %q is not one of \"0600\" to \"0660\": readable and writable for the owner, and nothing for others, whom only control.group and control.read_group let in", c.Mode)
 	}
 	if len(c.Group) > maxName || !isPrintable(c.Group) {
 		v.fault("control.group", "control", "group %.60q is not the name of a group", c.Group)
+	}
+	switch {
+	case len(c.ReadGroup) > maxName || !isPrintable(c.ReadGroup):
+		v.fault("control.read_group", "control", "read_group %.60q is not the name of a group", c.ReadGroup)
+	case c.ReadGroup != "" && c.ReadGroup == c.Group:
+		v.fault("control.read_group", "control", "read_group %q is the group whose members may do everything", c.ReadGroup)
 	}
 	if name := c.StatsFile; !isPrintable(name) || len(name) > maxPath || strings.HasPrefix(name, ".") ||
 		strings.Contains(name, "/") && !filepath.IsAbs(name) || strings.HasSuffix(name, "/") {

@@ -166,9 +166,18 @@ func startLogged(t *testing.T, name string, args ...string) *loggedDaemon {
 // test, which fails if it does not end well.
 func startProgram(t *testing.T, program *exec.Cmd) *loggedDaemon {
 	t.Helper()
-	d := &loggedDaemon{log: new(lockedBuffer), directory: t.TempDir()}
+	directory := t.TempDir()
+	program.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+directory)
+	d := startHere(t, program)
+	d.directory = directory
+	return d
+}
+
+// startHere is startProgram in the runtime directory of the test.
+func startHere(t *testing.T, program *exec.Cmd) *loggedDaemon {
+	t.Helper()
+	d := &loggedDaemon{log: new(lockedBuffer)}
 	program.Stderr = d.log
-	program.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+d.directory)
 	if err := program.Start(); err != nil {
 		t.Fatal(err)
 	}

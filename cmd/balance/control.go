@@ -18,25 +18,45 @@ import (
 	"balance/engine"
 )
 
-// openControl opens the control socket. Without it the daemon runs all the
-// same: it says so once.
+// openControl opens the control socket. Without it, or with one that only its
+// owners may use, the daemon runs all the same: it says so once.
 func (d *daemon) openControl(settings engine.Control, stderr io.Writer) {
-	access, err := accessOf(settings)
-	if err == nil {
-		d.control, err = control.Listen(control.Directory(), access, d.controls(), d.log)
+	warn := func(what string, err error) {
+		d.log.Warn(what, "error", err)
+		if isBackgroundChild() {
+			fmt.Fprintf(stderr, "balance: warning: %s: %v\n", what, err)
+		}
 	}
-	if err == nil {
+	server, err := control.Listen(control.Directory(), d.controls(), d.log)
+	if err != nil {
+		warn("there is no control socket", err)
 		return
 	}
-	d.control = nil
-	d.log.Warn("there is no control socket", "error", err)
-	if isBackgroundChild() {
-		fmt.Fprintf(stderr, "balance: warning: there is no control socket: %v\n", err)
+	d.control = server
+	access, err := accessOf(settings)
+	if err == nil {
+		err = server.SetAccess(access)
+	}
+	if err != nil {
+		warn("the control socket is for its owner and root alone", err)
 	}
 }
 
+// accessOf returns who may use the control socket.
 func accessOf(settings engine.Control) (control.Access, error) {
-	return control.NewAccess(fs.FileMode(settings.Mode), settings.Group)
+	group, err := control.LookupGroup(settings.Group)
+	if err != nil {
+		return control.Access{}, fault("control.group", err)
+	}
+	readers, err := control.LookupGroup(settings.ReadGroup)
+	if err != nil {
+		return control.Access{}, fault("control.read_group", err)
+	}
+	access, err := control.NewAccess(fs.FileMode(settings.Mode), group, readers)
+	if err != nil {
+		return control.Access{}, fault("control.read_group", err)
+	}
+	return access, nil
 }
 
 // fault says what of the file an error is about.
@@ -60,7 +80,7 @@ func (d *daemon) prepareControl(settings engine.Control) (commit func(), err err
 	}
 	access, err := accessOf(settings)
 	if err != nil {
-		return nil, fault("control.group", err)
+		return nil, err
 	}
 	return func() {
 		if d.control == nil {

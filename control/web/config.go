@@ -38,6 +38,7 @@ type controlConfig struct {
 	Watch         bool            `json:"watch"`
 	Mode          engine.FileMode `json:"mode"`
 	Group         string          `json:"group"`
+	ReadGroup     string          `json:"read_group"`
 	StatsFile     string          `json:"stats_file"`
 	HTTP          string          `json:"http"`
 	HTTPTokenFile string          `json:"http_token_file"`

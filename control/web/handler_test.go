@@ -419,6 +419,7 @@ sessions = true
 watch = false
 mode = "0660"
 group = "adm"
+read_group = "staff"
 stats_file = "/x"
 http = "[::1]:8404"
 http_token_file = "/t"

@@ -200,6 +200,7 @@ func (e *Engine) anyAddress(group *Group) bool {
 func (e *Engine) prepare(ctx context.Context, old *state, config *Config, from *succession, opening *opening) (*state, error) {
 	next := &state{generation: old.generation + 1, config: config, byPlane: map[*plane.Listener]*listener{}, sockets: sockets{}}
 	var errs []error
+	counting := e.counting(old)
 	for i := range config.Listeners {
 		l := &listener{config: &config.Listeners[i], plane: new(plane.Listener)}
 		var previous *listener
@@ -208,7 +209,7 @@ func (e *Engine) prepare(ctx context.Context, old *state, config *Config, from *
 			l.plane = previous.plane
 			l.same = from.same[i]
 		}
-		e.route(l, previous, from.new[i])
+		e.route(l, previous, from.new[i], counting)
 		addrs, err := e.listen(ctx, i, l.config, opening)
 		if err != nil {
 			errs = append(errs, err)
@@ -232,7 +233,7 @@ func (e *Engine) prepare(ctx context.Context, old *state, config *Config, from *
 
 // route builds the router of a listener over the channels that it had before
 // and new ones.
-func (e *Engine) route(l, previous *listener, keys keys) {
+func (e *Engine) route(l, previous *listener, keys keys, counting map[*balancer.Counters]bool) {
 	if l.same {
 		l.channels, l.router = previous.channels, previous.router
 		return
@@ -254,7 +255,7 @@ func (e *Engine) route(l, previous *listener, keys keys) {
 		if channel == nil {
 			declared := l.config.Groups[at.group].Channels[at.index]
 			channel = balancer.NewChannel(key)
-			e.count(l.config.Name, channel)
+			e.count(l.config.Name, channel, counting)
 			channel.Declare(declared.Disabled)
 			channel.SetLimit(declared.MaxConns)
 			e.point(channel)
@@ -268,13 +269,30 @@ func (e *Engine) route(l, previous *listener, keys keys) {
 	}, older)
 }
 
+// counting returns what the channels of a state count with.
+func (e *Engine) counting(s *state) map[*balancer.Counters]bool {
+	counting := map[*balancer.Counters]bool{}
+	if e.counters == nil {
+		return counting
+	}
+	for _, l := range s.listeners {
+		for _, channel := range l.channels {
+			counting[channel.Counters] = true
+		}
+	}
+	return counting
+}
+
 // count gives a new channel the counters that it goes on with, if there are any.
-func (e *Engine) count(listener string, channel *balancer.Channel) {
+// Those that a channel counts with are not for another: it may have them from a
+// listener that had this one's name.
+func (e *Engine) count(listener string, channel *balancer.Channel, counting map[*balancer.Counters]bool) {
 	if e.counters == nil {
 		return
 	}
-	if counters := e.counters(listener, channel.Key()); counters != nil {
+	if counters := e.counters(listener, channel.Key()); counters != nil && !counting[counters] {
 		channel.Counters = counters
+		counting[counters] = true
 	}
 }
 

@@ -269,3 +269,31 @@ func TestCountersFromOutside(t *testing.T) {
 		t.Errorf("%q, want %q", seen, want)
 	}
 }
+
+// Counters are looked up by name, and a name can go from one listener to another
+// while the channel that counts with them stays.
+func TestCountersFromOutsideAreNotShared(t *testing.T) {
+	known := map[string]*balancer.Counters{"web": new(balancer.Counters)}
+	e := engine.New(engine.Options{
+		Log:       slog.New(slog.DiscardHandler),
+		DataPlane: dataPlane,
+		Counters:  func(listener string, _ balancer.Key) *balancer.Counters { return known[listener] },
+	})
+	defer e.Shutdown(t.Context())
+	addresses := []string{free(t, "127.0.0.1"), free(t, "127.0.0.1")}
+	named := func(name string, address int) engine.Listener {
+		l := listener(name, addresses[address])
+		l.Groups = []engine.Group{{Channels: []engine.Channel{{Host: "127.0.0.1", Port: 1}}}}
+		return l
+	}
+	for _, config := range []*engine.Config{declare(named("web", 0)), declare(named("web", 1), named("www", 0))} {
+		if _, err := e.Apply(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.Channels(func(listener string, _, _ int, _ balancer.Mode, channel *balancer.Channel) {
+		if (channel.Counters == known["web"]) != (listener == "www") {
+			t.Errorf("%s counts with the wrong counters", listener)
+		}
+	})
+}

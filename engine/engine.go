@@ -37,8 +37,10 @@ type Options struct {
 	SessionLog *slog.Logger
 	Dump       *plane.Dump // shown every chunk that is relayed
 	Resolver   Resolver    // default: net.DefaultResolver
-	// Counters returns what a channel that is new to a listener counts with;
-	// nil for fresh counters. It is called by one goroutine at a time.
+	// Counters returns what a channel that is new to a listener goes on
+	// counting with, or nil for fresh counters, which it also gets if a channel
+	// in force counts with these. The channel may never be in force. It is
+	// called by one goroutine at a time, and holds up Apply.
 	Counters func(listener string, key balancer.Key) *balancer.Counters
 	// DataPlane and Loops are those of every configuration that is applied.
 	DataPlane DataPlane

@@ -67,7 +67,8 @@ type Channel struct {
 	state atomic.Uint64
 	addrs atomic.Pointer[[]netip.AddrPort]
 
-	// Counters may be shared with other processes; it is never nil.
+	// Counters may be those of an earlier channel of this identity, whose
+	// sessions still count; it is never nil.
 	Counters *Counters
 	// Dials belong to this process; it is never nil.
 	Dials *DialStats

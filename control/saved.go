@@ -2,120 +2,108 @@ package control
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"balance/control/counters"
 	"balance/engine"
-	"balance/engine/balancer"
 )
+
+// CountersSuffix ends the names of counters files in the runtime directory.
+const CountersSuffix = ".counters"
+
+// CountersPath returns the path of a counters file: the name, if it is an
+// absolute path, else a file in the runtime directory.
+func CountersPath(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(Directory(), name+CountersSuffix)
+}
+
+// OpenCounters is counters.Open, and makes the runtime directory if the file is
+// to be there.
+func OpenCounters(path string, log *slog.Logger) (*counters.File, error) {
+	if filepath.Dir(path) == Directory() {
+		dir, err := makeDirectory(Directory(), false)
+		if err != nil {
+			return nil, err
+		}
+		dir.Close()
+	}
+	return counters.Open(path, log)
+}
 
 // Saved is what a counters file tells about a daemon, which may have ended.
 type Saved struct {
 	Path     string
 	Identity Identity  // its listeners alone
-	Updated  time.Time // when the daemon last wrote what is behind the counters
+	Updated  time.Time // when the daemon last wrote to it
 	status   []engine.ListenerStatus
 }
 
 // ReadCounters reads a counters file, whoever writes to it meanwhile.
 func ReadCounters(path string) (*Saved, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	records, updated, err := counters.Read(path)
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	blocks := 0
-	if !info.Mode().IsRegular() {
-		err = errNotCounters
-	} else {
-		blocks, err = checkCounters(file, info.Size())
-	}
-	if err != nil {
-		return nil, fmt.Errorf("counters file %q: %w", path, err)
-	}
-	var records []*record
-	for i := range blocks {
-		data := make([]byte, blockSize)
-		if _, err := file.ReadAt(data, int64(i+1)*blockSize); err != nil {
-			return nil, fmt.Errorf("counters file %q: %w", path, err)
-		}
-		for at := 0; at < blockSize; at += recordSize {
-			if r := (&record{data: data[at : at+recordSize]}); r.taken() && r.sound() && r.int(atGroup) >= 0 {
-				records = append(records, r)
-			}
-		}
-	}
-	slices.SortStableFunc(records, func(a, b *record) int {
-		return cmp.Or(cmp.Compare(a.int(atGroup), b.int(atGroup)), cmp.Compare(a.int(atNumber), b.int(atNumber)))
+	slices.SortStableFunc(records, func(a, b counters.Record) int {
+		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Number, b.Number))
 	})
-	updated := make([]byte, 8)
-	if _, err := file.ReadAt(updated, atUpdated); err != nil {
-		return nil, fmt.Errorf("counters file %q: %w", path, err)
-	}
-	saved := &Saved{Path: path, Updated: time.Unix(0, int64(binary.NativeEndian.Uint64(updated)))}
+	saved := &Saved{Path: path, Updated: updated}
 	for _, r := range records {
-		saved.add(r)
+		if r.Group >= 0 {
+			saved.add(r)
+		}
 	}
 	return saved, nil
 }
 
 // add puts a record behind the one before it. One that does not belong there,
-// since it was written to meanwhile or is damaged, is left out.
-func (s *Saved) add(r *record) {
+// since it was written to meanwhile or one is missing, is left out.
+func (s *Saved) add(r counters.Record) {
 	l := s.listener(r)
-	group := r.int(atGroup)
-	if group == len(l.Groups) {
-		l.Groups = append(l.Groups, engine.GroupStatus{Mode: balancer.Mode(r.int(atMode) & 1)})
+	if r.Group == len(l.Groups) {
+		l.Groups = append(l.Groups, engine.GroupStatus{Mode: r.Mode})
 	}
-	if group >= len(l.Groups) || r.int(atNumber) != len(l.Groups[group].Channels) {
+	if r.Group >= len(l.Groups) || r.Number != len(l.Groups[r.Group].Channels) {
 		return
 	}
-	number := func(at int) uint64 { return binary.NativeEndian.Uint64(r.data[at:]) }
 	channel := engine.ChannelStatus{
-		Key:      r.key(),
-		Enabled:  r.int(atState) == recordEnabled,
-		Draining: r.int(atState) == recordDraining,
-		Active:   int(number(atActive)),
-		Limit:    int(number(atLimit)),
-		Sessions: number(0), Failures: number(8), Sent: number(16), Received: number(24),
+		Key:      r.Key,
+		Enabled:  r.State == counters.Enabled,
+		Draining: r.State == counters.Draining,
+		Active:   r.Active,
+		Limit:    r.Limit,
+		Sessions: r.Sessions, Failures: r.Failures, Sent: r.Sent, Received: r.Received,
 	}
-	if addr, err := netip.ParseAddr(r.text(atAddress)); err == nil {
-		channel.Addresses = []netip.AddrPort{netip.AddrPortFrom(addr, channel.Key.Port)}
+	if r.Address.IsValid() {
+		channel.Addresses = []netip.AddrPort{netip.AddrPortFrom(r.Address, r.Key.Port)}
 	}
-	l.Groups[group].Channels = append(l.Groups[group].Channels, channel)
+	l.Groups[r.Group].Channels = append(l.Groups[r.Group].Channels, channel)
 }
 
-func (s *Saved) listener(r *record) *engine.ListenerStatus {
-	name := r.text(atListener)
+func (s *Saved) listener(r counters.Record) *engine.ListenerStatus {
 	for i := range s.status {
-		if s.status[i].Name == name {
+		if s.status[i].Name == r.Listener {
 			return &s.status[i]
 		}
 	}
-	length := int(binary.NativeEndian.Uint16(r.data[atListen:]))
-	listen := strings.Fields(string(r.data[atListen+2 : atListen+2+length]))
-	s.Identity.Listeners = append(s.Identity.Listeners, Listener{Name: name, Addresses: listen})
-	s.status = append(s.status, engine.ListenerStatus{Name: name})
+	s.Identity.Listeners = append(s.Identity.Listeners, Listener{Name: r.Listener, Addresses: strings.Fields(r.Listen)})
+	s.status = append(s.status, engine.ListenerStatus{Name: r.Listener})
 	return &s.status[len(s.status)-1]
 }
 
 // Stale reports whether no daemon writes to the file any more: it would have
 // done so each second.
-func (s *Saved) Stale() bool { return time.Since(s.Updated) > 3*followEvery }
+func (s *Saved) Stale() bool { return time.Since(s.Updated) > 3*counters.Every }
 
 // Answer answers a request about a listener from the file, if it is one that
 // needs the counters alone: show, mrtg-bytes, mrtg-conns.

@@ -10,7 +10,6 @@ import (
 	"balance/config"
 	"balance/control"
 	"balance/engine"
-	"balance/engine/balancer"
 )
 
 // countersName returns the stats_file of a configuration, or "" for memory. With
@@ -30,29 +29,28 @@ func (o *options) countersPath(c *engine.Config) string {
 	return ""
 }
 
-// openCounters reports whether the counters are kept in a file. If that cannot
-// be had, the daemon runs without it: it says so once.
-func (d *daemon) openCounters(c *engine.Config) bool {
+// openCounters opens the file that the counters are kept in, if there is to be
+// one. If it cannot be had, the daemon runs without it: it says so once.
+func (d *daemon) openCounters(c *engine.Config) {
 	path := d.options.countersPath(c)
 	if path == "" {
-		return false
+		return
 	}
-	warn := func(err error) { d.log.Warn("counters file", "error", err) }
-	counters, err := control.OpenCounters(path, warn)
+	file, err := control.OpenCounters(path, d.log)
 	if err != nil {
-		warn(err)
-		return false
+		d.log.Warn("counters file", "error", err)
+		return
 	}
-	d.counters = counters
-	return true
+	d.counters = file
 }
 
-func (d *daemon) claimCounters(listener string, key balancer.Key) *balancer.Counters {
-	counters, err := d.counters.Claim(listener, key)
-	if err != nil {
-		d.log.Warn("a channel counts in memory", "channel", key, "error", err)
+func (d *daemon) closeCounters() {
+	if d.counters == nil {
+		return
 	}
-	return counters
+	if err := d.counters.Close(); err != nil {
+		d.log.Warn("counters file", "error", err)
+	}
 }
 
 // savedListener is a listener in a counters file.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"balance/control/counters"
 	"balance/engine/plane/planetest"
 )
 
@@ -95,6 +96,7 @@ func TestScripts(t *testing.T) {
 			"killed":     killed,
 			"stale":      stale,
 			"http":       askHTTP,
+			"until":      until,
 		},
 	})
 }
@@ -104,8 +106,7 @@ func stale(ts *testscript.TestScript, neg bool, args []string) {
 	file, err := os.OpenFile(ts.MkAbs(args[0]), os.O_WRONLY, 0)
 	ts.Check(err)
 	defer file.Close()
-	const atUpdated = 64
-	_, err = file.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(time.Now().Add(-time.Hour).UnixNano())), atUpdated)
+	_, err = file.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(time.Now().Add(-time.Hour).UnixNano())), counters.AtUpdated)
 	ts.Check(err)
 }
 
@@ -141,6 +142,18 @@ func askHTTP(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s of %s: %s, want %s", args[2], args[1], got, args[0])
+}
+
+// until REGEXP PROGRAM ARG... runs a program until its standard output matches.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if ts.Exec(args[1], args[2:]...); pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+	}
+	ts.Fatalf("it never printed %s", args[0])
 }
 
 // setAddress sets $NAME to the address and $NAMEPORT to its port.

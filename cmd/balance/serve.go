@@ -15,6 +15,7 @@ import (
 
 	"balance/config"
 	"balance/control"
+	"balance/control/counters"
 	"balance/control/web"
 	"balance/engine"
 	"balance/engine/plane"
@@ -26,10 +27,10 @@ type daemon struct {
 	engine   *engine.Engine
 	logging  *logging
 	log      *slog.Logger
-	dump     *plane.Dump           // nil without -p
-	reloader *reloader             // nil without a file
-	counters *control.CountersFile // nil if they are in memory
-	control  *control.Server       // nil if its socket cannot be had
+	dump     *plane.Dump     // nil without -p
+	reloader *reloader       // nil without a file
+	counters *counters.File  // nil if they are in memory alone
+	control  *control.Server // nil if its socket cannot be had
 	http     *web.Server
 	started  time.Time
 	hangUps  chan struct{}   // holds one that waits to be acted upon
@@ -100,8 +101,8 @@ func newDaemon(ctx context.Context, o *options, c *engine.Config, content []byte
 		d.dump = plane.NewDump(stdout, d.log)
 		engineOptions.Dump = d.dump
 	}
-	if d.openCounters(c) {
-		engineOptions.Counters = d.claimCounters
+	if d.openCounters(c); d.counters != nil {
+		engineOptions.Counters = d.counters.Lookup
 	}
 	d.engine = engine.New(engineOptions)
 	if o.config != "" {
@@ -152,7 +153,7 @@ func (d *daemon) start(c *engine.Config, content []byte, stderr io.Writer) (code
 	}
 	if err == nil {
 		if d.counters != nil {
-			d.counters.Update(d.engine)
+			d.counters.Start(d.engine)
 		}
 		if d.control != nil {
 			d.control.Serve()
@@ -164,6 +165,7 @@ func (d *daemon) start(c *engine.Config, content []byte, stderr io.Writer) (code
 	}
 	d.http.Close()
 	d.engine.Shutdown(d.life)
+	d.closeCounters()
 	if d.life.Err() != nil {
 		return exitOK, false
 	}
@@ -186,9 +188,6 @@ func (d *daemon) start(c *engine.Config, content []byte, stderr io.Writer) (code
 // run serves until the daemon is to stop, then lets the sessions finish.
 func (d *daemon) run() {
 	var working sync.WaitGroup
-	if d.counters != nil {
-		working.Go(func() { d.counters.Follow(d.life, d.engine) })
-	}
 	if d.reloader != nil {
 		working.Go(d.watch)
 	}
@@ -209,9 +208,7 @@ func (d *daemon) run() {
 	if d.control != nil {
 		d.control.Close()
 	}
-	if d.counters != nil {
-		d.counters.Update(d.engine) // nothing runs any more
-	}
+	d.closeCounters() // nothing runs any more
 }
 
 // watch reloads the file when it changes, unless the configuration in force

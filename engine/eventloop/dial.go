@@ -120,6 +120,14 @@ func (l *loop) answered(s *session, events uint32) {
 	if events&unix.EPOLLOUT == 0 {
 		return
 	}
+	if port := s.channel.Key().Port; port >= l.plane.picked && l.kernel.selfConnected(s.sides[server].fd, port) {
+		// Nobody was there, and connect picked the port that it dialled
+		// (simultaneous open, RFC 9293, 3.5). The reset frees that port for
+		// the server; a close would hold it for the time of TIME-WAIT.
+		l.hangUp(&s.sides[server], true)
+		l.undialled(s, os.NewSyscallError("connect", unix.ECONNREFUSED))
+		return
+	}
 	took := s.service.ConnectTimeout - time.Duration(s.dialled-l.now)
 	l.plane.options.Connected(s.service, &s.route, took)
 	s.state = plane.Relaying

@@ -127,6 +127,13 @@ func (k *fakeKernel) watch(_, fd int32, t token) unix.Errno {
 	return 0
 }
 
+func (k *fakeKernel) selfConnected(fd int32, _ uint16) bool {
+	if k.socket("getsockname", fd).connecting {
+		k.defect("a name before the connection is made")
+	}
+	return k.next()%64 == 1
+}
+
 // events is what epoll_wait would say of the socket.
 func (s *fakeSocket) events() uint32 {
 	var events uint32

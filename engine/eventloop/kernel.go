@@ -3,6 +3,7 @@
 package eventloop
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"time"
@@ -22,6 +23,9 @@ type kernel interface {
 	// pending returns what the kernel has to say of a socket now, of
 	// EPOLLOUT, EPOLLERR and EPOLLHUP.
 	pending(fd int32) uint32
+	// selfConnected reports whether a socket that is connected to the port is
+	// its own peer.
+	selfConnected(fd int32, port uint16) bool
 	// socketError takes the pending error of a socket that has failed. It is
 	// never 0.
 	socketError(fd int32) unix.Errno
@@ -102,6 +106,37 @@ func (linux) pending(fd int32) uint32 {
 	var now unix.Timespec
 	unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&poll)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
 	return uint32(uint16(poll.Revents))
+}
+
+func (linux) selfConnected(fd int32, port uint16) bool {
+	local, ok := addrOf(unix.SYS_GETSOCKNAME, fd)
+	if !ok || local.Port() != port {
+		return false
+	}
+	peer, ok := addrOf(unix.SYS_GETPEERNAME, fd)
+	return ok && local == peer
+}
+
+// addrOf returns what getsockname or getpeername tells of a socket.
+func addrOf(call uintptr, fd int32) (netip.AddrPort, bool) {
+	var name sockaddr
+	size := uint32(unsafe.Sizeof(name))
+	_, _, errno := unix.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(&name)), uintptr(unsafe.Pointer(&size)))
+	return name.get(), errno == 0
+}
+
+// lowestPort returns the lowest port that connect picks for those who bind to
+// none (ip_local_port_range in ip(7)), or 0 if the kernel does not tell.
+func lowestPort() uint16 {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return 0
+	}
+	var lowest uint16
+	if _, err := fmt.Sscan(string(text), &lowest); err != nil {
+		return 0
+	}
+	return lowest
 }
 
 func (linux) socketError(fd int32) unix.Errno {

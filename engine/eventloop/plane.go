@@ -23,6 +23,7 @@ type Plane struct {
 	ids     atomic.Uint64
 	loops   []*loop
 	awake   atomic.Int32 // loops that do not rest
+	picked  uint16       // the lowest port that connect picks, when the plane was made
 
 	places   plane.Places
 	full     atomic.Int64 // as now, when it was last told that there is no place
@@ -44,7 +45,7 @@ func New(options plane.Options, loops int) (*Plane, error) {
 	if loops <= 0 {
 		loops = atStart
 	}
-	p := &Plane{options: options, epoch: time.Now()}
+	p := &Plane{options: options, epoch: time.Now(), picked: lowestPort()}
 	p.places.Freed = p.feed
 	p.places.SetLimit(math.MaxInt)
 	p.awake.Store(int32(loops))

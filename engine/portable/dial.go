@@ -77,7 +77,16 @@ func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, 
 	if err != nil {
 		return nil, err
 	}
+	tcp := conn.(*net.TCPConn)
+	if local := tcp.LocalAddr().(*net.TCPAddr); local.AddrPort() == tcp.RemoteAddr().(*net.TCPAddr).AddrPort() {
+		// Nobody was there, and connect picked the port that it dialled
+		// (simultaneous open, RFC 9293, 3.5). Package net has dialled anew
+		// twice by now. The reset frees that port for the server.
+		tcp.SetLinger(0)
+		tcp.Close()
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	}
 	// Before, it would bound the attempt to connect too (tcp(7)).
-	userTimeout(conn.(*net.TCPConn), service.UserTimeout)
-	return conn.(*net.TCPConn), nil
+	userTimeout(tcp, service.UserTimeout)
+	return tcp, nil
 }

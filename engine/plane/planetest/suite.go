@@ -53,6 +53,7 @@ func Run(t *testing.T, newPlane New) {
 		"Limit":              testLimit,
 		"LimitInTurn":        testLimitInTurn,
 		"Source":             testSource,
+		"SelfConnect":        testSelfConnect,
 		"IdleTimeout":        testIdleTimeout,
 		"HalfCloseTimeout":   testHalfCloseTimeout,
 		"HalfCloseBegins":    testHalfCloseBegins,
@@ -507,6 +508,48 @@ func testSource(t *testing.T, newPlane New) {
 	s.Source = netip.MustParseAddr("127.0.0.2")
 	if got := readAll(t, r.listenAt("127.0.0.1", s).dial()); got != "127.0.0.2" {
 		t.Errorf("dialled from %s", got)
+	}
+}
+
+// The kernel connects a socket to itself that dials the very port it was given
+// (simultaneous open, RFC 9293, 3.5), which happens to channels that are not
+// there. They must not seem to answer.
+func testSelfConnect(t *testing.T, newPlane New) {
+	if !ownNetwork(t) {
+		return
+	}
+	r := newRig(t, newPlane)
+	own := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 40_000)
+	own6 := netip.AddrPortFrom(netip.IPv6Loopback(), own.Port())
+	channels := []*balancer.Channel{channelTo(own), channelTo(own6, own), r.serve(greet("alive"))}
+	s, from := service(r.router(channels...)), service(r.router(channels...))
+	from.Source = own.Addr()
+	doors := []*door{r.listenAt("127.0.0.1", s), r.listenAt("127.0.0.1", from)}
+	onlyPort(t, own.Port())
+	const rounds = 3
+	for range rounds {
+		for _, d := range doors {
+			client := d.dial()
+			client.CloseWrite()
+			if got := readAll(t, client); got != "alive" {
+				t.Errorf("got %q", got)
+			}
+			client.Close()
+			if end := r.end(); end.Group != 2 {
+				t.Errorf("served by group %d, want 2", end.Group)
+			}
+		}
+	}
+	for i, c := range channels[:2] {
+		sessions, failures := c.Counters.Sessions.Load(), c.Counters.Failures.Load()
+		if sessions != 0 || failures != rounds*uint64(len(doors)) {
+			t.Errorf("channel %d, which is not there: %d sessions, %d failures", i, sessions, failures)
+		}
+	}
+	if l, err := net.Listen("tcp", own.String()); err != nil {
+		t.Errorf("the server cannot start: %v", err)
+	} else {
+		l.Close()
 	}
 }
 

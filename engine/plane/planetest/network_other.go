@@ -1,0 +1,12 @@
+//go:build !linux
+
+package planetest
+
+import "testing"
+
+func ownNetwork(t *testing.T) bool {
+	t.Skip("no network namespaces here")
+	return false
+}
+
+func onlyPort(*testing.T, uint16) {}

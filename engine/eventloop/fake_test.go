@@ -20,6 +20,7 @@ import (
 // Whatever breaks the rules on the other side becomes a defect.
 type fakeKernel struct {
 	*script
+	now     *int64 // of the loop
 	open    map[int32]*fakeSocket
 	pipes   map[int32]*fakePipe // by either end
 	sockets []*fakeSocket
@@ -39,14 +40,17 @@ type fakeSocket struct {
 	urgent     int    // where reads stop, 0 = nowhere
 	finished   bool   // the peer sends no more
 	failure    unix.Errno
-	failed     bool // the connection is gone
-	taken      int  // bytes written to it
-	wrong      bool // which were not a beginning of content
+	failed     bool  // the connection is gone
+	taken      int   // bytes written to it
+	unsent     int   // of them
+	progress   int64 // when some were written or sent
+	wrong      bool  // which were not a beginning of content
 	space      int
 	wanted     bool // a write came back short
 	shut       bool
 	closed     bool
 	reset      bool
+	ended      int64 // when it was closed
 }
 
 // content is what all peers send; no two places of it are alike.
@@ -173,6 +177,19 @@ func (k *fakeKernel) socketError(fd int32) unix.Errno {
 	return unix.ECONNRESET
 }
 
+func (k *fakeKernel) peek(fd int32) (int, unix.Errno) {
+	s := k.socket("peek", fd)
+	if !s.failed {
+		k.defect("a peek into a connection that has not failed")
+	}
+	if s.read < len(s.given) {
+		return 1, 0
+	}
+	return 0, k.socketError(fd)
+}
+
+func (k *fakeKernel) unsent(fd int32) uint32 { return uint32(k.socket("ioctl", fd).unsent) }
+
 // readable returns what a read may take, up to the urgent mark.
 func (s *fakeSocket) readable() []byte {
 	if s.urgent > s.read {
@@ -214,7 +231,7 @@ func (k *fakeKernel) recv(fd int32, into []byte) (int, unix.Errno) {
 }
 
 // take writes some of the chunk.
-func (s *fakeSocket) take(chunk []byte) (int, unix.Errno) {
+func (k *fakeKernel) take(s *fakeSocket, chunk []byte) (int, unix.Errno) {
 	if s.failed {
 		if errno := s.takeError(); errno != 0 {
 			return -1, errno
@@ -228,6 +245,10 @@ func (s *fakeSocket) take(chunk []byte) (int, unix.Errno) {
 	s.wanted = s.wanted || n < len(chunk)
 	if n == 0 {
 		return -1, unix.EAGAIN
+	}
+	s.progress = *k.now
+	if k.next()%4 == 1 {
+		s.unsent += n
 	}
 	return n, 0
 }
@@ -247,7 +268,7 @@ func (k *fakeKernel) send(fd int32, from []byte) (int, unix.Errno) {
 	if k.next()%64 == 1 {
 		return -1, unix.EINTR
 	}
-	return s.take(from)
+	return k.take(s, from)
 }
 
 const fakePipeSize = 100_000
@@ -286,7 +307,7 @@ func (k *fakeKernel) splice(from, to int32, most int) (int, unix.Errno) {
 	}
 	s := k.socket("splice", to)
 	k.checkWrite("a splice", s)
-	n, errno := s.take(p.content[:min(most, len(p.content))])
+	n, errno := k.take(s, p.content[:min(most, len(p.content))])
 	if errno == 0 {
 		p.content = p.content[n:]
 	}
@@ -315,7 +336,8 @@ func (k *fakeKernel) close(fd int32) {
 		delete(k.pipes, fd)
 		return
 	}
-	k.socket("close", fd).closed = true
+	s := k.socket("close", fd)
+	s.closed, s.ended = true, *k.now
 	delete(k.open, fd)
 }
 

@@ -30,6 +30,11 @@ type kernel interface {
 	// never 0.
 	socketError(fd int32) unix.Errno
 	recv(fd int32, into []byte) (int, unix.Errno)
+	// peek returns 1 if there is something to read from a socket that has
+	// failed. Otherwise it takes the pending error, which is then never 0.
+	peek(fd int32) (int, unix.Errno)
+	// unsent returns how many bytes written to a socket have not been sent.
+	unsent(fd int32) uint32
 	send(fd int32, from []byte) (int, unix.Errno)
 	splice(from, to int32, most int) (int, unix.Errno)
 	shutdown(fd int32) unix.Errno
@@ -156,6 +161,25 @@ func (linux) socketError(fd int32) unix.Errno {
 func (linux) recv(fd int32, into []byte) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(into))), uintptr(len(into)), 0, 0, 0)
 	return int(n), errno
+}
+
+func (l linux) peek(fd int32) (int, unix.Errno) {
+	var b byte
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b)), 1, unix.MSG_PEEK, 0, 0)
+	switch {
+	case errno != 0:
+		return 0, errno
+	case n == 0:
+		return 0, l.socketError(fd)
+	}
+	return 1, 0
+}
+
+// unsent does not count what is under way: a reset comes after that.
+func (linux) unsent(fd int32) uint32 {
+	var n int32
+	unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCOUTQNSD, uintptr(unsafe.Pointer(&n)))
+	return uint32(max(n, 0))
 }
 
 func (linux) send(fd int32, from []byte) (int, unix.Errno) {

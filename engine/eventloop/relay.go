@@ -43,12 +43,8 @@ func (l *loop) relay(s *session, first int) bool {
 		l.enqueue(s)
 		return true
 	}
-	for i := range s.sides {
-		if s.sides[i].broken {
-			// Its bytes wait for the other side, so no read has told.
-			l.broken(s, i, "read", l.kernel.socketError(s.sides[i].fd))
-			return false
-		}
+	if which, ok := s.broken(); ok {
+		return l.part(s, which)
 	}
 	return true
 }
@@ -59,7 +55,7 @@ func (l *loop) relay(s *session, first int) bool {
 //	   ┌────────── flushed ──────────┐
 //	   ▼                             │
 //	reading ──► pending (buffer or pipe)
-//	   └── end of stream ──► closed       any error ends the session
+//	   └── end of stream ──► closed       for errors see part
 //
 // Nothing is read while bytes are pending, which holds back the sender, and
 // no stream is closed before they are delivered.
@@ -67,14 +63,18 @@ func (l *loop) pump(s *session, from int) outcome {
 	t, in, out := &s.streams[from], &s.sides[from], &s.sides[from^1]
 	volume := 0
 	for !t.closed {
+		if out.broken {
+			l.dropBuffer(t)
+			l.dropPipe(t)
+			return waits
+		}
 		if t.pending() {
 			if !out.writable {
 				l.keep(t)
 				return waits
 			}
 			if errno := l.flush(s, from); errno != 0 {
-				l.broken(s, from^1, "write", errno)
-				return gone
+				return l.outBroke(s, from, "write", errno)
 			}
 			continue
 		}
@@ -95,12 +95,21 @@ func (l *loop) pump(s *session, from int) outcome {
 			n, errno = l.fillBuffer(s, from)
 		}
 		if errno != 0 {
-			l.broken(s, from, "read", errno)
-			return gone
+			in.readable = false
+			l.broke(s, from, "read", errno)
+			return waits
 		}
 		volume += n
 	}
 	return waits
+}
+
+// outBroke takes note that the side that a stream goes to has broken. It may
+// have bytes of its own to read still, which is for the next turn.
+func (l *loop) outBroke(s *session, from int, call string, errno unix.Errno) outcome {
+	l.broke(s, from^1, call, errno)
+	s.sides[from^1].readable = true
+	return spent
 }
 
 // fillBuffer reads once, into the buffer that all sessions of the loop share.
@@ -116,6 +125,8 @@ func (l *loop) fillBuffer(s *session, from int) (int, unix.Errno) {
 		return 0, 0
 	case errno != 0:
 		return 0, errno
+	case n == 0 && in.broken: // which is no end of stream
+		return 0, l.kernel.socketError(in.fd)
 	case n == 0:
 		l.finished(s, from)
 		return 0, 0
@@ -286,8 +297,7 @@ func (l *loop) finish(s *session, from int) outcome {
 		return gone
 	}
 	if errno := l.kernel.shutdown(s.sides[from^1].fd); errno != 0 {
-		l.broken(s, from^1, "shutdown", errno)
-		return gone
+		return l.outBroke(s, from, "shutdown", errno)
 	}
 	return waits
 }

@@ -30,16 +30,18 @@ type session struct {
 	route   balancer.Route
 	channel *balancer.Channel // the last that was tried
 	service *plane.Service    // while dialling: what the route is made of
-	err     error             // while dialling: of the addresses tried so far
+	err     error             // while dialling: of the addresses tried so far; then: of the side that broke first
 	dialled int64             // while dialling: when the channel's time is over
 	address uint16            // while dialling: of the channel's, the next to try
 	group   uint16
 
 	state   plane.State
-	cause   plane.Cause // once a peer has finished
+	cause   plane.Cause // once a peer has finished or broken
 	queued  bool        // in loop.ready
 	settled bool        // keep-alive and the user timeout are set towards the channel
 	noDelay bool        // likewise TCP_NODELAY
+
+	looked uint32 // once a side has broken: 1 + what the kernel had left to send to the other at the last look
 
 	sides   [2]side
 	streams [2]stream
@@ -61,7 +63,7 @@ type side struct {
 	writable bool // likewise no write has come back short
 	finished bool // the peer's end of stream is here, behind the last byte
 	urgent   bool // there is urgent data: a short read does not tell of an empty queue
-	broken   bool // the connection has failed; a read will tell, once it has come to that
+	broken   bool // the connection has failed; a read tells once it has come to that, unless a write was told
 }
 
 func (s *side) drained() { s.readable, s.urgent = false, false }
@@ -120,17 +122,52 @@ func (l *loop) event(s *session, which int, events uint32) {
 	case which == server:
 		l.answered(s, events)
 	case events&broken != 0:
-		l.broken(s, client, "read", l.kernel.socketError(e.fd))
+		// With something to say, the client has gone on to the channel; no
+		// channel is bothered for one without.
+		if n, errno := l.kernel.peek(e.fd); n == 0 {
+			l.end(s, plane.ClientFailed, os.NewSyscallError("read", errno), true)
+		}
 	}
 }
 
-// broken ends the session because the connection of one side broke.
-func (l *loop) broken(s *session, which int, call string, errno unix.Errno) {
-	cause := plane.ClientFailed
-	if which == server {
-		cause = plane.ChannelFailed
+// broke takes note that the connection of one side has broken.
+func (l *loop) broke(s *session, which int, call string, errno unix.Errno) {
+	s.sides[which].broken = true
+	if s.err == nil {
+		s.cause = [...]plane.Cause{client: plane.ClientFailed, server: plane.ChannelFailed}[which]
+		s.err = os.NewSyscallError(call, errno)
 	}
-	l.end(s, cause, os.NewSyscallError(call, errno), true)
+}
+
+// part ends a session one side of which has broken, or reports true if there
+// is still something to wait for (see plane.Parting).
+func (l *loop) part(s *session, which int) bool {
+	t, other := &s.streams[which], &s.sides[which^1]
+	if !other.broken && (t.pending() || t.moved > 0) {
+		unsent := l.kernel.unsent(other.fd)
+		if s.looked != unsent+1 {
+			s.looked, s.active = unsent+1, l.now
+		}
+		if left := plane.Parting - time.Duration(l.now-s.active); left > 0 && (t.pending() || unsent > 0) {
+			l.arm(&s.timer, min(left, plane.PartingLook))
+			return true
+		}
+	}
+	if s.err == nil {
+		l.broke(s, which, "read", l.kernel.socketError(s.sides[which].fd))
+	}
+	l.end(s, s.cause, s.err, true)
+	return false
+}
+
+// broken returns the side that has broken, if one has.
+func (s *session) broken() (which int, ok bool) {
+	for which := range s.sides {
+		if s.sides[which].broken {
+			return which, true
+		}
+	}
+	return 0, false
 }
 
 // end closes both connections, gives back what the session held and tells of
@@ -183,6 +220,10 @@ func (s *session) expire(l *loop) {
 		l.dialTimedOut(s)
 		return
 	}
+	if which, ok := s.broken(); ok {
+		l.relay(s, which)
+		return
+	}
 	if !s.settled {
 		s.settled = true
 		service := s.tenant.listener.Service()
@@ -201,7 +242,10 @@ func (s *session) expire(l *loop) {
 // schedule sets the timer of a session that relays to what comes first.
 func (l *loop) schedule(s *session) {
 	left, cause := s.timeLeft(l.now)
+	_, parting := s.broken()
 	switch {
+	case parting:
+		l.arm(&s.timer, plane.PartingLook)
 	case !s.settled && (cause == 0 || left > settleAfter):
 		l.arm(&s.timer, settleAfter)
 	case cause != 0:

@@ -34,6 +34,7 @@ func newWorld(bytes []byte) *world {
 	p.options = plane.Options{Log: slog.New(slog.DiscardHandler), Ended: w.ended, Budget: plane.NewBudget()}
 	w.loop = newLoop(p, w.kernel)
 	w.loop.acceptors = nil
+	w.kernel.now = &w.loop.now
 	p.loops = []*loop{w.loop}
 	for i := range 2 {
 		c := balancer.NewChannel(balancer.Key{Host: "channel", Port: 1, Nth: i})
@@ -130,7 +131,7 @@ func (w *world) happen(s *fakeSocket) {
 		s.failed, s.failure = true, unix.ECONNRESET
 		s.event = true
 	case what%16 >= 8:
-		s.drain([...]int{100, 10_000}[what%2] * w.next())
+		s.drain([...]int{100, 10_000}[what%2]*w.next(), w.loop.now)
 	}
 	if what < 192 {
 		w.deliver(s)
@@ -143,8 +144,11 @@ func (s *fakeSocket) give(n int) {
 	s.event = s.event || len(s.given) > have
 }
 
-func (s *fakeSocket) drain(n int) {
+func (s *fakeSocket) drain(n int, now int64) {
 	s.space += n
+	if n > 0 && s.unsent > 0 && !s.closed {
+		s.unsent, s.progress = max(0, s.unsent-n), now
+	}
 	if s.wanted && s.space > 0 {
 		s.wanted, s.event = false, true
 	}
@@ -161,10 +165,19 @@ func (w *world) deliver(s *fakeSocket) {
 		s.event = false
 		e := unix.EpollEvent{Events: s.events(), Fd: s.token.low, Pad: s.token.high}
 		w.loop.dispatch(&e)
-		if alive, _ := w.loop.slab.session(s.token); s.failed && !s.closed && !alive.queued {
+		if alive, which := w.loop.slab.session(s.token); s.failed && !s.closed && !alive.queued && !w.rest(alive, which) {
 			w.kernel.defect("a session goes on after a reset")
 		}
 	}
+}
+
+// rest reports whether something that came from one side has not arrived on
+// the other.
+func (w *world) rest(s *session, which int) bool {
+	if s.state == plane.Dialing {
+		return w.kernel.open[s.sides[which].fd].readable() != nil
+	}
+	return s.streams[which].pending() || w.kernel.open[s.sides[which^1].fd].unsent > 0
 }
 
 // settle lets the clients finish, half of the servers too, the others when they
@@ -182,7 +195,7 @@ func (w *world) settle() {
 				s.finished, s.event = true, true
 			}
 			if round > 5 {
-				s.drain(1 << 20)
+				s.drain(1<<20, w.loop.now)
 			}
 			w.deliver(s)
 		}
@@ -269,6 +282,13 @@ func (w *world) checkPair(c, s *fakeSocket, end plane.End) {
 		if way.to.wrong || way.to.taken > way.from.read {
 			w.kernel.defect("%d bytes arrived that are not those of the sender", way.to.taken)
 		}
+		if parted := way.from.failed && !way.to.failed && way.to.watched && !way.to.connecting; parted &&
+			(end.Cause == plane.ClientFailed || end.Cause == plane.ChannelFailed) &&
+			(way.to.taken < len(way.from.given) || way.to.unsent > 0) &&
+			way.to.ended-way.to.progress < int64(plane.Parting) {
+			w.kernel.defect("%d of %d bytes arrived, %d left to send, before the reset that came after them was passed on",
+				way.to.taken, len(way.from.given), way.to.unsent)
+		}
 		if uint64(way.to.taken) != way.moved {
 			w.kernel.defect("%d bytes moved, but %d arrived", way.moved, way.to.taken)
 		}
@@ -321,7 +341,7 @@ func TestLastBytesComeBeforeTheEnd(t *testing.T) {
 	if len(w.ends) != 0 || s.taken != 50 || s.shut || !c.shut {
 		t.Fatalf("%d ends, %d bytes arrived, shut down %t and %t", len(w.ends), s.taken, c.shut, s.shut)
 	}
-	s.drain(50)
+	s.drain(50, w.loop.now)
 	w.deliver(s)
 	for _, defect := range w.check() {
 		t.Error(defect)
@@ -376,5 +396,46 @@ func TestLongTimeoutsSleep(t *testing.T) {
 		if len(w.ends) > 0 {
 			t.Errorf("a timeout of %s has ended %d sessions", timeout, len(w.ends))
 		}
+	}
+}
+
+// The reset of a client waits for its last bytes to be sent, and a new timeout
+// of the listener does not change for how long.
+func TestResetWaitsForUnsentBytes(t *testing.T) {
+	for name, sent := range map[string]bool{"Sent": true, "NeverSent": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(nil)
+			c := w.kernel.newSocket()
+			w.clients = append(w.clients, c)
+			w.loop.begin(c.fd, netip.MustParseAddrPort("198.51.100.1:1"), w.listener)
+			s := w.kernel.servers[c.token]
+			s.space, s.connecting, s.event = 1000, false, true
+			w.deliver(s)
+			c.give(100)
+			w.deliver(c)
+			s.unsent = 100
+			c.failed, c.failure, c.event = true, unix.ECONNRESET, true
+			w.deliver(c)
+			changed := w.service()
+			changed.IdleTimeout = time.Hour
+			w.listener.SetService(changed)
+			pass := func(d time.Duration) {
+				w.loop.now += int64(d)
+				w.loop.expire(w.loop.now)
+			}
+			pass(reloadCheck + plane.PartingLook)
+			if len(w.ends) != 0 {
+				t.Fatal("the reset was passed on before the bytes")
+			}
+			if sent {
+				s.drain(100, w.loop.now)
+				pass(2 * plane.PartingLook)
+			} else {
+				pass(plane.Parting - reloadCheck)
+			}
+			for _, defect := range w.check() {
+				t.Error(defect)
+			}
+		})
 	}
 }

@@ -113,6 +113,16 @@ type Session struct {
 	Received uint64    // bytes from the channel
 }
 
+// Parting is how a session ends one side of which has broken. What came from
+// that side before still goes to the other, for as long as that takes it; when
+// there is nothing left, or nothing of it was taken for so long since then, the
+// reset is passed on. What comes from the other side is dropped.
+const Parting = time.Second
+
+// PartingLook is how often a plane looks whether the kernel has sent the rest,
+// which no event tells.
+const PartingLook = 10 * time.Millisecond
+
 // State is where a session stands:
 //
 //	dialing ──► relaying ──► half-closed ──► closed

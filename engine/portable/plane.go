@@ -159,13 +159,14 @@ const (
 )
 
 // sweep ends the sessions in which no byte moved for too long, and those that
-// keep too much. One that slept much longer than its nap was stopped, and so was
-// all else: the sessions are told of what came meanwhile before it looks at them.
+// keep too much or have broken unseen. One that slept much longer than its nap
+// was stopped, and so was all else: the sessions are told of what came meanwhile
+// before it looks at them.
 func (p *Plane) sweep() {
 	defer close(p.swept)
 	timer := time.NewTimer(longestNap)
 	defer timer.Stop()
-	waited := false
+	waited, looked := false, p.now()
 	var relieved int64 // when too much was kept last, as now
 	for {
 		began := time.Now()
@@ -183,6 +184,10 @@ func (p *Plane) sweep() {
 			relieved = p.now()
 		}
 		next := longestNap
+		look := p.now()-looked >= int64(longestNap)
+		if look {
+			looked = p.now()
+		}
 		for _, s := range p.all() {
 			if left, cause := s.timeLeft(); cause != 0 {
 				if left <= 0 {
@@ -190,6 +195,9 @@ func (p *Plane) sweep() {
 				} else {
 					next = min(next, left)
 				}
+			}
+			if look {
+				s.watch()
 			}
 		}
 		timer.Reset(max(next, shortestNap))

@@ -32,6 +32,7 @@ func (s *session) relay() {
 	both.Go(toChannel.run)
 	toClient.run()
 	both.Wait()
+	s.passOn()
 }
 
 // direction is the way of the bytes from one side to the other.
@@ -59,17 +60,17 @@ func (d *direction) run() {
 	}
 	for {
 		buffer, n, err := read(reader)
-		if err != nil {
-			d.session.abort(d.readFailed, err)
-			return
-		}
-		if n == 0 {
-			if !d.session.finished(d.closed) {
+		if n == 0 && err == nil {
+			var first bool
+			if first, err = d.session.finished(d.closed, d.readFailed); err == nil {
+				if first {
+					d.closeWrite()
+				}
 				return
 			}
-			if err := d.to.CloseWrite(); err != nil {
-				d.session.abort(d.writeFailed, err)
-			}
+		}
+		if err != nil {
+			d.readBroke(err)
 			return
 		}
 		if d.dump != nil {
@@ -84,13 +85,42 @@ func (d *direction) run() {
 			readErr, err = d.session.plane.pipes.splice(reader, writer, d)
 		}
 		if readErr != nil {
-			d.session.abort(d.readFailed, readErr)
+			d.readBroke(readErr)
 			return
 		}
 		if err != nil {
-			d.session.abort(d.writeFailed, err)
+			d.writeBroke(err)
 			return
 		}
+	}
+}
+
+// closeWrite passes on the end of stream. If that fails, the other direction
+// reads of it.
+func (d *direction) closeWrite() {
+	if err := d.to.CloseWrite(); err != nil {
+		d.session.breaks(d.writeFailed, err)
+	}
+}
+
+// readBroke is called when all that came before the reset was written.
+func (d *direction) readBroke(err error) {
+	if both, _ := d.session.breaks(d.readFailed, err); both {
+		d.session.passOn()
+		return
+	}
+	d.session.part(d.to)
+}
+
+// writeBroke leaves the end to the other direction, which may have bytes to
+// read that came before the reset, unless it has ended.
+func (d *direction) writeBroke(err error) {
+	both, halfClosed := d.session.breaks(d.writeFailed, err)
+	switch {
+	case both:
+		d.session.passOn()
+	case halfClosed:
+		d.session.part(d.from)
 	}
 }
 

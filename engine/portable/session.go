@@ -30,12 +30,14 @@ type session struct {
 	active   atomic.Int64 // when a byte last moved, as Plane.now
 	sent     atomic.Uint64
 	received atomic.Uint64
-	stalls   [2]stall // of the directions
+	stalls   [2]stall // of the directions: nobody reads from where the bytes come meanwhile
 
 	mu     sync.Mutex
 	state  plane.State  // guarded by mu
 	cause  plane.Cause  // guarded by mu; the first one stays
-	err    error        // guarded by mu; belongs to cause
+	err    error        // guarded by mu; belongs to cause, or to broken as long as the session goes on
+	broken plane.Cause  // guarded by mu: ClientFailed or ChannelFailed, once that side has broken
+	looked uint32       // guarded by mu; once a side has broken: 1 + what the kernel had left to send to the other at the last look
 	server *net.TCPConn // guarded by mu until the session relays; nil before
 }
 
@@ -116,6 +118,10 @@ func (s *session) connect(ctx context.Context, service *plane.Service) bool {
 		}
 		s.group.Store(int32(s.route.Group()))
 		s.channel.Store(channel)
+		if err := failed(s.client); err != nil {
+			s.abort(plane.ClientFailed, err)
+			return false
+		}
 		began := time.Now()
 		conn, err := s.plane.dial(ctx, service, channel.Addresses())
 		if err != nil {
@@ -161,16 +167,108 @@ func (s *session) note(cause plane.Cause) {
 }
 
 // finished tells that one side has sent its end of stream. It reports whether
-// that is the first, which is to be passed on: with the second the session ends.
-func (s *session) finished(cause plane.Cause) (first bool) {
+// that is the first, which is to be passed on: with the second the session
+// ends. If that side has broken it is no end of stream, but an error that a
+// write was told of.
+func (s *session) finished(cause, broken plane.Cause) (first bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.broken == broken {
+		return false, s.err
+	}
 	if s.state != plane.Relaying {
-		return false
+		return false, nil
 	}
 	s.state = plane.HalfClosed
 	s.cause = cause
-	return true
+	return true, nil
+}
+
+// breaks takes note that one side has broken, and reports whether both have,
+// and whether a direction has ended before.
+func (s *session) breaks(cause plane.Cause, err error) (both, halfClosed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken == 0 && s.state != plane.Closed {
+		s.broken, s.err = cause, err
+	}
+	return s.broken != cause, s.state == plane.HalfClosed
+}
+
+// part passes on the reset of the side that has broken, once the kernel has
+// sent to the other what came from it (see plane.Parting).
+func (s *session) part(to *net.TCPConn) {
+	for {
+		unsent, idle := s.left(to)
+		if unsent == 0 || idle >= plane.Parting {
+			s.passOn()
+			return
+		}
+		time.Sleep(plane.PartingLook)
+	}
+}
+
+// passOn ends the session if a side has broken.
+func (s *session) passOn() {
+	s.mu.Lock()
+	cause, err := s.broken, s.err
+	s.mu.Unlock()
+	if cause != 0 {
+		s.abort(cause, err)
+	}
+}
+
+// left returns how much the kernel has left to send to the side that has not
+// broken, and for how long that has taken nothing since.
+func (s *session) left(to *net.TCPConn) (unsent uint32, idle time.Duration) {
+	unsent = unsentTo(to)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.plane.now()
+	if s.looked != unsent+1 {
+		s.looked = unsent + 1
+		s.active.Store(now)
+	}
+	return unsent, time.Duration(now - s.active.Load())
+}
+
+// watch looks at what nobody reads from: the client while its channel is
+// dialled, and either side while its bytes wait to be written.
+func (s *session) watch() {
+	s.mu.Lock()
+	state, server := s.state, s.server
+	s.mu.Unlock()
+	if state == plane.Dialing {
+		if err := failed(s.client); err != nil {
+			s.abort(plane.ClientFailed, err)
+		}
+		return
+	}
+	if server == nil || time.Duration(s.plane.now()-s.active.Load()) < plane.Parting {
+		return
+	}
+	for i, way := range [...]struct {
+		from, to *net.TCPConn
+		failed   plane.Cause
+	}{{s.client, server, plane.ClientFailed}, {server, s.client, plane.ChannelFailed}} {
+		if s.stalls[i].since.Load() == 0 {
+			continue
+		}
+		if err := pendingError(way.from); err != nil {
+			s.breaks(way.failed, err)
+		}
+		if s.hasBroken(way.failed) {
+			if _, idle := s.left(way.to); idle >= plane.Parting {
+				s.passOn()
+			}
+		}
+	}
+}
+
+func (s *session) hasBroken(cause plane.Cause) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken == cause
 }
 
 // abort resets both sides and reports whether this call ended the session.

@@ -11,8 +11,11 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"balance/engine/balancer"
 	"balance/engine/plane"
@@ -139,6 +142,27 @@ func (r *rig) serveAt(host string, handle func(*net.TCPConn)) *balancer.Channel 
 	if err != nil {
 		r.Fatal(err)
 	}
+	return r.serveOn(listener, handle)
+}
+
+// serveWith serves connections that have receive buffers of so many bytes, or
+// of the system's size.
+func (r *rig) serveWith(buffer int, handle func(*net.TCPConn)) *balancer.Channel {
+	r.Helper()
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		if buffer > 0 {
+			return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, buffer) })
+		}
+		return nil
+	}}
+	listener, err := config.Listen(r.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		r.Fatal(err)
+	}
+	return r.serveOn(listener, handle)
+}
+
+func (r *rig) serveOn(listener net.Listener, handle func(*net.TCPConn)) *balancer.Channel {
 	var handlers sync.WaitGroup
 	handlers.Go(func() {
 		for {
@@ -253,6 +277,18 @@ func exchange(t testing.TB, conn *net.TCPConn, message string) {
 	}
 	if string(got) != message {
 		t.Fatalf("sent %q, got back %q", message, got)
+	}
+}
+
+// await returns what a server tells.
+func await[T any](t testing.TB, told <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-told:
+		return v
+	case <-time.After(patience):
+		t.Fatal("the server does not tell")
+		panic("unreachable")
 	}
 }
 

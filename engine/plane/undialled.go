@@ -3,6 +3,7 @@ package plane
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -13,8 +14,9 @@ const toldAddresses = 3
 // Undialled adds why one address of a channel could not be connected to to what
 // it returned for the addresses before, nil for the first. Of many addresses
 // three are told, and the rest counted, so that neither the time that a loop
-// spends on it nor the text grows with them. The error keeps the first
-// syscall.Errno that any address failed with, which balancer.FailureOf asks for.
+// spends on it nor the text grows with them. Of what is not told one failure for
+// each syscall.Errno is kept, for those who ask for one (balancer.FailureOf,
+// Exhausted).
 func Undialled(before, err error) error {
 	if before == nil {
 		return err
@@ -30,9 +32,9 @@ func Undialled(before, err error) error {
 
 // undialled is the failure of more than one address.
 type undialled struct {
-	told  []error
-	more  int   // addresses that are not told
-	errno error // of the first of them that failed with a syscall.Errno, if none that is told did
+	told []error
+	more int     // addresses that are not told
+	kept []error // of them, the first with each syscall.Errno that nobody had before
 }
 
 func (u *undialled) add(err error) {
@@ -42,18 +44,13 @@ func (u *undialled) add(err error) {
 	}
 	u.more++
 	var errno syscall.Errno
-	if !errors.As(u, &errno) && errors.As(err, &errno) {
-		u.errno = err
+	if errors.As(err, &errno) && !errors.Is(u, errno) {
+		u.kept = append(u.kept, err)
 	}
 }
 
-// Unwrap returns the failures that are kept.
-func (u *undialled) Unwrap() []error {
-	if u.errno == nil {
-		return u.told
-	}
-	return append(u.told[:len(u.told):len(u.told)], u.errno)
-}
+// Unwrap returns the failures that are told or kept, in their order.
+func (u *undialled) Unwrap() []error { return slices.Concat(u.told, u.kept) }
 
 func (u *undialled) Error() string {
 	var text strings.Builder

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,8 +21,8 @@ func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &patience{limit: 5 * time.Second, most: 3}
 		over := make(chan struct{})
-		attempts := 0
-		hang := func() (int, error) { attempts++; <-over; return 7, nil }
+		var attempts atomic.Int32
+		hang := func() (int, error) { attempts.Add(1); <-over; return 7, nil }
 		for i := range 3 {
 			began := time.Now()
 			_, err := within(t.Context(), p, hang)
@@ -37,8 +38,8 @@ func TestPatience(t *testing.T) {
 		if err == nil || err.Error() != "the file system hangs: 3 attempts have not come back" || time.Since(began) != 0 {
 			t.Errorf("%v after %s", err, time.Since(began))
 		}
-		if attempts != 3 {
-			t.Errorf("%d attempts were made", attempts)
+		if n := attempts.Load(); n != 3 {
+			t.Errorf("%d attempts were made", n)
 		}
 		over <- struct{}{}
 		synctest.Wait()

@@ -24,7 +24,7 @@ func TestStopped(t *testing.T) {
 
 func testStopped(t *testing.T, dataPlane string) {
 	const clients = 300
-	const timeout = 2 * time.Second
+	const timeout = 5 * time.Second
 	server := newSilentServer(t)
 	listen, err := freeAddress()
 	if err != nil {
@@ -52,7 +52,7 @@ func testStopped(t *testing.T, dataPlane string) {
 	syscall.Kill(d.pid, syscall.SIGSTOP)
 	server.speak(t)
 	server.awaitDials(t, "all dials have succeeded", func(n int) bool { return n == 0 })
-	time.Sleep(time.Until(began.Add(2 * timeout)))
+	time.Sleep(time.Until(began.Add(timeout + 2*time.Second)))
 	syscall.Kill(d.pid, syscall.SIGCONT)
 	refused := 0
 	for _, conn := range conns {

@@ -47,17 +47,26 @@ func (p *Plane) awaitUntil(ctx context.Context, deadline time.Time) {
 	p.await(ctx)
 }
 
-// grace is how long after its time an attempt is given up. A process that was
-// stopped finds it overdue, and has to be told first of what came in time.
-const grace = 50 * time.Millisecond
+// An attempt that is found to be overdue by so much was stopped, with the process
+// or its machine. It gets a grace in which it is told of what came in time.
+const (
+	overdueBy = 250 * time.Millisecond
+	grace     = time.Second
+)
 
 func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, timeout time.Duration) (*net.TCPConn, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	overdue := time.AfterFunc(timeout, func() {
-		time.AfterFunc(grace, func() { cancel(os.ErrDeadlineExceeded) })
+	giveUp := func() { cancel(os.ErrDeadlineExceeded) }
+	began := time.Now()
+	timer := time.AfterFunc(timeout, func() {
+		if time.Since(began) > timeout+overdueBy {
+			time.AfterFunc(grace, giveUp)
+			return
+		}
+		giveUp()
 	})
-	defer overdue.Stop()
+	defer timer.Stop()
 	dialer := net.Dialer{KeepAliveConfig: keepAliveConfig(service.KeepAlive)}
 	if service.KeepAlive == 0 {
 		dialer.KeepAlive = -1

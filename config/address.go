@@ -1,27 +1,26 @@
 package config
 
 import (
+	"balance/engine/spec"
 	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
 	"strings"
-
-	"balance/engine"
 )
 
-// parseListen returns an address as engine.Listener.Listen has it, and its
+// parseListen returns an address as spec.Listener.Listen has it, and its
 // port.
 func parseListen(text string) (address string, port uint16, err error) {
 	host, service, err := net.SplitHostPort(text)
 	if err == nil {
-		port, err = engine.ParsePort(service, 0)
+		port, err = spec.ParsePort(service, 0)
 		if err != nil {
 			return "", 0, fmt.Errorf("listen %q: %w", text, err)
 		}
 		text = joinHostPort(host, port)
 	}
-	host, port, err = engine.SplitListen(text)
+	host, port, err = spec.SplitListen(text)
 	if err != nil {
 		return "", 0, fmt.Errorf("listen %q: %w", text, err)
 	}
@@ -42,16 +41,16 @@ const noPort = "the port is missing, and the listener's first address has port 0
 
 // parseChannel returns the channel that text says in its short form,
 // host[:port[:maxc]]. The paths of the faults are relative to the channel.
-func parseChannel(text string, inherited listening) (channel engine.Channel, wrong faults) {
+func parseChannel(text string, inherited listening) (channel spec.Channel, wrong faults) {
 	host, port, maxc, err := splitChannel(text)
 	if err != nil {
 		wrong.add("", "", "%s", err)
 		return channel, wrong
 	}
-	channel = engine.Channel{Host: host, Port: inherited.port}
+	channel = spec.Channel{Host: host, Port: inherited.port}
 	switch {
 	case port != "":
-		if channel.Port, err = engine.ParsePort(port, 1); err != nil {
+		if channel.Port, err = spec.ParsePort(port, 1); err != nil {
 			wrong.add(".port", "", "%s", err)
 		}
 	case !inherited.ok:
@@ -62,7 +61,7 @@ func parseChannel(text string, inherited listening) (channel engine.Channel, wro
 	if maxc != "" {
 		limit, err := strconv.ParseUint(maxc, 10, 32)
 		if err != nil {
-			wrong.add(".maxc", "", "maxc %q is not one of 0 (no limit) to %d", maxc, uint32(engine.MaxMaxConns))
+			wrong.add(".maxc", "", "maxc %q is not one of 0 (no limit) to %d", maxc, uint32(spec.MaxMaxConns))
 		}
 		channel.MaxConns = int(limit)
 	}

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/spec"
 )
 
 // Classic is a classic command line whose options have been read.
@@ -39,7 +39,7 @@ var ErrAddress = errors.New("bad address")
 // Parse returns the configuration that a classic command line declares, with
 // one listener. The error prints one line for each fault, in the order of the
 // operands, and quotes the option or operand.
-func Parse(c Classic) (*engine.Config, error) {
+func Parse(c Classic) (*spec.Config, error) {
 	p := classicParser{at: positions{}, derived: map[string]string{}}
 	config := p.parse(c)
 	p.validate(config, p.derived)
@@ -62,7 +62,7 @@ func Parse(c Classic) (*engine.Config, error) {
 }
 
 // addressFault is a fault that is ErrAddress too.
-type addressFault struct{ engine.Fault }
+type addressFault struct{ spec.Fault }
 
 func (f addressFault) Unwrap() []error { return []error{f.Fault, ErrAddress} }
 
@@ -91,8 +91,8 @@ func (p *classicParser) operand(path, kind, text string) {
 	p.at[path] = len(p.operands)
 }
 
-func (p *classicParser) parse(c Classic) *engine.Config {
-	l := engine.Defaults()
+func (p *classicParser) parse(c Classic) *spec.Config {
+	l := spec.Defaults()
 	l.AutoDisable, l.HashFailover = c.AutoDisable, c.HashFailover
 	l.IdleTimeout = c.IdleTimeout
 	p.operand("listener[0].idle_timeout", "-T", c.IdleTimeout.String())
@@ -111,16 +111,16 @@ func (p *classicParser) parse(c Classic) *engine.Config {
 	inherited := p.listen(c, &l)
 	p.groups(c.Args, inherited, &l)
 
-	config := engine.DefaultConfig()
+	config := spec.DefaultConfig()
 	if c.Debug {
-		config.Log.Level = engine.LogDebug
+		config.Log.Level = spec.LogDebug
 	}
-	config.Listeners = []engine.Listener{l}
+	config.Listeners = []spec.Listener{l}
 	return config
 }
 
 // listen reads -b and the first operand.
-func (p *classicParser) listen(c Classic, l *engine.Listener) listening {
+func (p *classicParser) listen(c Classic, l *spec.Listener) listening {
 	if c.Bind != "" {
 		p.operand(listenPath, "-b", c.Bind)
 	}
@@ -136,11 +136,11 @@ func (p *classicParser) listen(c Classic, l *engine.Listener) listening {
 	bind := unbracket(c.Bind)
 	l.Name = net.JoinHostPort(bind, service)
 	p.derived["listener[0].name"] = listenPath
-	port, wrongPort := engine.ParsePort(service, 0)
+	port, wrongPort := spec.ParsePort(service, 0)
 	if wrongPort != nil {
 		p.add(portPath, "", "%s", wrongPort)
 	}
-	host, _, wrongHost := engine.SplitListen(joinHostPort(bind, port))
+	host, _, wrongHost := spec.SplitListen(joinHostPort(bind, port))
 	if wrongHost != nil {
 		p.add(listenPath, "", "%s", wrongHost)
 	}
@@ -152,8 +152,8 @@ func (p *classicParser) listen(c Classic, l *engine.Listener) listening {
 }
 
 // groups reads the operands after the first.
-func (p *classicParser) groups(args []string, inherited listening, l *engine.Listener) {
-	var group engine.Group
+func (p *classicParser) groups(args []string, inherited listening, l *spec.Listener) {
+	var group spec.Group
 	for i := 1; i < len(args); i++ {
 		path := elementPath("listener[0].group", len(l.Groups))
 		switch text := args[i]; text {
@@ -166,7 +166,7 @@ func (p *classicParser) groups(args []string, inherited listening, l *engine.Lis
 				p.add(path, "", "group %d is empty: at least one channel must stand before the %s", len(l.Groups), text)
 			}
 			l.Groups = append(l.Groups, group)
-			group = engine.Group{}
+			group = spec.Group{}
 		default:
 			channelPath := elementPath(path+".channels", len(group.Channels))
 			p.operand(channelPath, "channel", text)

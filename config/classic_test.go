@@ -8,48 +8,48 @@ import (
 	"testing"
 	"time"
 
-	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/spec"
 )
 
 func args(line string) Classic { return Classic{Args: strings.Fields(line)} }
 
 func TestParse(t *testing.T) {
-	rr := func(channels ...engine.Channel) engine.Group { return engine.Group{Channels: channels} }
-	hash := func(channels ...engine.Channel) engine.Group {
-		return engine.Group{Mode: balancer.Hash, Channels: channels}
+	rr := func(channels ...spec.Channel) spec.Group { return spec.Group{Channels: channels} }
+	hash := func(channels ...spec.Channel) spec.Group {
+		return spec.Group{Mode: balancer.Hash, Channels: channels}
 	}
-	ch := func(host string, port uint16, maxc int) engine.Channel {
-		return engine.Channel{Host: host, Port: port, MaxConns: maxc}
+	ch := func(host string, port uint16, maxc int) spec.Channel {
+		return spec.Channel{Host: host, Port: port, MaxConns: maxc}
 	}
 	for _, c := range []struct {
 		line   string
 		name   string
 		listen string
-		groups []engine.Group
+		groups []spec.Group
 	}{
-		{"8888 localhost::12 ! localhost::4 ! localhost::2 localhost::2 ! localhost:25", ":8888", ":8888", []engine.Group{
+		{"8888 localhost::12 ! localhost::4 ! localhost::2 localhost::2 ! localhost:25", ":8888", ":8888", []spec.Group{
 			rr(ch("localhost", 8888, 12)), rr(ch("localhost", 8888, 4)),
 			rr(ch("localhost", 8888, 2), ch("localhost", 8888, 2)), rr(ch("localhost", 25, 0)),
 		}},
-		{"pop3 h1 h2 ! fo1", ":pop3", ":110", []engine.Group{rr(ch("h1", 110, 0), ch("h2", 110, 0)), rr(ch("fo1", 110, 0))}},
-		{"80 h1", ":80", ":80", []engine.Group{rr(ch("h1", 80, 0))}},
-		{"80 h1 %", ":80", ":80", []engine.Group{hash(ch("h1", 80, 0))}},
-		{"80 h1 !", ":80", ":80", []engine.Group{rr(ch("h1", 80, 0))}},
-		{"80 h1 % h2 ! h3 %", ":80", ":80", []engine.Group{hash(ch("h1", 80, 0)), rr(ch("h2", 80, 0)), hash(ch("h3", 80, 0))}},
-		{"80 h1 % h2", ":80", ":80", []engine.Group{hash(ch("h1", 80, 0)), rr(ch("h2", 80, 0))}},
-		{"80 h1:81 h1:smtp h1::0 h1: h1:: h1:82: a::16 db::16", ":80", ":80", []engine.Group{rr(
+		{"pop3 h1 h2 ! fo1", ":pop3", ":110", []spec.Group{rr(ch("h1", 110, 0), ch("h2", 110, 0)), rr(ch("fo1", 110, 0))}},
+		{"80 h1", ":80", ":80", []spec.Group{rr(ch("h1", 80, 0))}},
+		{"80 h1 %", ":80", ":80", []spec.Group{hash(ch("h1", 80, 0))}},
+		{"80 h1 !", ":80", ":80", []spec.Group{rr(ch("h1", 80, 0))}},
+		{"80 h1 % h2 ! h3 %", ":80", ":80", []spec.Group{hash(ch("h1", 80, 0)), rr(ch("h2", 80, 0)), hash(ch("h3", 80, 0))}},
+		{"80 h1 % h2", ":80", ":80", []spec.Group{hash(ch("h1", 80, 0)), rr(ch("h2", 80, 0))}},
+		{"80 h1:81 h1:smtp h1::0 h1: h1:: h1:82: a::16 db::16", ":80", ":80", []spec.Group{rr(
 			ch("h1", 81, 0), ch("h1", 25, 0), ch("h1", 80, 0), ch("h1", 80, 0), ch("h1", 80, 0), ch("h1", 82, 0), ch("a", 80, 16), ch("db", 80, 16),
 		)}},
-		{"80 [2001:db8::1]:81:16 [::1] [::1]::4 [fe80::1%eth0]", ":80", ":80", []engine.Group{rr(
+		{"80 [2001:db8::1]:81:16 [::1] [::1]::4 [fe80::1%eth0]", ":80", ":80", []spec.Group{rr(
 			ch("2001:db8::1", 81, 16), ch("::1", 80, 0), ch("::1", 80, 4), ch("fe80::1%eth0", 80, 0),
 		)}},
-		{"0 h1:80", ":0", ":0", []engine.Group{rr(ch("h1", 80, 0))}},
+		{"0 h1:80", ":0", ":0", []spec.Group{rr(ch("h1", 80, 0))}},
 	} {
-		l := engine.Defaults()
+		l := spec.Defaults()
 		l.Name, l.Listen, l.Groups = c.name, []string{c.listen}, c.groups
-		want := engine.DefaultConfig()
-		want.Listeners = []engine.Listener{l}
+		want := spec.DefaultConfig()
+		want.Listeners = []spec.Listener{l}
 		for _, ipv6 := range []bool{false, true} {
 			classic := args(c.line)
 			classic.IPv6 = ipv6
@@ -69,13 +69,13 @@ func TestParseOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := engine.DefaultConfig()
-	want.Log.Level = engine.LogDebug
-	want.Listeners = []engine.Listener{{
+	want := spec.DefaultConfig()
+	want.Log.Level = spec.LogDebug
+	want.Listeners = []spec.Listener{{
 		Name: "[::1]:pop3", Listen: []string{"[::1]:110"}, Source: netip.MustParseAddr("2001:db8::1"),
 		ConnectTimeout: 3 * time.Second, IdleTimeout: time.Minute, HalfCloseTimeout: time.Hour,
-		KeepAlive: 15 * time.Second, UserTimeout: engine.AutoUserTimeout, DrainTimeout: 30 * time.Second, AutoDisable: true, HashFailover: true,
-		Groups: []engine.Group{{Channels: []engine.Channel{{Host: "h1", Port: 110}}}},
+		KeepAlive: 15 * time.Second, UserTimeout: spec.AutoUserTimeout, DrainTimeout: 30 * time.Second, AutoDisable: true, HashFailover: true,
+		Groups: []spec.Group{{Channels: []spec.Channel{{Host: "h1", Port: 110}}}},
 	}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)

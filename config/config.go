@@ -1,5 +1,5 @@
 // Package config reads what a daemon is to do: from a TOML file (Load, Decode)
-// or from a classic command line (Parse). Both end in a valid engine.Config.
+// or from a classic command line (Parse). Both end in a valid spec.Config.
 // Marshal goes the other way.
 //
 // Whatever is wrong with a file or a command line is reported at once: the
@@ -7,21 +7,20 @@
 package config
 
 import (
+	"balance/engine/spec"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 
 	"golang.org/x/sys/unix"
-
-	"balance/engine"
 )
 
 // MaxSize is the size of the largest file that is read, in bytes.
 const MaxSize = 1 << 20
 
 // Load returns the configuration that the file at path declares.
-func Load(path string) (*engine.Config, error) {
+func Load(path string) (*spec.Config, error) {
 	data, err := Read(path)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"balance/engine/spec"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,16 +10,14 @@ import (
 	"unicode"
 
 	"github.com/BurntSushi/toml"
-
-	"balance/engine"
 )
 
 // Decode returns the configuration that a TOML document declares; it has
 // passed Validate. name stands in errors for the file. The error prints one
 // line for each fault, "name:line: where: what was found and what is allowed",
-// in the order of the document; the engine.Fault can be had with errors.As.
+// in the order of the document; the spec.Fault can be had with errors.As.
 // What cannot be read as TOML gives one fault, the first.
-func Decode(name string, data []byte) (*engine.Config, error) {
+func Decode(name string, data []byte) (*spec.Config, error) {
 	if line, err := guard(data); err != nil {
 		return nil, join(located(name, line, err))
 	}
@@ -26,7 +25,7 @@ func Decode(name string, data []byte) (*engine.Config, error) {
 	if _, err := toml.Decode(string(data), &values); err != nil {
 		return nil, join(syntaxError(name, err))
 	}
-	d := decoder{config: engine.DefaultConfig(), derived: map[string]string{}}
+	d := decoder{config: spec.DefaultConfig(), derived: map[string]string{}}
 	d.document(values)
 	d.validate(d.config, d.derived)
 	if len(d.list) == 0 {
@@ -42,14 +41,14 @@ func Decode(name string, data []byte) (*engine.Config, error) {
 }
 
 // Locate says where in the TOML document that declared a configuration the
-// cause of each error stands, if it is an engine.Fault. It returns one error
+// cause of each error stands, if it is an spec.Fault. It returns one error
 // that prints each on a line, in the order of errs; they can be had with
 // errors.As.
 func Locate(name string, data []byte, errs ...error) error {
 	lines := linesOf(data)
 	var list []error
 	for _, err := range errs {
-		if fault, ok := errors.AsType[engine.Fault](err); ok {
+		if fault, ok := errors.AsType[spec.Fault](err); ok {
 			err = located(name, lines.find(fault.Path), err)
 		}
 		list = append(list, err)
@@ -84,8 +83,8 @@ func syntaxError(name string, err error) error {
 
 type decoder struct {
 	faults
-	config   *engine.Config
-	defaults engine.Listener
+	config   *spec.Config
+	defaults spec.Listener
 	derived  map[string]string // see faults.validate
 }
 
@@ -103,15 +102,15 @@ func (d *decoder) document(values map[string]any) {
 // settings reads [defaults]. It checks them by themselves, so that a fault is
 // not found again in each listener.
 func (d *decoder) settings(t table) {
-	d.defaults = engine.Defaults()
+	d.defaults = spec.Defaults()
 	read(t, daemonSettings, d.config)
 	read(t, settings, &d.defaults)
-	alone := engine.Config{ShutdownTimeout: d.config.ShutdownTimeout, Listeners: []engine.Listener{d.defaults}}
+	alone := spec.Config{ShutdownTimeout: d.config.ShutdownTimeout, Listeners: []spec.Listener{d.defaults}}
 	for _, fault := range alone.Validate() {
 		in, name, _ := strings.Cut(fault.Path, ".")
 		if in == "defaults" || slices.Contains(names(settings), name) {
 			t.fault(name, "%s", fault.Problem)
-			d.defaults = engine.Defaults()
+			d.defaults = spec.Defaults()
 		}
 	}
 }
@@ -185,7 +184,7 @@ func (t table) addresses() []string {
 
 // listen sets the addresses of a listener. One that is not valid stays as it
 // is written, so that the others keep their places.
-func (d *decoder) listen(t table, addresses []string, l *engine.Listener) listening {
+func (d *decoder) listen(t table, addresses []string, l *spec.Listener) listening {
 	var first listening
 	for i, text := range addresses {
 		path := elementPath(keyPath(t.path, "listen"), i)
@@ -204,9 +203,9 @@ func (d *decoder) listen(t table, addresses []string, l *engine.Listener) listen
 	return first
 }
 
-func (d *decoder) group(path, where string, value any, inherited listening) engine.Group {
+func (d *decoder) group(path, where string, value any, inherited listening) spec.Group {
 	t := d.open(groupTable, path, where, value)
-	var group engine.Group
+	var group spec.Group
 	t.word("mode", &group.Mode)
 	for k, value := range t.array("channels", "an array of channels") {
 		channel := elementPath(path+".channels", k)
@@ -215,7 +214,7 @@ func (d *decoder) group(path, where string, value any, inherited listening) engi
 	return group
 }
 
-func (d *decoder) channel(path, where string, value any, inherited listening) engine.Channel {
+func (d *decoder) channel(path, where string, value any, inherited listening) spec.Channel {
 	switch value := value.(type) {
 	case string:
 		channel, wrong := parseChannel(value, inherited)
@@ -225,22 +224,22 @@ func (d *decoder) channel(path, where string, value any, inherited listening) en
 		return d.channelTable(d.open(channelTable, path, where, value), inherited)
 	default:
 		d.add(path, where, "the channel is %s, not a string such as \"host:port:maxc\" or a table such as {host = \"host\"}", describe(value))
-		return engine.Channel{}
+		return spec.Channel{}
 	}
 }
 
-func (d *decoder) channelTable(t table, inherited listening) engine.Channel {
+func (d *decoder) channelTable(t table, inherited listening) spec.Channel {
 	host, ok := t.text("host")
 	if path := keyPath(t.path, "host"); !ok && !d.covers(path) {
 		d.add(path, t.where, "host is missing")
 	}
-	channel := engine.Channel{Host: host, Port: t.port("port", inherited)}
+	channel := spec.Channel{Host: host, Port: t.port("port", inherited)}
 	t.boolean("disabled", &channel.Disabled)
 	switch value := t.values["maxc"].(type) {
 	case nil:
 	case int64:
-		if value < 0 || value > engine.MaxMaxConns {
-			t.fault("maxc", "maxc %d is not one of 0 (no limit) to %d", value, int64(engine.MaxMaxConns))
+		if value < 0 || value > spec.MaxMaxConns {
+			t.fault("maxc", "maxc %d is not one of 0 (no limit) to %d", value, int64(spec.MaxMaxConns))
 		}
 		channel.MaxConns = int(value)
 	default:
@@ -268,7 +267,7 @@ func (t table) port(key string, inherited listening) uint16 {
 		t.fault(key, "%s is %s, not a number or the name of a service", key, describe(value))
 		return 0
 	}
-	port, err := engine.ParsePort(text, 1)
+	port, err := spec.ParsePort(text, 1)
 	if err != nil {
 		t.fault(key, "%s", err)
 	}

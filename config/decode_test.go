@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/spec"
 )
 
 func TestDecode(t *testing.T) {
@@ -57,22 +57,22 @@ group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &engine.Config{
-		Control:         engine.Control{Mode: 0o660, Group: "adm", ReadGroup: "staff", StatsFile: "/x", HTTP: "localhost:8404", HTTPTokenFile: "/t", PProf: true},
-		Process:         engine.Process{MaxBuffered: 64 << 20},
+	want := &spec.Config{
+		Control:         spec.Control{Mode: 0o660, Group: "adm", ReadGroup: "staff", StatsFile: "/x", HTTP: "localhost:8404", HTTPTokenFile: "/t", PProf: true},
+		Process:         spec.Process{MaxBuffered: 64 << 20},
 		ShutdownTimeout: 90 * time.Second,
-		Log:             engine.Log{Level: engine.LogWarn, Format: engine.LogJSON, Sessions: true},
-		Listeners: []engine.Listener{{
+		Log:             spec.Log{Level: spec.LogWarn, Format: spec.LogJSON, Sessions: true},
+		Listeners: []spec.Listener{{
 			Name:           "pop3",
 			Listen:         []string{"0.0.0.0:110", "[::1]:110"},
 			Source:         netip.MustParseAddr("192.0.2.1"),
 			ConnectTimeout: 2 * time.Second,
 			KeepAlive:      time.Hour,
-			UserTimeout:    engine.AutoUserTimeout,
+			UserTimeout:    spec.AutoUserTimeout,
 			AutoDisable:    true,
-			OnRemove:       engine.Drain,
+			OnRemove:       spec.Drain,
 			DrainTimeout:   30 * time.Second,
-			Groups: []engine.Group{{Channels: []engine.Channel{
+			Groups: []spec.Group{{Channels: []spec.Channel{
 				{Host: "h1", Port: 110}, {Host: "h2", Port: 25, MaxConns: 16}, {Host: "h3", Port: 110, MaxConns: 7},
 				{Host: "h4", Port: 25}, {Host: "2001:db8::1", Port: 110}, {Host: "2001:db8::2", Port: 80, MaxConns: 3},
 				{Host: "db", Port: 110, MaxConns: 16}, {Host: "h5", Port: 110},
@@ -84,13 +84,13 @@ group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
 			ConnectTimeout:   250 * time.Millisecond,
 			HalfCloseTimeout: time.Hour,
 			KeepAlive:        15 * time.Second,
-			UserTimeout:      engine.UserTimeout(time.Minute),
+			UserTimeout:      spec.UserTimeout(time.Minute),
 			HashFailover:     true,
-			OnRemove:         engine.Close,
+			OnRemove:         spec.Close,
 			DrainTimeout:     time.Second,
-			Groups: []engine.Group{
-				{Mode: balancer.Hash, Channels: []engine.Channel{{Host: "h1", Port: 8080}}},
-				{Channels: []engine.Channel{{Host: "h1", Port: 8080}}},
+			Groups: []spec.Group{
+				{Mode: balancer.Hash, Channels: []spec.Channel{{Host: "h1", Port: 8080}}},
+				{Channels: []spec.Channel{{Host: "h1", Port: 8080}}},
 			},
 		}},
 	}
@@ -450,7 +450,7 @@ f:3: log: level "x" is none of "debug", "info", "warn", "error"`,
 
 func TestDecodeFaultsAreValues(t *testing.T) {
 	_, err := Decode("f", []byte("[[listener]]\nlisten = \":80\"\n"))
-	fault, ok := errors.AsType[engine.Fault](err)
+	fault, ok := errors.AsType[spec.Fault](err)
 	if !ok || fault.Path != "listener[0].group" {
 		t.Errorf("%v holds the fault %+v", err, fault)
 	}
@@ -478,8 +478,8 @@ func TestLocate(t *testing.T) {
 	data := []byte("[[listener]]\nname = \"x\"\nlisten = [\":1\",\n  \":2\"]\n")
 	cause := errors.New("it is taken")
 	err := Locate("f", data,
-		engine.Fault{Path: "listener[0].listen[1]", Where: `listener "x"`, Problem: "it is taken", Cause: cause},
-		engine.Fault{Path: "control.http", Problem: "not in the file"},
+		spec.Fault{Path: "listener[0].listen[1]", Where: `listener "x"`, Problem: "it is taken", Cause: cause},
+		spec.Fault{Path: "control.http", Problem: "not in the file"},
 		errors.New("no fault"))
 	if want := "f:4: listener \"x\": it is taken\nf: not in the file\nno fault"; err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"balance/engine/spec"
 	"maps"
 	"os"
 	"path/filepath"
@@ -10,8 +11,6 @@ import (
 	"testing"
 
 	"github.com/BurntSushi/toml"
-
-	"balance/engine"
 )
 
 const example = "../balance.toml.example"
@@ -89,10 +88,10 @@ func TestExampleShowsDefaults(t *testing.T) {
 			}
 		}
 	}
-	want := engine.DefaultConfig()
-	settled := engine.Defaults()
+	want := spec.DefaultConfig()
+	settled := spec.Defaults()
 	settled.Name, settled.Listen, settled.Groups = l.Name, l.Listen, l.Groups
-	want.Listeners = []engine.Listener{settled}
+	want.Listeners = []spec.Listener{settled}
 	if !reflect.DeepEqual(plain, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", plain, want)
 	}

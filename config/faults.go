@@ -1,6 +1,7 @@
 package config
 
 import (
+	"balance/engine/spec"
 	"cmp"
 	"errors"
 	"fmt"
@@ -8,21 +9,19 @@ import (
 	"strings"
 
 	"github.com/hashicorp/go-multierror"
-
-	"balance/engine"
 )
 
 // faults gathers everything that is wrong with an input. A place that has a
 // fault is covered: what Validate finds there, around it or in it follows from
 // that fault and is not reported again.
 type faults struct {
-	list    []engine.Fault
+	list    []spec.Fault
 	covered map[string]bool // paths of faults
 	around  map[string]bool // all that covered paths stand in
 }
 
 func (f *faults) add(path, where, format string, args ...any) {
-	f.list = append(f.list, engine.Fault{Path: path, Where: clip(where), Problem: clip(fmt.Sprintf(format, args...))})
+	f.list = append(f.list, spec.Fault{Path: path, Where: clip(where), Problem: clip(fmt.Sprintf(format, args...))})
 	f.cover(path)
 }
 
@@ -74,8 +73,8 @@ func (f *faults) absorb(path, where string, part faults) {
 
 // validate adds what the configuration still has wrong. derived maps the path
 // of a value that the input does not spell out to the path it comes from.
-func (f *faults) validate(c *engine.Config, derived map[string]string) {
-	var later []engine.Fault
+func (f *faults) validate(c *spec.Config, derived map[string]string) {
+	var later []spec.Fault
 	for _, fault := range c.Validate() {
 		if from, ok := derived[fault.Path]; ok {
 			fault.Path = from
@@ -89,7 +88,7 @@ func (f *faults) validate(c *engine.Config, derived map[string]string) {
 	}
 }
 
-func (f *faults) addUncovered(fault engine.Fault) {
+func (f *faults) addUncovered(fault spec.Fault) {
 	if !f.covers(fault.Path) {
 		f.add(fault.Path, fault.Where, "%s", fault.Problem)
 	}
@@ -97,13 +96,13 @@ func (f *faults) addUncovered(fault engine.Fault) {
 
 // sort puts the faults in the order of the input.
 func (f *faults) sort(at positions) {
-	slices.SortStableFunc(f.list, func(a, b engine.Fault) int {
+	slices.SortStableFunc(f.list, func(a, b spec.Fault) int {
 		return cmp.Compare(at.find(a.Path), at.find(b.Path))
 	})
 }
 
 // positions maps the path of each value of an input, in the form of
-// engine.Fault.Path, to its place there: a number from 1, in the order of the
+// spec.Fault.Path, to its place there: a number from 1, in the order of the
 // input.
 type positions map[string]int
 

@@ -1,6 +1,6 @@
 package config
 
-import "balance/engine"
+import "balance/engine/spec"
 
 // key is one key of a table of the file. field returns a pointer to what the
 // key sets: *time.Duration, *bool, *int, *string, or an encoding.TextUnmarshaler that is set
@@ -11,45 +11,45 @@ type key[T any] struct {
 }
 
 // settings may stand in [defaults] and in each [[listener]].
-var settings = []key[engine.Listener]{
-	{"connect_timeout", func(l *engine.Listener) any { return &l.ConnectTimeout }},
-	{"idle_timeout", func(l *engine.Listener) any { return &l.IdleTimeout }},
-	{"half_close_timeout", func(l *engine.Listener) any { return &l.HalfCloseTimeout }},
-	{"keepalive", func(l *engine.Listener) any { return &l.KeepAlive }},
-	{"user_timeout", func(l *engine.Listener) any { return &l.UserTimeout }},
-	{"auto_disable", func(l *engine.Listener) any { return &l.AutoDisable }},
-	{"hash_failover", func(l *engine.Listener) any { return &l.HashFailover }},
-	{"on_remove", func(l *engine.Listener) any { return &l.OnRemove }},
-	{"drain_timeout", func(l *engine.Listener) any { return &l.DrainTimeout }},
+var settings = []key[spec.Listener]{
+	{"connect_timeout", func(l *spec.Listener) any { return &l.ConnectTimeout }},
+	{"idle_timeout", func(l *spec.Listener) any { return &l.IdleTimeout }},
+	{"half_close_timeout", func(l *spec.Listener) any { return &l.HalfCloseTimeout }},
+	{"keepalive", func(l *spec.Listener) any { return &l.KeepAlive }},
+	{"user_timeout", func(l *spec.Listener) any { return &l.UserTimeout }},
+	{"auto_disable", func(l *spec.Listener) any { return &l.AutoDisable }},
+	{"hash_failover", func(l *spec.Listener) any { return &l.HashFailover }},
+	{"on_remove", func(l *spec.Listener) any { return &l.OnRemove }},
+	{"drain_timeout", func(l *spec.Listener) any { return &l.DrainTimeout }},
 }
 
 // daemonSettings stand in [defaults] only.
-var daemonSettings = []key[engine.Config]{
-	{"shutdown_timeout", func(c *engine.Config) any { return &c.ShutdownTimeout }},
-	{"data_plane", func(c *engine.Config) any { return &c.DataPlane }},
-	{"loops", func(c *engine.Config) any { return &c.Loops }},
+var daemonSettings = []key[spec.Config]{
+	{"shutdown_timeout", func(c *spec.Config) any { return &c.ShutdownTimeout }},
+	{"data_plane", func(c *spec.Config) any { return &c.DataPlane }},
+	{"loops", func(c *spec.Config) any { return &c.Loops }},
 }
 
-var processSettings = []key[engine.Process]{
-	{"max_sessions", func(p *engine.Process) any { return &p.MaxSessions }},
-	{"max_buffered", func(p *engine.Process) any { return &p.MaxBuffered }},
+var processSettings = []key[spec.Process]{
+	{"max_sessions", func(p *spec.Process) any { return &p.MaxSessions }},
+	{"max_buffered", func(p *spec.Process) any { return &p.MaxBuffered }},
 }
 
-var logSettings = []key[engine.Log]{
-	{"level", func(l *engine.Log) any { return &l.Level }},
-	{"format", func(l *engine.Log) any { return &l.Format }},
-	{"sessions", func(l *engine.Log) any { return &l.Sessions }},
+var logSettings = []key[spec.Log]{
+	{"level", func(l *spec.Log) any { return &l.Level }},
+	{"format", func(l *spec.Log) any { return &l.Format }},
+	{"sessions", func(l *spec.Log) any { return &l.Sessions }},
 }
 
-var controlSettings = []key[engine.Control]{
-	{"watch", func(c *engine.Control) any { return &c.Watch }},
-	{"mode", func(c *engine.Control) any { return &c.Mode }},
-	{"group", func(c *engine.Control) any { return &c.Group }},
-	{"read_group", func(c *engine.Control) any { return &c.ReadGroup }},
-	{"stats_file", func(c *engine.Control) any { return &c.StatsFile }},
-	{"http", func(c *engine.Control) any { return &c.HTTP }},
-	{"http_token_file", func(c *engine.Control) any { return &c.HTTPTokenFile }},
-	{"pprof", func(c *engine.Control) any { return &c.PProf }},
+var controlSettings = []key[spec.Control]{
+	{"watch", func(c *spec.Control) any { return &c.Watch }},
+	{"mode", func(c *spec.Control) any { return &c.Mode }},
+	{"group", func(c *spec.Control) any { return &c.Group }},
+	{"read_group", func(c *spec.Control) any { return &c.ReadGroup }},
+	{"stats_file", func(c *spec.Control) any { return &c.StatsFile }},
+	{"http", func(c *spec.Control) any { return &c.HTTP }},
+	{"http_token_file", func(c *spec.Control) any { return &c.HTTPTokenFile }},
+	{"pprof", func(c *spec.Control) any { return &c.PProf }},
 }
 
 // The tables of the file, by the keys that lead to them.

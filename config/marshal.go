@@ -8,17 +8,17 @@ import (
 	"strings"
 	"time"
 
-	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/spec"
 )
 
 // Marshal returns a TOML document that declares c, which must be valid: Decode
 // turns it back into an equal Config, if the addresses to listen on are in the
 // form that Decode and Parse give them. What equals the documented default is
 // left out.
-func Marshal(c *engine.Config) []byte {
+func Marshal(c *spec.Config) []byte {
 	var w writer
-	preset := engine.DefaultConfig()
+	preset := spec.DefaultConfig()
 	w.table("[defaults]", changed(daemonSettings, c, preset))
 	w.table("[process]", changed(processSettings, &c.Process, &preset.Process))
 	w.table("[log]", changed(logSettings, &c.Log, &preset.Log))
@@ -42,7 +42,7 @@ func (w *writer) table(header string, lines []string) {
 	w.WriteString(header + "\n" + strings.Join(lines, "\n") + "\n")
 }
 
-func (w *writer) listener(l *engine.Listener) {
+func (w *writer) listener(l *spec.Listener) {
 	var lines []string
 	if l.Name != l.Listen[0] {
 		lines = append(lines, "name = "+quote(l.Name))
@@ -55,7 +55,7 @@ func (w *writer) listener(l *engine.Listener) {
 	if l.Source.IsValid() {
 		lines = append(lines, "source = "+quote(l.Source.String()))
 	}
-	preset := engine.Defaults()
+	preset := spec.Defaults()
 	w.table("[[listener]]", slices.Concat(lines, changed(settings, l, &preset)))
 	for _, group := range l.Groups {
 		lines := []string{"channels = " + array(group.Channels, channelValue)}
@@ -107,7 +107,7 @@ func shortDuration(d time.Duration) string {
 }
 
 // channelValue returns the short form of a channel, if that says all of it.
-func channelValue(c engine.Channel) string {
+func channelValue(c spec.Channel) string {
 	short := c.String()
 	if c.MaxConns != 0 {
 		short += fmt.Sprintf(":%d", c.MaxConns)

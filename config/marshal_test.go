@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/spec"
 )
 
-func roundTrip(t *testing.T, c *engine.Config) {
+func roundTrip(t *testing.T, c *spec.Config) {
 	t.Helper()
 	data := Marshal(c)
 	again, err := Decode("marshalled", data)
@@ -126,22 +126,22 @@ func (g generator) duration(most time.Duration) time.Duration {
 }
 
 func (g generator) maxc() int {
-	return pick(g, 0, 1, g.IntN(100), min(engine.MaxMaxConns, math.MaxInt))
+	return pick(g, 0, 1, g.IntN(100), min(spec.MaxMaxConns, math.MaxInt))
 }
 
 func (g generator) host() string {
 	return pick(g, "h1", "db", "a", "fe80", "localhost", "pop.example.net", "under_score", "dot.", "127.0.0.1", "::1", "2001:db8::1", "fe80::1%eth0.1", "::ffff:1.2.3.4")
 }
 
-func (g generator) config() *engine.Config {
-	c := engine.DefaultConfig()
-	c.ShutdownTimeout = g.duration(engine.MaxTimeout)
-	c.DataPlane = pick(g, engine.Auto, engine.Portable, engine.EventLoop)
+func (g generator) config() *spec.Config {
+	c := spec.DefaultConfig()
+	c.ShutdownTimeout = g.duration(spec.MaxTimeout)
+	c.DataPlane = pick(g, spec.Auto, spec.Portable, spec.EventLoop)
 	c.Loops = pick(g, 0, 1, 8)
-	c.Log = engine.Log{Level: pick(g, engine.LogInfo, engine.LogDebug, engine.LogWarn, engine.LogError), Format: pick(g, engine.LogText, engine.LogJSON), Sessions: g.bool()}
-	c.Process.MaxBuffered = pick(g, 0, engine.MinBuffered, engine.MinBuffered+1, 256<<20, 1<<30, 3<<10*1000, math.MaxInt64)
+	c.Log = spec.Log{Level: pick(g, spec.LogInfo, spec.LogDebug, spec.LogWarn, spec.LogError), Format: pick(g, spec.LogText, spec.LogJSON), Sessions: g.bool()}
+	c.Process.MaxBuffered = pick(g, 0, spec.MinBuffered, spec.MinBuffered+1, 256<<20, 1<<30, 3<<10*1000, math.MaxInt64)
 	c.Control.Watch = g.bool()
-	c.Control.Mode = pick(g, engine.FileMode(0o600), 0o640, 0o660)
+	c.Control.Mode = pick(g, spec.FileMode(0o600), 0o640, 0o660)
 	c.Control.StatsFile = pick(g, "", "balance", "/var/lib/balance/stats")
 	c.Control.HTTP = pick(g, "", "localhost:8404", "[::1]:0", ":8404", "unix:/run/a b/é.sock")
 	c.Control.HTTPTokenFile = pick(g, "", "/etc/balance.token")
@@ -149,16 +149,16 @@ func (g generator) config() *engine.Config {
 	c.Control.ReadGroup = pick(g, "", "staff", "28")
 	c.Control.Group = pick(g, "", "adm", "27", "a \"b\" é")
 	for i := range 1 + g.IntN(3) {
-		l := engine.Listener{
-			ConnectTimeout:   max(time.Millisecond, g.duration(engine.MaxConnectTimeout)),
-			IdleTimeout:      g.duration(engine.MaxTimeout),
-			HalfCloseTimeout: g.duration(engine.MaxTimeout),
-			KeepAlive:        g.duration(engine.MaxKeepAlive),
-			UserTimeout:      pick(g, engine.AutoUserTimeout, engine.UserTimeout(g.duration(engine.MaxUserTimeout))),
+		l := spec.Listener{
+			ConnectTimeout:   max(time.Millisecond, g.duration(spec.MaxConnectTimeout)),
+			IdleTimeout:      g.duration(spec.MaxTimeout),
+			HalfCloseTimeout: g.duration(spec.MaxTimeout),
+			KeepAlive:        g.duration(spec.MaxKeepAlive),
+			UserTimeout:      pick(g, spec.AutoUserTimeout, spec.UserTimeout(g.duration(spec.MaxUserTimeout))),
 			AutoDisable:      g.bool(),
 			HashFailover:     g.bool(),
-			OnRemove:         pick(g, engine.Keep, engine.Drain, engine.Close),
-			DrainTimeout:     g.duration(engine.MaxTimeout),
+			OnRemove:         pick(g, spec.Keep, spec.Drain, spec.Close),
+			DrainTimeout:     g.duration(spec.MaxTimeout),
 			Source:           pick(g, netip.Addr{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1%eth0")),
 		}
 		for k := range 1 + g.IntN(2) {
@@ -166,9 +166,9 @@ func (g generator) config() *engine.Config {
 		}
 		l.Name = pick(g, l.Listen[0], fmt.Sprint(i), fmt.Sprintf("\"l'%d\" \\n é #=[]", i))
 		for range 1 + g.IntN(3) {
-			group := engine.Group{Mode: pick(g, balancer.RoundRobin, balancer.Hash)}
+			group := spec.Group{Mode: pick(g, balancer.RoundRobin, balancer.Hash)}
 			for range 1 + g.IntN(4) {
-				group.Channels = append(group.Channels, engine.Channel{Host: g.host(), Port: uint16(1 + g.IntN(math.MaxUint16)), MaxConns: g.maxc(), Disabled: g.bool()})
+				group.Channels = append(group.Channels, spec.Channel{Host: g.host(), Port: uint16(1 + g.IntN(math.MaxUint16)), MaxConns: g.maxc(), Disabled: g.bool()})
 			}
 			l.Groups = append(l.Groups, group)
 		}
@@ -183,7 +183,7 @@ func (g generator) classic() Classic {
 		Bind:           pick(g, "", "localhost", "::1", "127.0.0.1"),
 		Source:         pick(g, "", "::1", "192.0.2.1"),
 		ConnectTimeout: time.Duration(g.IntN(3)) * time.Second,
-		IdleTimeout:    g.duration(engine.MaxTimeout),
+		IdleTimeout:    g.duration(spec.MaxTimeout),
 		AutoDisable:    g.bool(),
 		HashFailover:   g.bool(),
 		IPv6:           g.bool(),

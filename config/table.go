@@ -15,7 +15,7 @@ import (
 // wrong with a value, and leave what it was to set as it was.
 type table struct {
 	faults *faults
-	path   string // as in engine.Fault
+	path   string // as in spec.Fault
 	where  string // likewise
 	values map[string]any
 }

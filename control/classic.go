@@ -11,6 +11,7 @@ import (
 
 	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/spec"
 )
 
 func (c *conversation) quit([]string) Status {
@@ -73,8 +74,8 @@ var (
 )
 
 // edit changes the current listener in the configuration in force.
-func (c *conversation) edit(change func(*engine.Listener) error) error {
-	_, err := c.daemon.Engine.Edit(context.Background(), func(config *engine.Config) error {
+func (c *conversation) edit(change func(*spec.Listener) error) error {
+	_, err := c.daemon.Engine.Edit(context.Background(), func(config *spec.Config) error {
 		for i := range config.Listeners {
 			if l := &config.Listeners[i]; l.Name == c.listener {
 				return change(l)
@@ -86,8 +87,8 @@ func (c *conversation) edit(change func(*engine.Listener) error) error {
 }
 
 // editGroup changes the current group.
-func (c *conversation) editGroup(change func(*engine.Group) error) error {
-	return c.edit(func(l *engine.Listener) error {
+func (c *conversation) editGroup(change func(*spec.Group) error) error {
+	return c.edit(func(l *spec.Listener) error {
 		if c.group >= len(l.Groups) {
 			return errNoGroup
 		}
@@ -96,8 +97,8 @@ func (c *conversation) editGroup(change func(*engine.Group) error) error {
 }
 
 // editChannel changes a channel of the current group.
-func (c *conversation) editChannel(number int, change func(*engine.Channel) error) error {
-	return c.edit(func(l *engine.Listener) error {
+func (c *conversation) editChannel(number int, change func(*spec.Channel) error) error {
+	return c.edit(func(l *spec.Listener) error {
 		if c.group >= len(l.Groups) || number < 0 || number >= len(l.Groups[c.group].Channels) {
 			return errNoChannel
 		}
@@ -116,32 +117,32 @@ func (c *conversation) answer(err error, format string, args ...any) Status {
 
 // address returns the channel that HOST PORT stand for. The host must resolve
 // now: there is an operator who can be told.
-func (c *conversation) address(host, port string) (engine.Channel, error) {
+func (c *conversation) address(host, port string) (spec.Channel, error) {
 	if inside, ok := strings.CutPrefix(host, "["); ok {
 		host = strings.TrimSuffix(inside, "]")
 	}
-	number, err := engine.ParsePort(port, 1)
+	number, err := spec.ParsePort(port, 1)
 	if err != nil {
-		return engine.Channel{}, errAddress
+		return spec.Channel{}, errAddress
 	}
-	if !engine.ValidHost(host) {
-		return engine.Channel{}, errAddress
+	if !spec.ValidHost(host) {
+		return spec.Channel{}, errAddress
 	}
 	if addrs, err := c.daemon.Engine.Lookup(context.Background(), host); err != nil || len(addrs) == 0 {
-		return engine.Channel{}, errAddress
+		return spec.Channel{}, errAddress
 	}
-	return engine.Channel{Host: host, Port: number, Disabled: true}, nil
+	return spec.Channel{Host: host, Port: number, Disabled: true}, nil
 }
 
 func (c *conversation) create(args []string) Status {
 	channel, err := c.address(args[0], args[1])
 	if err == nil {
-		err = c.edit(func(l *engine.Listener) error {
+		err = c.edit(func(l *spec.Listener) error {
 			if c.group > len(l.Groups) {
 				return errNoGroup
 			}
 			if c.group == len(l.Groups) {
-				l.Groups = append(l.Groups, engine.Group{})
+				l.Groups = append(l.Groups, spec.Group{})
 			}
 			group := &l.Groups[c.group]
 			group.Channels = append(group.Channels, channel)
@@ -160,7 +161,7 @@ func (c *conversation) assign(args []string) Status {
 	if err != nil {
 		return c.failed(err)
 	}
-	err = c.editChannel(number, func(old *engine.Channel) error {
+	err = c.editChannel(number, func(old *spec.Channel) error {
 		if status, ok := c.channel(c.group, number); !ok || status.Enabled {
 			return errEnabled
 		}
@@ -223,10 +224,10 @@ func (c *conversation) maxc(args []string) Status {
 	if err1 != nil || err2 != nil {
 		return c.misused()
 	}
-	if limit < 0 || int64(limit) > engine.MaxMaxConns {
+	if limit < 0 || int64(limit) > spec.MaxMaxConns {
 		return c.fail("value out of range")
 	}
-	err := c.editChannel(number, func(channel *engine.Channel) error {
+	err := c.editChannel(number, func(channel *spec.Channel) error {
 		channel.MaxConns = limit
 		return nil
 	})
@@ -240,7 +241,7 @@ func (c *conversation) roundRobin([]string) Status {
 }
 
 func (c *conversation) setMode(mode balancer.Mode, word string) Status {
-	err := c.editGroup(func(group *engine.Group) error {
+	err := c.editGroup(func(group *spec.Group) error {
 		group.Mode = mode
 		return nil
 	})

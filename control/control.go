@@ -35,6 +35,7 @@ import (
 	"unicode/utf16"
 
 	"balance/engine"
+	"balance/engine/spec"
 )
 
 // MaxRequest is the length of the longest request line, in bytes.
@@ -59,11 +60,11 @@ type Daemon struct {
 	File    string // absolute path of the configuration file; empty without one
 
 	// Marshal returns a configuration as TOML.
-	Marshal func(*engine.Config) []byte
+	Marshal func(*spec.Config) []byte
 	// Reload applies the file now.
-	Reload func() (engine.Changes, error)
+	Reload func() (spec.Changes, error)
 	// Preview tells what Reload would change.
-	Preview func() (engine.Changes, error)
+	Preview func() (spec.Changes, error)
 	// LastReload tells what came of the last reload.
 	LastReload func() Reload
 	// MessagesLost returns how many log messages nobody took, since the

@@ -24,6 +24,7 @@ import (
 
 	"balance/engine"
 	"balance/engine/plane"
+	"balance/engine/spec"
 )
 
 const patience = 20 * time.Second
@@ -44,8 +45,8 @@ type rig struct {
 	engine *engine.Engine
 	server *Server
 	dir    string
-	file   *engine.Config // what Reload applies; nil for a faulty file
-	lost   atomic.Uint64  // messages of the log
+	file   *spec.Config  // what Reload applies; nil for a faulty file
+	lost   atomic.Uint64 // messages of the log
 }
 
 // noNames knows no name but one.
@@ -58,7 +59,7 @@ func (noNames) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, err
 	return nil, fmt.Errorf("no such host %s", host)
 }
 
-func newEngine(t testing.TB, config *engine.Config) *engine.Engine {
+func newEngine(t testing.TB, config *spec.Config) *engine.Engine {
 	e := engine.New(engine.Options{Log: slog.New(slog.DiscardHandler), Resolver: noNames{}})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -73,16 +74,16 @@ func newEngine(t testing.TB, config *engine.Config) *engine.Engine {
 
 // declare makes a configuration of one listener for each name, each with the
 // groups of channels.
-func declare(names []string, groups ...[]string) *engine.Config {
-	config := engine.DefaultConfig()
+func declare(names []string, groups ...[]string) *spec.Config {
+	config := spec.DefaultConfig()
 	for _, name := range names {
-		l := engine.Defaults()
+		l := spec.Defaults()
 		l.Name, l.Listen = name, []string{"127.0.0.1:0"}
 		for _, channels := range groups {
-			var group engine.Group
+			var group spec.Group
 			for _, text := range channels {
 				addr := netip.MustParseAddrPort(text)
-				group.Channels = append(group.Channels, engine.Channel{Host: addr.Addr().String(), Port: addr.Port()})
+				group.Channels = append(group.Channels, spec.Channel{Host: addr.Addr().String(), Port: addr.Port()})
 			}
 			l.Groups = append(l.Groups, group)
 		}
@@ -91,7 +92,7 @@ func declare(names []string, groups ...[]string) *engine.Config {
 	return config
 }
 
-func newRig(t *testing.T, config *engine.Config) *rig {
+func newRig(t *testing.T, config *spec.Config) *rig {
 	r := &rig{T: t, engine: newEngine(t, config), dir: filepath.Join(t.TempDir(), "run"), file: config}
 	t.Setenv("RUNTIME_DIRECTORY", r.dir)
 	var err error
@@ -110,14 +111,14 @@ func (r *rig) daemon() Daemon {
 		Version: "9.9",
 		Started: time.Now(),
 		File:    "/etc/balance.toml",
-		Marshal: func(c *engine.Config) []byte { return fmt.Appendf(nil, "# %d listeners\n", len(c.Listeners)) },
-		Reload: func() (engine.Changes, error) {
+		Marshal: func(c *spec.Config) []byte { return fmt.Appendf(nil, "# %d listeners\n", len(c.Listeners)) },
+		Reload: func() (spec.Changes, error) {
 			if r.file == nil {
 				return nil, errors.New("balance.toml:1: bad\nbalance.toml:2: worse")
 			}
 			return r.engine.Apply(context.Background(), r.file)
 		},
-		Preview: func() (engine.Changes, error) {
+		Preview: func() (spec.Changes, error) {
 			if r.file == nil {
 				return nil, errors.New("balance.toml:1: bad")
 			}

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"balance/engine"
 	"balance/engine/balancer"
 	"balance/engine/plane"
+	"balance/engine/spec"
 )
 
 func (c *conversation) status([]string) Status {
@@ -95,7 +95,7 @@ func (c *conversation) diff(args []string) Status {
 	}
 	if asJSON {
 		if changes == nil {
-			changes = engine.Changes{}
+			changes = spec.Changes{}
 		}
 		text, err := json.Marshal(changes)
 		if err != nil {

@@ -9,13 +9,13 @@ import (
 	"testing"
 
 	"balance/control/counters"
-	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/spec"
 )
 
 // counted runs a configuration, gives its channels numbers, and returns the file
 // that they are counted in, after the end.
-func counted(t testing.TB, config *engine.Config) (path string) {
+func counted(t testing.TB, config *spec.Config) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "a.counters")
 	f, err := OpenCounters(path, slog.New(slog.DiscardHandler))

@@ -10,6 +10,7 @@ import (
 
 	"balance/engine/balancer"
 	"balance/engine/plane"
+	"balance/engine/spec"
 )
 
 // Apply changes from the configuration in force to another one, and returns
@@ -17,7 +18,7 @@ import (
 // changed, sockets included. Listeners, sockets, channels and sessions that
 // both configurations have are left as they are, with their counters. Names that
 // were known before are resolved again soon after it.
-func (e *Engine) Apply(ctx context.Context, config *Config) (Changes, error) {
+func (e *Engine) Apply(ctx context.Context, config *spec.Config) (spec.Changes, error) {
 	e.applying.Lock()
 	defer e.applying.Unlock()
 	if e.closed {
@@ -35,7 +36,7 @@ func (e *Engine) Apply(ctx context.Context, config *Config) (Changes, error) {
 }
 
 // applyLocked is Apply, or the latter half of Edit.
-func (e *Engine) applyLocked(ctx context.Context, config *Config, edited bool) (Changes, error) {
+func (e *Engine) applyLocked(ctx context.Context, config *spec.Config, edited bool) (spec.Changes, error) {
 	if err := validate(config); err != nil {
 		return nil, err
 	}
@@ -48,11 +49,11 @@ func (e *Engine) applyLocked(ctx context.Context, config *Config, edited bool) (
 	if old.config != nil && len(changes) == 0 {
 		return nil, nil
 	}
-	unknown := e.names.unknown(slices.Concat(config.channelNames(), config.listenNames()))
+	unknown := e.names.unknown(slices.Concat(config.ChannelNames(), config.ListenNames()))
 	if edited {
 		// An edit takes effect at once, whatever the name service does: it
 		// waits for no name but its own.
-		before := old.config.channelNames()
+		before := old.config.ChannelNames()
 		unknown = slices.DeleteFunc(unknown, func(host string) bool { return slices.Contains(before, host) })
 	}
 	if err := e.resolve(ctx, config, unknown, old.config == nil); err != nil {
@@ -72,7 +73,7 @@ func (e *Engine) applyLocked(ctx context.Context, config *Config, edited bool) (
 	return changes, nil
 }
 
-func validate(config *Config) error {
+func validate(config *spec.Config) error {
 	var errs []error
 	for _, fault := range config.Validate() {
 		errs = append(errs, fault)
@@ -81,23 +82,23 @@ func validate(config *Config) error {
 }
 
 // fits tells what of the configuration cannot be had without a restart.
-func (e *Engine) fits(config *Config) error {
+func (e *Engine) fits(config *spec.Config) error {
 	if e.unusable != nil {
 		return e.unusable
 	}
 	var errs []error
 	if config.DataPlane != e.dataPlane {
-		errs = append(errs, refusal("defaults.data_plane", "", fmt.Errorf("change data_plane from %q to %q: it needs a restart", e.dataPlane, config.DataPlane)))
+		errs = append(errs, spec.Refuse("defaults.data_plane", "", fmt.Errorf("change data_plane from %q to %q: it needs a restart", e.dataPlane, config.DataPlane)))
 	}
 	if config.Loops != e.loops {
-		errs = append(errs, refusal("defaults.loops", "", fmt.Errorf("change loops from %d to %d: it needs a restart", e.loops, config.Loops)))
+		errs = append(errs, spec.Refuse("defaults.loops", "", fmt.Errorf("change loops from %d to %d: it needs a restart", e.loops, config.Loops)))
 	}
 	return errors.Join(errs...)
 }
 
 // Preview returns what Apply would change, and how many running sessions each
 // change concerns.
-func (e *Engine) Preview(config *Config) (Changes, error) {
+func (e *Engine) Preview(config *spec.Config) (spec.Changes, error) {
 	if err := errors.Join(validate(config), e.fits(config)); err != nil {
 		return nil, err
 	}
@@ -106,20 +107,20 @@ func (e *Engine) Preview(config *Config) (Changes, error) {
 }
 
 // succession returns what of the state goes on in another configuration.
-func (s *state) succession(config *Config, edited bool) *succession {
+func (s *state) succession(config *spec.Config, edited bool) *spec.Succession {
 	if s.config == nil {
-		return succeed(nil, config.Listeners, edited, nil)
+		return spec.Succeed(nil, config.Listeners, edited, nil)
 	}
-	return succeed(s.config.Listeners, config.Listeners, edited, func(k int) (keys, func(balancer.Key) bool) {
+	return spec.Succeed(s.config.Listeners, config.Listeners, edited, func(k int) (spec.Keys, func(balancer.Key) bool) {
 		l := s.listeners[k]
 		return l.keys(), func(key balancer.Key) bool { return l.channels[key].Active() > 0 }
 	})
 }
 
 // keys returns the identities of the channels.
-func (l *listener) keys() keys {
+func (l *listener) keys() spec.Keys {
 	groups := l.router.Groups()
-	all := make(keys, len(groups))
+	all := make(spec.Keys, len(groups))
 	for g := range groups {
 		for _, channel := range groups[g].Channels {
 			all[g] = append(all[g], channel.Key())
@@ -128,8 +129,8 @@ func (l *listener) keys() keys {
 	return all
 }
 
-func (e *Engine) preview(old *state, config *Config, from *succession) Changes {
-	changes := diff(old.config, config, from)
+func (e *Engine) preview(old *state, config *spec.Config, from *spec.Succession) spec.Changes {
+	changes := from.Diff(old.config, config)
 	if old.config == nil || len(changes) == 0 {
 		return changes
 	}
@@ -144,12 +145,12 @@ func (e *Engine) preview(old *state, config *Config, from *succession) Changes {
 	for i := range changes {
 		c := &changes[i]
 		switch {
-		case c.old < 0:
+		case c.Before < 0:
 		case c.Channel != "":
-			c.Sessions = onChannel[old.listeners[c.old].channels[c.key]]
+			c.Sessions = onChannel[old.listeners[c.Before].channels[c.ChannelKey]]
 		case c.Group != nil:
 		case c.Key == "" || c.Key == "idle_timeout" || c.Key == "half_close_timeout":
-			c.Sessions = running[old.listeners[c.old].plane]
+			c.Sessions = running[old.listeners[c.Before].plane]
 		}
 	}
 	return changes
@@ -158,9 +159,9 @@ func (e *Engine) preview(old *state, config *Config, from *succession) Changes {
 // resolve looks up names of the configuration. At the start a listener whose
 // first group has no address at all is an error; later the name service may be
 // down just when somebody has to change the configuration.
-func (e *Engine) resolve(ctx context.Context, config *Config, unknown []string, first bool) error {
+func (e *Engine) resolve(ctx context.Context, config *spec.Config, unknown []string, first bool) error {
 	failures := e.names.lookup(ctx, unknown)
-	for _, host := range config.channelNames() {
+	for _, host := range config.ChannelNames() {
 		if err := failures[host]; err != nil {
 			e.log.Warn("cannot resolve, its channels are unusable until it does", "host", host, "error", err)
 		}
@@ -169,9 +170,9 @@ func (e *Engine) resolve(ctx context.Context, config *Config, unknown []string, 
 	for i := range config.Listeners {
 		l := &config.Listeners[i]
 		where := fmt.Sprintf("listener %q", l.Name)
-		for k, key := range l.listenKeys() {
-			if err := failures[key.host]; err != nil {
-				errs = append(errs, refusal(listenPath(i, k), where, fmt.Errorf("resolve %q to listen on: %w: %w", key.host, ErrUnresolved, err)))
+		for k, key := range l.ListenKeys() {
+			if err := failures[key.Host]; err != nil {
+				errs = append(errs, spec.Refuse(listenPath(i, k), where, fmt.Errorf("resolve %q to listen on: %w: %w", key.Host, ErrUnresolved, err)))
 			}
 		}
 		if first && !e.anyAddress(&l.Groups[0]) {
@@ -179,7 +180,7 @@ func (e *Engine) resolve(ctx context.Context, config *Config, unknown []string, 
 			for _, channel := range l.Groups[0].Channels {
 				hosts = append(hosts, fmt.Sprintf("%q", channel.Host))
 			}
-			errs = append(errs, refusal(fmt.Sprintf("listener[%d].group[0]", i), where+" group 0",
+			errs = append(errs, spec.Refuse(fmt.Sprintf("listener[%d].group[0]", i), where+" group 0",
 				fmt.Errorf("resolve %s: %w", strings.Join(hosts, ", "), ErrUnresolved)))
 		}
 	}
@@ -191,25 +192,25 @@ func listenPath(listener, address int) string {
 	return fmt.Sprintf("listener[%d].listen[%d]", listener, address)
 }
 
-func (e *Engine) anyAddress(group *Group) bool {
-	return slices.ContainsFunc(group.Channels, func(c Channel) bool { return len(e.names.addresses(c.Host)) > 0 })
+func (e *Engine) anyAddress(group *spec.Group) bool {
+	return slices.ContainsFunc(group.Channels, func(c spec.Channel) bool { return len(e.names.addresses(c.Host)) > 0 })
 }
 
 // prepare makes the next state without changing anything that is in force. Its
 // new sockets are open, but nobody accepts from them.
-func (e *Engine) prepare(ctx context.Context, old *state, config *Config, from *succession, opening *opening) (*state, error) {
+func (e *Engine) prepare(ctx context.Context, old *state, config *spec.Config, from *spec.Succession, opening *opening) (*state, error) {
 	next := &state{generation: old.generation + 1, config: config, byPlane: map[*plane.Listener]*listener{}, sockets: sockets{}}
 	var errs []error
 	counting := e.counting(old)
 	for i := range config.Listeners {
 		l := &listener{config: &config.Listeners[i], plane: new(plane.Listener)}
 		var previous *listener
-		if k := from.matches[i]; k >= 0 {
+		if k := from.Matches[i]; k >= 0 {
 			previous = old.listeners[k]
 			l.plane = previous.plane
-			l.same = from.same[i]
+			l.same = from.Same[i]
 		}
-		e.route(l, previous, from.new[i], counting)
+		e.route(l, previous, from.New[i], counting)
 		addrs, err := e.listen(ctx, i, l.config, opening)
 		if err != nil {
 			errs = append(errs, err)
@@ -233,7 +234,7 @@ func (e *Engine) prepare(ctx context.Context, old *state, config *Config, from *
 
 // route builds the router of a listener over the channels that it had before
 // and new ones.
-func (e *Engine) route(l, previous *listener, keys keys, counting map[*balancer.Counters]bool) {
+func (e *Engine) route(l, previous *listener, keys spec.Keys, counting map[*balancer.Counters]bool) {
 	if l.same {
 		l.channels, l.router = previous.channels, previous.router
 		return
@@ -247,13 +248,13 @@ func (e *Engine) route(l, previous *listener, keys keys, counting map[*balancer.
 	for g := range groups {
 		groups[g].Mode = l.config.Groups[g].Mode
 	}
-	for key, at := range keys.all {
+	for key, at := range keys.All {
 		var channel *balancer.Channel
 		if previous != nil {
 			channel = previous.channels[key]
 		}
 		if channel == nil {
-			declared := l.config.Groups[at.group].Channels[at.index]
+			declared := l.config.Groups[at.Group].Channels[at.Index]
 			channel = balancer.NewChannel(key)
 			e.count(l.config.Name, channel, counting)
 			channel.Declare(declared.Disabled)
@@ -261,7 +262,7 @@ func (e *Engine) route(l, previous *listener, keys keys, counting map[*balancer.
 			e.point(channel)
 		}
 		l.channels[key] = channel
-		groups[at.group].Channels = append(groups[at.group].Channels, channel)
+		groups[at.Group].Channels = append(groups[at.Group].Channels, channel)
 	}
 	l.router = balancer.NewRouter(groups, balancer.Options{
 		AutoDisable:  l.config.AutoDisable,
@@ -298,27 +299,27 @@ func (e *Engine) count(listener string, channel *balancer.Channel, counting map[
 
 // listen opens the sockets of a listener that are not open yet and returns the
 // keys of all.
-func (e *Engine) listen(ctx context.Context, number int, l *Listener, opening *opening) ([]netip.AddrPort, error) {
+func (e *Engine) listen(ctx context.Context, number int, l *spec.Listener, opening *opening) ([]netip.AddrPort, error) {
 	var addrs []netip.AddrPort
 	var errs []error
-	for k, key := range l.listenKeys() {
+	for k, key := range l.ListenKeys() {
 		refuse := func(err error) {
-			errs = append(errs, refusal(listenPath(number, k), fmt.Sprintf("listener %q", l.Name), err))
+			errs = append(errs, spec.Refuse(listenPath(number, k), fmt.Sprintf("listener %q", l.Name), err))
 		}
 		hosts := []netip.Addr{{}}
-		if key.host != "" {
-			hosts = e.names.addresses(key.host)
+		if key.Host != "" {
+			hosts = e.names.addresses(key.Host)
 		}
 		var skipped error
 		found := 0
 		for _, host := range hosts {
-			addr := netip.AddrPortFrom(host, key.port)
+			addr := netip.AddrPortFrom(host, key.Port)
 			err := opening.listen(ctx, addr)
 			switch {
 			case err == nil:
 				addrs = append(addrs, addr)
 				found++
-			case isName(key.host) && unavailable(err):
+			case spec.IsName(key.Host) && unavailable(err):
 				skipped = err
 			default:
 				refuse(err)
@@ -355,7 +356,7 @@ func (e *Engine) swap(old, next *state) {
 	}
 	e.removeChannels(old, next)
 	e.removeListeners(old, next)
-	e.names.retain(slices.Concat(next.config.channelNames(), next.config.listenNames()))
+	e.names.retain(slices.Concat(next.config.ChannelNames(), next.config.ListenNames()))
 }
 
 func (l *listener) service() *plane.Service {
@@ -367,7 +368,7 @@ func (l *listener) service() *plane.Service {
 		IdleTimeout:      l.config.IdleTimeout,
 		HalfCloseTimeout: l.config.HalfCloseTimeout,
 		KeepAlive:        l.config.KeepAlive,
-		UserTimeout:      l.config.userTimeout(),
+		UserTimeout:      l.config.TCPUserTimeout(),
 	}
 }
 
@@ -378,7 +379,7 @@ func (l *listener) service() *plane.Service {
 // configuration. A channel whose declaration changed gets a new chance, unless
 // it was edited.
 func (l *listener) loosen(previous *listener, edited bool) {
-	l.redeclare(previous, func(channel *balancer.Channel, old, new Channel, moved bool) {
+	l.redeclare(previous, func(channel *balancer.Channel, old, new spec.Channel, moved bool) {
 		if new.MaxConns == 0 || old.MaxConns != 0 && new.MaxConns > old.MaxConns {
 			channel.SetLimit(new.MaxConns)
 		}
@@ -392,7 +393,7 @@ func (l *listener) loosen(previous *listener, edited bool) {
 }
 
 func (l *listener) tighten(previous *listener) {
-	l.redeclare(previous, func(channel *balancer.Channel, _, new Channel, _ bool) {
+	l.redeclare(previous, func(channel *balancer.Channel, _, new spec.Channel, _ bool) {
 		channel.SetLimit(new.MaxConns)
 		channel.Declare(new.Disabled)
 	})
@@ -400,21 +401,21 @@ func (l *listener) tighten(previous *listener) {
 
 // redeclare calls declare for each channel that the listener had before, with
 // what was and is declared of it, and whether it moved to another group.
-func (l *listener) redeclare(previous *listener, declare func(channel *balancer.Channel, old, new Channel, moved bool)) {
+func (l *listener) redeclare(previous *listener, declare func(channel *balancer.Channel, old, new spec.Channel, moved bool)) {
 	if previous == nil || l.same {
 		return
 	}
-	before := previous.keys().places()
-	for key, at := range l.keys().all {
+	before := previous.keys().Places()
+	for key, at := range l.keys().All {
 		if was, known := before[key]; known {
-			declare(l.channels[key], previous.config.Groups[was.group].Channels[was.index],
-				l.config.Groups[at.group].Channels[at.index], was.group != at.group)
+			declare(l.channels[key], previous.config.Groups[was.Group].Channels[was.Index],
+				l.config.Groups[at.Group].Channels[at.Index], was.Group != at.Group)
 		}
 	}
 }
 
 // announce logs what is listened on at the start, and the changes later.
-func (e *Engine) announce(old, next *state, changes Changes) {
+func (e *Engine) announce(old, next *state, changes spec.Changes) {
 	if old.config != nil {
 		for _, c := range changes {
 			e.log.Info("configuration changed", "change", c.String())

@@ -3,11 +3,11 @@ package engine
 import (
 	"context"
 	"net/netip"
-	"slices"
 	"time"
 
 	"balance/engine/balancer"
 	"balance/engine/plane"
+	"balance/engine/spec"
 )
 
 // Edit applies the configuration in force as the function changes it; the
@@ -15,37 +15,22 @@ import (
 // It differs from Apply in that it ends no session, whatever on_remove says,
 // and that it forgets nothing that was observed about a channel. An error of
 // the function comes back as it is, and nothing has changed.
-func (e *Engine) Edit(ctx context.Context, edit func(*Config) error) (Changes, error) {
+func (e *Engine) Edit(ctx context.Context, edit func(*spec.Config) error) (spec.Changes, error) {
 	e.applying.Lock()
 	defer e.applying.Unlock()
 	if e.closed {
 		return nil, ErrShutdown
 	}
-	config := e.Config().clone()
+	config := e.Config().Clone()
 	if err := edit(config); err != nil {
 		return nil, err
 	}
 	return e.applyLocked(ctx, config, true)
 }
 
-// clone returns a copy that shares nothing with the original.
-func (c *Config) clone() *Config {
-	copied := *c
-	copied.Listeners = slices.Clone(c.Listeners)
-	for i := range copied.Listeners {
-		l := &copied.Listeners[i]
-		l.Listen = slices.Clone(l.Listen)
-		l.Groups = slices.Clone(l.Groups)
-		for g := range l.Groups {
-			l.Groups[g].Channels = slices.Clone(l.Groups[g].Channels)
-		}
-	}
-	return &copied
-}
-
 // Lookup returns the addresses of a host, which may be one itself.
 func (e *Engine) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
-	if !isName(host) {
+	if !spec.IsName(host) {
 		return e.names.addresses(host), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
@@ -127,6 +112,3 @@ func (e *Engine) Channels(yield func(listener string, group, number int, mode ba
 		}
 	}
 }
-
-// ValidHost reports whether a host may stand in a Channel.
-func ValidHost(host string) bool { return badHost(host) == "" }

@@ -14,6 +14,7 @@ import (
 
 	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/spec"
 )
 
 func TestEdit(t *testing.T) {
@@ -21,11 +22,11 @@ func TestEdit(t *testing.T) {
 	a, b := r.server("a"), r.server("b")
 	address := free(t, "127.0.0.1")
 	l := listener("web", address, a)
-	l.OnRemove = engine.Close
+	l.OnRemove = spec.Close
 	r.apply(declare(l))
 	before := r.Config()
 	held := dial(t, address)
-	changes, err := r.Edit(t.Context(), func(c *engine.Config) error {
+	changes, err := r.Edit(t.Context(), func(c *spec.Config) error {
 		c.Listeners[0].Groups[0].Channels[0] = b.channel()
 		c.Listeners[0].Groups[0].Mode = balancer.Hash
 		return nil
@@ -53,14 +54,14 @@ func TestEditThatFails(t *testing.T) {
 	r.apply(declare(listener("web", address, a)))
 	before := r.Config()
 	reason := errors.New("no")
-	_, err := r.Edit(t.Context(), func(c *engine.Config) error {
+	_, err := r.Edit(t.Context(), func(c *spec.Config) error {
 		c.Listeners[0].Groups = nil
 		return reason
 	})
 	if err != reason {
 		t.Errorf("error %v", err)
 	}
-	_, err = r.Edit(t.Context(), func(c *engine.Config) error {
+	_, err = r.Edit(t.Context(), func(c *spec.Config) error {
 		c.Listeners[0].Groups[0].Channels[0].Port = 0
 		return nil
 	})
@@ -82,7 +83,7 @@ func TestEditsAtOnce(t *testing.T) {
 	var editing sync.WaitGroup
 	for range 50 {
 		editing.Go(func() {
-			r.Edit(context.Background(), func(c *engine.Config) error {
+			r.Edit(context.Background(), func(c *spec.Config) error {
 				c.Listeners[0].Groups[0].Channels[0].MaxConns++
 				return nil
 			})
@@ -106,7 +107,7 @@ func TestEditForgetsNothing(t *testing.T) {
 	if !r.status("web", gone).AutoDisabled {
 		t.Fatal("the channel that fails is not disabled")
 	}
-	if _, err := r.Edit(t.Context(), func(c *engine.Config) error {
+	if _, err := r.Edit(t.Context(), func(c *spec.Config) error {
 		c.Listeners[0].Groups[0].Channels[0].MaxConns = 5
 		return nil
 	}); err != nil {
@@ -121,19 +122,19 @@ func TestEditAsksForNoNameButItsOwn(t *testing.T) {
 	r := newRig(t)
 	a := r.server("a")
 	l := listener("web", free(t, "127.0.0.1"), a)
-	l.Groups[0].Channels = append(l.Groups[0].Channels, engine.Channel{Host: "down.test", Port: 80})
+	l.Groups[0].Channels = append(l.Groups[0].Channels, spec.Channel{Host: "down.test", Port: 80})
 	r.apply(declare(l))
 	for _, c := range []struct {
-		edit func(*engine.Group)
+		edit func(*spec.Group)
 		want []string
 	}{
-		{func(g *engine.Group) { g.Channels[1].MaxConns = 5 }, nil},
-		{func(g *engine.Group) {
-			g.Channels = append(g.Channels, engine.Channel{Host: "new.test", Port: 80})
+		{func(g *spec.Group) { g.Channels[1].MaxConns = 5 }, nil},
+		{func(g *spec.Group) {
+			g.Channels = append(g.Channels, spec.Channel{Host: "new.test", Port: 80})
 		}, []string{"new.test"}},
 	} {
 		r.names.taken()
-		if _, err := r.Edit(t.Context(), func(config *engine.Config) error {
+		if _, err := r.Edit(t.Context(), func(config *spec.Config) error {
 			c.edit(&config.Listeners[0].Groups[0])
 			return nil
 		}); err != nil {
@@ -254,7 +255,7 @@ func TestCountersFromOutside(t *testing.T) {
 	})
 	defer e.Shutdown(t.Context())
 	l := listener("web", "127.0.0.1:0")
-	l.Groups = []engine.Group{{Channels: []engine.Channel{{Host: "127.0.0.1", Port: 1}, {Host: "127.0.0.1", Port: 2}}}}
+	l.Groups = []spec.Group{{Channels: []spec.Channel{{Host: "127.0.0.1", Port: 1}, {Host: "127.0.0.1", Port: 2}}}}
 	if _, err := e.Apply(t.Context(), declare(l)); err != nil {
 		t.Fatal(err)
 	}
@@ -281,12 +282,12 @@ func TestCountersFromOutsideAreNotShared(t *testing.T) {
 	})
 	defer e.Shutdown(t.Context())
 	addresses := []string{free(t, "127.0.0.1"), free(t, "127.0.0.1")}
-	named := func(name string, address int) engine.Listener {
+	named := func(name string, address int) spec.Listener {
 		l := listener(name, addresses[address])
-		l.Groups = []engine.Group{{Channels: []engine.Channel{{Host: "127.0.0.1", Port: 1}}}}
+		l.Groups = []spec.Group{{Channels: []spec.Channel{{Host: "127.0.0.1", Port: 1}}}}
 		return l
 	}
-	for _, config := range []*engine.Config{declare(named("web", 0)), declare(named("web", 1), named("www", 0))} {
+	for _, config := range []*spec.Config{declare(named("web", 0)), declare(named("web", 1), named("www", 0))} {
 		if _, err := e.Apply(t.Context(), config); err != nil {
 			t.Fatal(err)
 		}

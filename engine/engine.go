@@ -19,6 +19,7 @@ import (
 	"balance/engine/eventloop"
 	"balance/engine/plane"
 	"balance/engine/portable"
+	"balance/engine/spec"
 )
 
 // ErrUnresolved is wrapped by the error of the first Apply if no channel of
@@ -43,7 +44,7 @@ type Options struct {
 	// called by one goroutine at a time, and holds up Apply.
 	Counters func(listener string, key balancer.Key) *balancer.Counters
 	// DataPlane and Loops are those of every configuration that is applied.
-	DataPlane DataPlane
+	DataPlane spec.DataPlane
 	Loops     int
 	// NewPlane, if not nil, makes the data plane instead.
 	NewPlane func(plane.Options) plane.Plane
@@ -58,7 +59,7 @@ type Engine struct {
 	names      *names
 	budget     *plane.Budget
 
-	dataPlane DataPlane // as declared
+	dataPlane spec.DataPlane // as declared
 	loops     int
 	unusable  error // why there is no such data plane: no Apply succeeds
 	// counters is Options.Counters, or nil.
@@ -85,7 +86,7 @@ type Engine struct {
 type state struct {
 	generation uint64
 	edited     bool // came by Edit: nobody's session ends
-	config     *Config
+	config     *spec.Config
 	listeners  []*listener // in the order of the configuration
 	byPlane    map[*plane.Listener]*listener
 	sockets    sockets
@@ -93,7 +94,7 @@ type state struct {
 
 // listener is a Listener in force.
 type listener struct {
-	config   *Listener
+	config   *spec.Listener
 	same     bool            // the state before had it just so
 	plane    *plane.Listener // the same in all configurations
 	router   *balancer.Router
@@ -134,15 +135,15 @@ func newPlane(options Options, o plane.Options) (plane.Plane, error) {
 	if options.NewPlane != nil {
 		return options.NewPlane(o), nil
 	}
-	if options.DataPlane == Portable {
+	if options.DataPlane == spec.Portable {
 		return portable.New(o), nil
 	}
 	loops, err := eventloop.New(o, options.Loops)
 	switch {
 	case err == nil:
 		return loops, nil
-	case options.DataPlane == EventLoop:
-		return portable.New(o), fmt.Errorf("data_plane %q: %w", EventLoop, err)
+	case options.DataPlane == spec.EventLoop:
+		return portable.New(o), fmt.Errorf("data_plane %q: %w", spec.EventLoop, err)
 	case !errors.Is(err, errors.ErrUnsupported):
 		o.Log.Warn("the event loop cannot start, the portable data plane takes its place", "error", err)
 	}
@@ -150,7 +151,7 @@ func newPlane(options Options, o plane.Options) (plane.Plane, error) {
 }
 
 // Config returns the configuration in force, or nil before the first Apply.
-func (e *Engine) Config() *Config { return e.current.Load().config }
+func (e *Engine) Config() *spec.Config { return e.current.Load().config }
 
 // ended counts a session, and logs it if that is asked for.
 func (e *Engine) ended(end plane.End) {
@@ -180,7 +181,7 @@ func (e *Engine) Resolve(ctx context.Context) (failed int) {
 	if config == nil {
 		return 0
 	}
-	failures := e.names.lookup(ctx, config.channelNames())
+	failures := e.names.lookup(ctx, config.ChannelNames())
 	for host, err := range failures {
 		e.log.Warn("cannot resolve", "host", host, "error", err)
 	}

@@ -23,19 +23,20 @@ import (
 	"balance/engine"
 	"balance/engine/plane"
 	"balance/engine/plane/planetest"
+	"balance/engine/spec"
 )
 
 const patience = 20 * time.Second
 
 // dataPlane is the one that the tests run with at the moment.
-var dataPlane engine.DataPlane
+var dataPlane spec.DataPlane
 
 // TestMain runs all tests with each data plane; benchmarks with the default.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	code := m.Run()
 	if code == 0 && flag.Lookup("test.bench").Value.String() == "" {
-		dataPlane = engine.Portable
+		dataPlane = spec.Portable
 		code = m.Run()
 	}
 	os.Exit(code)
@@ -109,8 +110,8 @@ func (r *rig) server(name string) *server {
 }
 
 // channel declares the server as a channel.
-func (s *server) channel() engine.Channel {
-	return engine.Channel{Host: s.addr.Addr().String(), Port: s.addr.Port()}
+func (s *server) channel() spec.Channel {
+	return spec.Channel{Host: s.addr.Addr().String(), Port: s.addr.Port()}
 }
 
 // free returns an address with a port that nobody uses now.
@@ -124,31 +125,31 @@ func free(t testing.TB, host string) string {
 }
 
 // declare makes a configuration with one listener for each argument.
-func declare(listeners ...engine.Listener) *engine.Config {
-	c := engine.DefaultConfig()
+func declare(listeners ...spec.Listener) *spec.Config {
+	c := spec.DefaultConfig()
 	c.DataPlane = dataPlane
 	c.Listeners = listeners
 	return c
 }
 
 // listener declares a listener with one group of servers.
-func listener(name, address string, servers ...*server) engine.Listener {
-	l := engine.Defaults()
+func listener(name, address string, servers ...*server) spec.Listener {
+	l := spec.Defaults()
 	l.Name = name
 	l.Listen = []string{address}
-	l.Groups = []engine.Group{group(servers...)}
+	l.Groups = []spec.Group{group(servers...)}
 	return l
 }
 
-func group(servers ...*server) engine.Group {
-	var g engine.Group
+func group(servers ...*server) spec.Group {
+	var g spec.Group
 	for _, s := range servers {
 		g.Channels = append(g.Channels, s.channel())
 	}
 	return g
 }
 
-func (r *rig) apply(c *engine.Config) engine.Changes {
+func (r *rig) apply(c *spec.Config) spec.Changes {
 	r.Helper()
 	changes, err := r.Apply(context.Background(), c)
 	if err != nil {
@@ -357,17 +358,17 @@ func TestFirstApplyThatFails(t *testing.T) {
 	r := newRig(t)
 	a := r.server("a")
 	good := free(t, "127.0.0.1")
-	withNames := func(groups ...string) engine.Listener {
+	withNames := func(groups ...string) spec.Listener {
 		l := listener("x", good, a)
 		l.Groups = nil
 		for _, host := range groups {
-			l.Groups = append(l.Groups, engine.Group{Channels: []engine.Channel{{Host: host, Port: 80}}})
+			l.Groups = append(l.Groups, spec.Group{Channels: []spec.Channel{{Host: host, Port: 80}}})
 		}
 		return l
 	}
 	tests := []struct {
 		name   string
-		config *engine.Config
+		config *spec.Config
 		is     error
 	}{
 		{"port in use", declare(listener("good", good, a), listener("bad", busy.Addr().String(), a)), syscall.EADDRINUSE},
@@ -398,9 +399,9 @@ func TestNames(t *testing.T) {
 	a := r.server("a")
 	address := free(t, "127.0.0.1")
 	l := listener("web", address)
-	named := engine.Channel{Host: "db.example", Port: a.addr.Port()}
-	later := engine.Channel{Host: "later.example", Port: a.addr.Port()}
-	l.Groups = []engine.Group{{Channels: []engine.Channel{named, later}}}
+	named := spec.Channel{Host: "db.example", Port: a.addr.Port()}
+	later := spec.Channel{Host: "later.example", Port: a.addr.Port()}
+	l.Groups = []spec.Group{{Channels: []spec.Channel{named, later}}}
 	r.names.set("db.example", "127.0.0.9", "127.0.0.1") // nobody listens on the first
 	r.apply(declare(l))
 	if got := served(t, address, 2); got != "a a" {
@@ -437,7 +438,7 @@ func TestNameWithManyAddresses(t *testing.T) {
 		return list
 	}
 	l := listener("web", free(t, "127.0.0.1"))
-	l.Groups = []engine.Group{{Channels: []engine.Channel{{Host: "db.example", Port: 1}}}}
+	l.Groups = []spec.Group{{Channels: []spec.Channel{{Host: "db.example", Port: 1}}}}
 	r.names.set("db.example", addresses(16)...)
 	r.apply(declare(l))
 	for step, c := range []struct{ addresses, used, logged int }{
@@ -459,7 +460,7 @@ func TestNameWithManyAddresses(t *testing.T) {
 func TestNamesAfterAnApply(t *testing.T) {
 	r := newRig(t)
 	l := listener("web", free(t, "127.0.0.1"))
-	l.Groups = []engine.Group{{Channels: []engine.Channel{{Host: "db.example", Port: 1}}}}
+	l.Groups = []spec.Group{{Channels: []spec.Channel{{Host: "db.example", Port: 1}}}}
 	r.names.set("db.example", "127.0.0.1")
 	r.apply(declare(l))
 	r.names.set("db.example", "127.0.0.9")
@@ -489,7 +490,7 @@ func TestWhatNeedsARestart(t *testing.T) {
 	c := declare(listener("web", web, a))
 	r.apply(c)
 	another := declare(listener("web", web, a, a))
-	another.DataPlane, another.Loops = engine.EventLoop, 7
+	another.DataPlane, another.Loops = spec.EventLoop, 7
 	_, err := r.Apply(context.Background(), another)
 	if err == nil || !strings.Contains(err.Error(), "change data_plane") || !strings.Contains(err.Error(), "change loops from 0 to 7") {
 		t.Errorf("error %v", err)

@@ -15,6 +15,7 @@ import (
 	"balance/engine"
 	"balance/engine/balancer"
 	"balance/engine/plane"
+	"balance/engine/spec"
 )
 
 // An address that comes to an earlier group, by an edit or a file, takes
@@ -27,7 +28,7 @@ func TestAnAddressComesToAnEarlierGroup(t *testing.T) {
 			b := r.server("b")
 			dead := &server{name: "dead", addr: netip.MustParseAddrPort(free(t, "127.0.0.1"))}
 			web := free(t, "127.0.0.1")
-			declared := func() engine.Listener {
+			declared := func() spec.Listener {
 				l := listener("web", web, dead)
 				l.Groups = append(l.Groups, group(b))
 				l.Groups[1].Channels[0].MaxConns = 1
@@ -42,7 +43,7 @@ func TestAnAddressComesToAnEarlierGroup(t *testing.T) {
 			l := declared()
 			switch by {
 			case "edit":
-				if _, err := r.Edit(t.Context(), func(c *engine.Config) error {
+				if _, err := r.Edit(t.Context(), func(c *spec.Config) error {
 					group := &c.Listeners[0].Groups[0]
 					group.Channels = append(group.Channels, added)
 					return nil
@@ -53,7 +54,7 @@ func TestAnAddressComesToAnEarlierGroup(t *testing.T) {
 				l.Groups[0].Channels = append(l.Groups[0].Channels, added)
 				r.apply(declare(l))
 			case "file, in a group of its own":
-				l.Groups = slices.Insert(l.Groups, 1, engine.Group{Channels: []engine.Channel{added}})
+				l.Groups = slices.Insert(l.Groups, 1, spec.Group{Channels: []spec.Channel{added}})
 				r.apply(declare(l))
 				at = [2]int{2, 0}
 			default:
@@ -134,7 +135,7 @@ func newSeating(t testing.TB) *seating {
 
 // apply applies groups such as "a:1* b- ! a": channels by a letter, the limit
 // behind a colon, a minus where it is disabled. A star is not part of it.
-func (s *seating) apply(groups string) engine.Changes {
+func (s *seating) apply(groups string) spec.Changes {
 	s.t.Helper()
 	changes, err := s.Apply(context.Background(), declare(parseGroups(s.t, groups)))
 	if err != nil {
@@ -143,22 +144,22 @@ func (s *seating) apply(groups string) engine.Changes {
 	return changes
 }
 
-func ungrouped() engine.Listener {
-	l := engine.Defaults()
+func ungrouped() spec.Listener {
+	l := spec.Defaults()
 	l.Name, l.Listen = "web", []string{"127.0.0.1:80"}
 	return l
 }
 
-func parseGroups(t testing.TB, text string) engine.Listener {
+func parseGroups(t testing.TB, text string) spec.Listener {
 	t.Helper()
 	l := ungrouped()
 	for _, part := range strings.Split(text, "!") {
-		var g engine.Group
+		var g spec.Group
 		for _, word := range strings.Fields(part) {
 			word = strings.TrimSuffix(word, "*")
 			word, disabled := strings.CutSuffix(word, "-")
 			name, limit, limited := strings.Cut(word, ":")
-			c := engine.Channel{Host: "192.0.2." + strconv.Itoa(int(name[0])), Port: 80, Disabled: disabled}
+			c := spec.Channel{Host: "192.0.2." + strconv.Itoa(int(name[0])), Port: 80, Disabled: disabled}
 			if limited {
 				var err error
 				if c.MaxConns, err = strconv.Atoi(limit); err != nil {
@@ -337,11 +338,11 @@ func TestIdentityHolds(t *testing.T) {
 	}
 }
 
-func randomChannel(random *rand.Rand) engine.Channel {
-	return engine.Channel{Host: fmt.Sprintf("192.0.2.%d", 1+random.IntN(2)), Port: 80, MaxConns: random.IntN(3), Disabled: random.IntN(5) == 0}
+func randomChannel(random *rand.Rand) spec.Channel {
+	return spec.Channel{Host: fmt.Sprintf("192.0.2.%d", 1+random.IntN(2)), Port: 80, MaxConns: random.IntN(3), Disabled: random.IntN(5) == 0}
 }
 
-func randomGroup(random *rand.Rand) (g engine.Group) {
+func randomGroup(random *rand.Rand) (g spec.Group) {
 	g.Mode = balancer.Mode(random.IntN(2))
 	for range 1 + random.IntN(3) {
 		g.Channels = append(g.Channels, randomChannel(random))
@@ -349,7 +350,7 @@ func randomGroup(random *rand.Rand) (g engine.Group) {
 	return g
 }
 
-func randomGroups(random *rand.Rand) engine.Listener {
+func randomGroups(random *rand.Rand) spec.Listener {
 	l := ungrouped()
 	for range 1 + random.IntN(3) {
 		l.Groups = append(l.Groups, randomGroup(random))
@@ -358,7 +359,7 @@ func randomGroups(random *rand.Rand) engine.Listener {
 }
 
 // copied shares no groups with the original.
-func copied(l engine.Listener) engine.Listener {
+func copied(l spec.Listener) spec.Listener {
 	l.Groups = slices.Clone(l.Groups)
 	for g := range l.Groups {
 		l.Groups[g].Channels = slices.Clone(l.Groups[g].Channels)
@@ -368,7 +369,7 @@ func copied(l engine.Listener) engine.Listener {
 
 // edited is what a command of the shell would make of the configuration: one
 // channel is changed, or one more stands at the end of its group.
-func (s *seating) edited(random *rand.Rand) engine.Listener {
+func (s *seating) edited(random *rand.Rand) spec.Listener {
 	l := copied(s.Config().Listeners[0])
 	g := &l.Groups[random.IntN(len(l.Groups))]
 	c := &g.Channels[random.IntN(len(g.Channels))]
@@ -386,7 +387,7 @@ func (s *seating) edited(random *rand.Rand) engine.Listener {
 }
 
 // mutated is what a hand at the file might make of it.
-func mutated(random *rand.Rand, l engine.Listener) engine.Listener {
+func mutated(random *rand.Rand, l spec.Listener) spec.Listener {
 	l = copied(l)
 	at := random.IntN(len(l.Groups))
 	g := &l.Groups[at]
@@ -413,14 +414,14 @@ func mutated(random *rand.Rand, l engine.Listener) engine.Listener {
 type transition struct {
 	*seating
 	edited           bool
-	changes          engine.Changes
-	old, new         []engine.Group
+	changes          spec.Changes
+	old, new         []spec.Group
 	before, after    [][]*balancer.Channel
 	sessions         map[*balancer.Channel]int
-	previewed, again engine.Changes
+	previewed, again spec.Changes
 }
 
-func (s *seating) change(l engine.Listener, edited bool) *transition {
+func (s *seating) change(l spec.Listener, edited bool) *transition {
 	s.t.Helper()
 	n := &transition{seating: s, edited: edited, new: l.Groups, before: s.places(), sessions: map[*balancer.Channel]int{}}
 	if old := s.Config(); old != nil {
@@ -434,7 +435,7 @@ func (s *seating) change(l engine.Listener, edited bool) *transition {
 		s.t.Fatal(err)
 	}
 	if edited {
-		n.changes, err = s.Edit(context.Background(), func(c *engine.Config) error {
+		n.changes, err = s.Edit(context.Background(), func(c *spec.Config) error {
 			c.Listeners[0] = copied(l)
 			return nil
 		})
@@ -491,7 +492,7 @@ func (n *transition) check(where string) {
 		}
 	}
 	said := func(channel *balancer.Channel, key string) bool {
-		return slices.ContainsFunc(n.changes, func(c engine.Change) bool { return c.Channel == channel.Key().String() && c.Key == key })
+		return slices.ContainsFunc(n.changes, func(c spec.Change) bool { return c.Channel == channel.Key().String() && c.Key == key })
 	}
 	for channel, from := range was {
 		to, stays := is[channel]
@@ -531,7 +532,7 @@ func (n *transition) check(where string) {
 	}
 }
 
-func declares(g engine.Group, channel engine.Channel) (n int) {
+func declares(g spec.Group, channel spec.Channel) (n int) {
 	for _, c := range g.Channels {
 		if c == channel {
 			n++
@@ -541,7 +542,7 @@ func declares(g engine.Group, channel engine.Channel) (n int) {
 }
 
 // limits returns how many places there are with the address and limit.
-func limits(groups []engine.Group, channel engine.Channel) (n int) {
+func limits(groups []spec.Group, channel spec.Channel) (n int) {
 	for _, g := range groups {
 		for _, c := range g.Channels {
 			if c.Host == channel.Host && c.MaxConns == channel.MaxConns {

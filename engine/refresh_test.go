@@ -11,6 +11,7 @@ import (
 
 	"balance/engine"
 	"balance/engine/plane"
+	"balance/engine/spec"
 )
 
 // Names are resolved every 30 seconds in the background.
@@ -26,7 +27,7 @@ func TestRefresh(t *testing.T) {
 		})
 		defer e.Shutdown(context.Background())
 		l := listener("db", "127.0.0.1:5432")
-		l.Groups = []engine.Group{{Channels: []engine.Channel{{Host: "db.example", Port: 5432}}}}
+		l.Groups = []spec.Group{{Channels: []spec.Channel{{Host: "db.example", Port: 5432}}}}
 		if _, err := e.Apply(context.Background(), declare(l)); err != nil {
 			t.Fatal(err)
 		}

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/spec"
 )
 
 // inode identifies the socket that listens at an address in /proc/net/tcp.
@@ -96,7 +96,7 @@ func TestSequence(t *testing.T) {
 	onB.works()
 
 	// 5: a group is put in front; groups are renumbered.
-	l.Groups = append([]engine.Group{group(c)}, l.Groups...)
+	l.Groups = append([]spec.Group{group(c)}, l.Groups...)
 	r.apply(declare(l, listener("mail", mail, c)))
 	if got := served(t, web, 2); got != "c c" {
 		t.Errorf("5: served by %q", got)
@@ -104,7 +104,7 @@ func TestSequence(t *testing.T) {
 	sameSockets(5)
 
 	// 6: the groups turn round, with limits.
-	l.Groups = []engine.Group{group(a), group(d, b), group(c)}
+	l.Groups = []spec.Group{group(a), group(d, b), group(c)}
 	l.Groups[0].Channels[0].MaxConns = 1
 	l.Groups[1].Channels[0].MaxConns = 1
 	r.apply(declare(l, listener("mail", mail, c)))
@@ -169,10 +169,10 @@ func TestAllOrNothing(t *testing.T) {
 	good := declare(listener("web", web, a))
 	r.apply(good)
 	before, session := inode(t, web), dial(t, web)
-	for name, bad := range map[string]*engine.Config{
+	for name, bad := range map[string]*spec.Config{
 		"port in use": declare(listener("web", web, b), listener("other", other, b), listener("busy", busy.Addr().String(), b)),
 		"fault":       declare(listener("web", web, b), listener("other", other)),
-		"overlap": func() *engine.Config {
+		"overlap": func() *spec.Config {
 			wide := "0.0.0.0" + web[strings.LastIndex(web, ":"):]
 			return declare(listener("web", wide, b), listener("busy", busy.Addr().String(), b))
 		}(),
@@ -251,33 +251,33 @@ func TestMoveBetweenOverlappingAddresses(t *testing.T) {
 
 func TestOnRemove(t *testing.T) {
 	for _, removal := range []string{"channel", "listener"} {
-		for _, mode := range []engine.OnRemove{engine.Keep, engine.Drain, engine.Close} {
+		for _, mode := range []spec.OnRemove{spec.Keep, spec.Drain, spec.Close} {
 			t.Run(fmt.Sprintf("%s/%s", removal, mode), func(t *testing.T) {
 				r := newRig(t)
 				a, b := r.server("a"), r.server("b")
 				web, other := free(t, "127.0.0.1"), free(t, "127.0.0.1")
 				l := listener("web", web, a, b)
 				l.OnRemove, l.DrainTimeout = mode, 50*time.Millisecond
-				if mode == engine.Drain {
+				if mode == spec.Drain {
 					l.DrainTimeout = time.Second
 				}
 				stays := listener("other", other, a)
 				r.apply(declare(l, stays))
 				onA, onB, bystander := dial(t, web), dial(t, web), dial(t, other)
 				if removal == "channel" {
-					l.Groups = []engine.Group{group(b)}
+					l.Groups = []spec.Group{group(b)}
 					r.apply(declare(l, stays))
 					onB.works()
 				} else {
 					r.apply(declare(stays))
 				}
 				bystander.works()
-				if mode == engine.Keep {
+				if mode == spec.Keep {
 					time.Sleep(100 * time.Millisecond) // longer than the drain timeout
 					onA.works()
 					return
 				}
-				if mode == engine.Drain {
+				if mode == spec.Drain {
 					onA.works()
 				}
 				if _, err := onA.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
@@ -298,7 +298,7 @@ func TestOperatorsWordSurvives(t *testing.T) {
 	if changed, err := r.Enable("web", 0, 0, false); !changed || err != nil {
 		t.Fatalf("disable: %v, %v", changed, err)
 	}
-	l.Groups = []engine.Group{group(b, a)}
+	l.Groups = []spec.Group{group(b, a)}
 	l.Groups[0].Channels[1].MaxConns = 7
 	r.apply(declare(l))
 	if got := served(t, web, 2); got != "b b" {
@@ -332,13 +332,13 @@ func TestAutoDisabledStaysSo(t *testing.T) {
 	if s := r.status("web", dead); !s.AutoDisabled || s.Enabled {
 		t.Fatalf("the dead channel: %+v", s)
 	}
-	l.Groups = []engine.Group{group(dead, a)}
+	l.Groups = []spec.Group{group(dead, a)}
 	l.Groups[0].Channels[1].MaxConns = 9
 	r.apply(declare(l))
 	if s := r.status("web", dead); !s.AutoDisabled {
 		t.Error("a reload that does not name the channel enabled it")
 	}
-	l.Groups = []engine.Group{group(dead, a)}
+	l.Groups = []spec.Group{group(dead, a)}
 	l.Groups[0].Channels[0].MaxConns = 9
 	r.apply(declare(l))
 	if s := r.status("web", dead); s.AutoDisabled {
@@ -361,7 +361,7 @@ func TestSettingsTakeEffect(t *testing.T) {
 		t.Errorf("an idle session saw %v, want a reset", err)
 	}
 	l.IdleTimeout = 0
-	l.Groups = []engine.Group{{Mode: balancer.Hash, Channels: group(a).Channels}, group(a)}
+	l.Groups = []spec.Group{{Mode: balancer.Hash, Channels: group(a).Channels}, group(a)}
 	l.Groups[0].Channels[0].Disabled = true
 	r.apply(declare(l))
 	if got := served(t, web, 1); got != "a" {
@@ -378,7 +378,7 @@ func TestANewNameThatDoesNotResolve(t *testing.T) {
 	web := free(t, "127.0.0.1")
 	l := listener("web", web, a)
 	r.apply(declare(l))
-	l.Groups = []engine.Group{{Channels: []engine.Channel{{Host: "new.example", Port: 80}}}, group(a)}
+	l.Groups = []spec.Group{{Channels: []spec.Channel{{Host: "new.example", Port: 80}}}, group(a)}
 	r.apply(declare(l))
 	if got := served(t, web, 2); got != "a a" {
 		t.Errorf("served by %q", got)
@@ -428,7 +428,7 @@ func TestSwapTurnsNobodyAway(t *testing.T) {
 	limited.Groups[0].Channels[0].MaxConns = 1
 	limited.Groups = append(limited.Groups, group(a))
 	alone := listener("web", web, a)
-	configs := []*engine.Config{declare(limited), declare(alone)}
+	configs := []*spec.Config{declare(limited), declare(alone)}
 	r.apply(configs[0])
 	dial(t, web) // fills the first channel
 	stop := make(chan struct{})
@@ -484,7 +484,7 @@ func TestApplyLeavesNothingBehind(t *testing.T) {
 			l.Groups = append(l.Groups, group(b, a))
 			l.Groups[k].Channels[0].MaxConns = i
 		}
-		l.Groups = append(l.Groups, engine.Group{Channels: []engine.Channel{{Host: fmt.Sprintf("h%d.example", i), Port: 80}}})
+		l.Groups = append(l.Groups, spec.Group{Channels: []spec.Channel{{Host: fmt.Sprintf("h%d.example", i), Port: 80}}})
 		c := declare(l)
 		if i%50 == 1 {
 			c.Listeners = append(c.Listeners, listener("other", other, a))
@@ -503,17 +503,17 @@ func TestApplyLeavesNothingBehind(t *testing.T) {
 
 func BenchmarkApply(b *testing.B) {
 	const listeners, channels = 1000, 10
-	config := func(maxc int) *engine.Config {
+	config := func(maxc int) *spec.Config {
 		c := declare()
 		for i := range listeners {
-			l := engine.Defaults()
+			l := spec.Defaults()
 			l.Name = fmt.Sprintf("l%d", i)
 			l.Listen = []string{fmt.Sprintf("127.1.%d.%d:8009", i/250, i%250+1)}
-			var g engine.Group
+			var g spec.Group
 			for k := range channels {
-				g.Channels = append(g.Channels, engine.Channel{Host: fmt.Sprintf("127.2.%d.%d", i/250, k+1), Port: 9})
+				g.Channels = append(g.Channels, spec.Channel{Host: fmt.Sprintf("127.2.%d.%d", i/250, k+1), Port: 9})
 			}
-			l.Groups = []engine.Group{g}
+			l.Groups = []spec.Group{g}
 			c.Listeners = append(c.Listeners, l)
 		}
 		c.Listeners[500].Groups[0].Channels[5].MaxConns = maxc
@@ -532,7 +532,7 @@ func BenchmarkApply(b *testing.B) {
 	})
 	b.Run("OneChannelOf10000", func(b *testing.B) {
 		r := newRig(b)
-		configs := []*engine.Config{config(0), config(1)}
+		configs := []*spec.Config{config(0), config(1)}
 		r.apply(configs[0])
 		for i := 1; b.Loop(); i++ {
 			r.apply(configs[i%2])

@@ -7,6 +7,7 @@ import (
 
 	"balance/engine/balancer"
 	"balance/engine/plane"
+	"balance/engine/spec"
 )
 
 // removeChannels takes the channels that are in the old state alone out of
@@ -44,7 +45,7 @@ func (e *Engine) removeListeners(old, next *state) {
 			continue
 		}
 		belongs := func(s *plane.Session) bool { return s.Listener == l.plane }
-		if l.config.OnRemove == Close {
+		if l.config.OnRemove == spec.Close {
 			e.plane.Abort(plane.Removed, belongs)
 		}
 		e.workers.Go(func() {
@@ -70,11 +71,11 @@ func (e *Engine) retire(socket plane.Socket, addr netip.AddrPort, retired *sync.
 }
 
 // endSessions ends the sessions that match as the listener's on_remove says.
-func (e *Engine) endSessions(l *Listener, match func(*plane.Session) bool) {
+func (e *Engine) endSessions(l *spec.Listener, match func(*plane.Session) bool) {
 	switch l.OnRemove {
-	case Close:
+	case spec.Close:
 		e.plane.Abort(plane.Removed, match)
-	case Drain:
+	case spec.Drain:
 		e.workers.Go(func() { e.drain(l.DrainTimeout, match) })
 	}
 }

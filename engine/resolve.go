@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"balance/engine/spec"
 	"context"
 	"fmt"
 	"log/slog"
@@ -133,53 +134,13 @@ func (n *names) retain(hosts []string) {
 	}
 }
 
-// isName reports whether a host has to be looked up.
-func isName(host string) bool {
-	if host == "" {
-		return false
-	}
-	_, err := netip.ParseAddr(host)
-	return err != nil
-}
-
-// channelNames returns the host names of all channels, each once, in the order of
-// the file.
-func (c *Config) channelNames() []string {
-	var hosts []string
-	seen := map[string]bool{}
-	for i := range c.Listeners {
-		for _, group := range c.Listeners[i].Groups {
-			for _, channel := range group.Channels {
-				if isName(channel.Host) && !seen[channel.Host] {
-					seen[channel.Host] = true
-					hosts = append(hosts, channel.Host)
-				}
-			}
-		}
-	}
-	return hosts
-}
-
-// listenNames returns the host names to listen on.
-func (c *Config) listenNames() []string {
-	var hosts []string
-	for i := range c.Listeners {
-		for _, key := range c.Listeners[i].listenKeys() {
-			if isName(key.host) && !slices.Contains(hosts, key.host) {
-				hosts = append(hosts, key.host)
-			}
-		}
-	}
-	return hosts
-}
-
 // CheckNames returns an error for each host name of the configuration that
 // does not resolve now. A nil resolver stands for net.DefaultResolver.
-func CheckNames(ctx context.Context, resolver Resolver, config *Config) []error {
+func CheckNames(ctx context.Context, resolver Resolver, config *spec.Config) []error {
 	if resolver == nil {
 		resolver = net.DefaultResolver
 	}
-	hosts := slices.Concat(config.channelNames(), config.listenNames())
+	hosts := slices.Concat(config.ChannelNames(), config.ListenNames())
 	failures := newNames(resolver, slog.New(slog.DiscardHandler)).lookup(ctx, hosts)
 	var errs []error
 	for _, host := range hosts {

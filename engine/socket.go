@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"balance/engine/plane"
+	"balance/engine/spec"
 )
 
 // sockets are listening sockets by the address that was asked for. A zero Addr
@@ -112,7 +113,7 @@ func (s *state) overlapping(addr netip.AddrPort) *listener {
 
 // addressesOverlap reports whether sockets at a and b have clients in common.
 func addressesOverlap(a, b netip.AddrPort) bool {
-	return a.Port() != 0 && a.Port() == b.Port() && overlap(hostOf(a), hostOf(b))
+	return a.Port() != 0 && a.Port() == b.Port() && spec.Overlap(hostOf(a), hostOf(b))
 }
 
 func hostOf(addr netip.AddrPort) string {

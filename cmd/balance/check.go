@@ -8,12 +8,13 @@ import (
 
 	"balance/config"
 	"balance/engine"
+	"balance/engine/spec"
 )
 
 // check tells what a valid file declares, what it warns of (which names do not
 // resolve at the moment, and who could ask), and what is better set. A token
 // that cannot be read is a fault of the file, whose content is given.
-func check(ctx context.Context, o *options, c *engine.Config, content []byte, stdout, stderr io.Writer) int {
+func check(ctx context.Context, o *options, c *spec.Config, content []byte, stdout, stderr io.Writer) int {
 	if _, err := tokenOf(c.Control); err != nil {
 		printErrors(stderr, config.Locate(o.configAsGiven, content, err))
 		return exitConfig
@@ -50,7 +51,7 @@ func count(n int, noun string) string {
 
 // diff prints what changes from one file to another.
 func diff(o *options, stdout, stderr io.Writer) int {
-	var configs [2]*engine.Config
+	var configs [2]*spec.Config
 	failed := false
 	for i, path := range o.classic.Args {
 		c, err := config.Load(path)
@@ -63,7 +64,7 @@ func diff(o *options, stdout, stderr io.Writer) int {
 	if failed {
 		return exitDiffFailure
 	}
-	changes := engine.Diff(configs[0], configs[1])
+	changes := spec.Diff(configs[0], configs[1])
 	if err := printChanges(stdout, changes, o.json); err != nil {
 		printErrors(stderr, err)
 		return exitDiffFailure
@@ -75,13 +76,13 @@ func diff(o *options, stdout, stderr io.Writer) int {
 }
 
 // printChanges prints one line a change, or one JSON array.
-func printChanges(w io.Writer, changes engine.Changes, asJSON bool) error {
+func printChanges(w io.Writer, changes spec.Changes, asJSON bool) error {
 	if !asJSON {
 		_, err := io.WriteString(w, changes.String())
 		return err
 	}
 	if changes == nil {
-		changes = engine.Changes{}
+		changes = spec.Changes{}
 	}
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")

@@ -15,12 +15,12 @@ import (
 
 	"balance/config"
 	"balance/control"
-	"balance/engine"
+	"balance/engine/spec"
 )
 
 // openControl opens the control socket. Without it, or with one that only its
 // owners may use, the daemon runs all the same: it says so once.
-func (d *daemon) openControl(settings engine.Control, stderr io.Writer) {
+func (d *daemon) openControl(settings spec.Control, stderr io.Writer) {
 	warn := func(what string, err error) {
 		d.log.Warn(what, "error", err)
 		if isBackgroundChild() {
@@ -43,7 +43,7 @@ func (d *daemon) openControl(settings engine.Control, stderr io.Writer) {
 }
 
 // accessOf returns who may use the control socket.
-func accessOf(settings engine.Control) (control.Access, error) {
+func accessOf(settings spec.Control) (control.Access, error) {
 	group, err := control.LookupGroup(settings.Group)
 	if err != nil {
 		return control.Access{}, fault("control.group", err)
@@ -61,10 +61,10 @@ func accessOf(settings engine.Control) (control.Access, error) {
 
 // fault says what of the file an error is about.
 func fault(path string, err error) error {
-	return engine.Fault{Path: path, Problem: err.Error(), Cause: err}
+	return spec.Fault{Path: path, Problem: err.Error(), Cause: err}
 }
 
-func (d *daemon) checkControl(settings engine.Control) error {
+func (d *daemon) checkControl(settings spec.Control) error {
 	if _, err := d.prepareControl(settings); err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (d *daemon) checkControl(settings engine.Control) error {
 
 // prepareControl checks what the control socket needs of a new configuration.
 // The function that it returns puts that in force.
-func (d *daemon) prepareControl(settings engine.Control) (commit func(), err error) {
+func (d *daemon) prepareControl(settings spec.Control) (commit func(), err error) {
 	if now := d.engine.Config().Control.StatsFile; settings.StatsFile != now {
 		return nil, fault("control.stats_file", fmt.Errorf("control: stats_file changes from %q to %q: that needs a restart", now, settings.StatsFile))
 	}
@@ -93,13 +93,13 @@ func (d *daemon) prepareControl(settings engine.Control) (commit func(), err err
 }
 
 // tellHolders names the daemons that listen on addresses of the configuration.
-func tellHolders(c *engine.Config, stderr io.Writer) {
+func tellHolders(c *spec.Config, stderr io.Writer) {
 	found := control.Search()
 	for _, client := range found.Clients {
 		defer client.Close()
 		for _, l := range c.Listeners {
 			for _, listen := range l.Listen {
-				host, port, err := engine.SplitListen(listen)
+				host, port, err := spec.SplitListen(listen)
 				if err != nil {
 					continue
 				}
@@ -124,11 +124,11 @@ func (d *daemon) controls() control.Daemon {
 		MessagesLost: d.logging.lost,
 	}
 	if d.reloader != nil {
-		c.Reload = func() (engine.Changes, error) {
+		c.Reload = func() (spec.Changes, error) {
 			changes, err := d.reloader.reload(d.life)
 			return changes, oneALine(err)
 		}
-		c.Preview = func() (engine.Changes, error) {
+		c.Preview = func() (spec.Changes, error) {
 			changes, err := d.reloader.preview(d.life)
 			return changes, oneALine(err)
 		}
@@ -158,7 +158,7 @@ type address struct {
 func drive(o *options, stdin io.Reader, stdout, stderr io.Writer) int {
 	var wanted *address
 	if len(o.classic.Args) > 0 {
-		port, err := engine.ParsePort(o.classic.Args[0], 0)
+		port, err := spec.ParsePort(o.classic.Args[0], 0)
 		if err != nil {
 			fmt.Fprintf(stderr, "balance: %v\n", err)
 			return exitUsage

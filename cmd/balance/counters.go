@@ -9,12 +9,12 @@ import (
 
 	"balance/config"
 	"balance/control"
-	"balance/engine"
+	"balance/engine/spec"
 )
 
 // countersName returns the stats_file of a configuration, or "" for memory. With
 // -M a daemon takes a file that is named after its first listener.
-func (o *options) countersName(c *engine.Config) string {
+func (o *options) countersName(c *spec.Config) string {
 	if c.Control.StatsFile == "" && o.mapped {
 		return url.PathEscape(c.Listeners[0].Listen[0])
 	}
@@ -22,7 +22,7 @@ func (o *options) countersName(c *engine.Config) string {
 }
 
 // countersPath returns where the counters of a configuration are kept, or "".
-func (o *options) countersPath(c *engine.Config) string {
+func (o *options) countersPath(c *spec.Config) string {
 	if name := o.countersName(c); name != "" {
 		return control.CountersPath(name)
 	}
@@ -31,7 +31,7 @@ func (o *options) countersPath(c *engine.Config) string {
 
 // openCounters opens the file that the counters are kept in, if there is to be
 // one. If it cannot be had, the daemon runs without it: it says so once.
-func (d *daemon) openCounters(c *engine.Config) {
+func (d *daemon) openCounters(c *spec.Config) {
 	path := d.options.countersPath(c)
 	if path == "" {
 		return

@@ -15,7 +15,7 @@ import (
 	"syscall"
 
 	"balance/config"
-	"balance/engine"
+	"balance/engine/spec"
 )
 
 const (
@@ -88,16 +88,16 @@ func freePort(ctx context.Context, start int) (int, error) {
 }
 
 func demoConfig(port, httpPort int, backends []*backend) []byte {
-	c := engine.DefaultConfig()
-	l := engine.Defaults()
+	c := spec.DefaultConfig()
+	l := spec.Defaults()
 	l.Name = "demo"
 	l.Listen = []string{net.JoinHostPort(demoAddress, strconv.Itoa(port))}
-	var group engine.Group
+	var group spec.Group
 	for _, b := range backends {
-		group.Channels = append(group.Channels, engine.Channel{Host: demoAddress, Port: b.port})
+		group.Channels = append(group.Channels, spec.Channel{Host: demoAddress, Port: b.port})
 	}
-	l.Groups = []engine.Group{group}
-	c.Listeners = []engine.Listener{l}
+	l.Groups = []spec.Group{group}
+	c.Listeners = []spec.Listener{l}
 	c.Control.HTTP = net.JoinHostPort(demoAddress, strconv.Itoa(httpPort))
 	return config.Marshal(c)
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"balance/control/web"
-	"balance/engine"
+	"balance/engine/spec"
 )
 
 // newHTTP returns the server of the status page and the metrics, which serves
@@ -31,7 +31,7 @@ func (d *daemon) newHTTP() *web.Server {
 
 // prepareHTTP opens what a new configuration wants served. The function that
 // it returns is to be called once, with whether that is to come into force.
-func (d *daemon) prepareHTTP(settings engine.Control) (finish func(commit bool), err error) {
+func (d *daemon) prepareHTTP(settings spec.Control) (finish func(commit bool), err error) {
 	token, err := tokenOf(settings)
 	if err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func (d *daemon) prepareHTTP(settings engine.Control) (finish func(commit bool),
 var errToken = errors.New("http_token_file")
 
 // tokenOf reads the token that settings ask for; empty for none.
-func tokenOf(settings engine.Control) (string, error) {
+func tokenOf(settings spec.Control) (string, error) {
 	if settings.HTTPTokenFile == "" {
 		return "", nil
 	}
@@ -70,7 +70,7 @@ func tokenOf(settings engine.Control) (string, error) {
 
 // exposure warns of settings that let other machines ask without a token; empty
 // if they do not.
-func exposure(settings engine.Control) string {
+func exposure(settings spec.Control) string {
 	if !settings.HTTPExposed() || settings.HTTPTokenFile != "" {
 		return ""
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"balance/engine/spec"
 	"context"
 	"errors"
 	"io"
@@ -8,8 +9,6 @@ import (
 	"log/syslog"
 	"sync/atomic"
 	"time"
-
-	"balance/engine"
 )
 
 // logging is the daemon's log, whose level and format follow the
@@ -17,13 +16,13 @@ import (
 type logging struct {
 	level   slog.LevelVar
 	handler atomic.Pointer[slog.Handler]
-	open    func(engine.LogFormat, slog.Leveler) slog.Handler
+	open    func(spec.LogFormat, slog.Leveler) slog.Handler
 	queue   *logQueue
 }
 
 // newLogging logs to stderr, until close.
 func newLogging(stderr io.Writer) *logging {
-	return logTo(func(format engine.LogFormat, level slog.Leveler) slog.Handler {
+	return logTo(func(format spec.LogFormat, level slog.Leveler) slog.Handler {
 		return newHandler(stderr, format, &slog.HandlerOptions{Level: level})
 	}, func() {})
 }
@@ -33,7 +32,7 @@ func newLogging(stderr io.Writer) *logging {
 func newSyslogging(dial func() (*syslog.Writer, error)) (*logging, error) {
 	s := &syslogSink{dial: dial}
 	connected := make(chan error, 1)
-	l := logTo(func(format engine.LogFormat, level slog.Leveler) slog.Handler {
+	l := logTo(func(format spec.LogFormat, level slog.Leveler) slog.Handler {
 		return newSyslogHandler(s, format, level)
 	}, func() { connected <- s.connect() })
 	select {
@@ -46,9 +45,9 @@ func newSyslogging(dial func() (*syslog.Writer, error)) (*logging, error) {
 
 // logTo logs with handlers that open returns. They are used by one goroutine
 // alone, which calls begin first, and may block.
-func logTo(open func(engine.LogFormat, slog.Leveler) slog.Handler, begin func()) *logging {
+func logTo(open func(spec.LogFormat, slog.Leveler) slog.Handler, begin func()) *logging {
 	l := &logging{open: open, queue: newLogQueue(begin)}
-	l.set(engine.Log{})
+	l.set(spec.Log{})
 	return l
 }
 
@@ -59,28 +58,28 @@ func (l *logging) close() { l.queue.close() }
 // lost returns how many messages nobody took, since the start.
 func (l *logging) lost() uint64 { return l.queue.lost.Load() }
 
-func newHandler(w io.Writer, format engine.LogFormat, options *slog.HandlerOptions) slog.Handler {
-	if format == engine.LogJSON {
+func newHandler(w io.Writer, format spec.LogFormat, options *slog.HandlerOptions) slog.Handler {
+	if format == spec.LogJSON {
 		return slog.NewJSONHandler(w, options)
 	}
 	return slog.NewTextHandler(w, options)
 }
 
-var severities = map[engine.LogLevel]slog.Level{
-	engine.LogDebug: slog.LevelDebug,
-	engine.LogInfo:  slog.LevelInfo,
-	engine.LogWarn:  slog.LevelWarn,
-	engine.LogError: slog.LevelError,
+var severities = map[spec.LogLevel]slog.Level{
+	spec.LogDebug: slog.LevelDebug,
+	spec.LogInfo:  slog.LevelInfo,
+	spec.LogWarn:  slog.LevelWarn,
+	spec.LogError: slog.LevelError,
 }
 
 // admit also logs what the next settings would, until set, so that the change
 // to them is logged if either wants that.
-func (l *logging) admit(next engine.Log) {
+func (l *logging) admit(next spec.Log) {
 	l.level.Set(min(l.level.Level(), severities[next.Level]))
 }
 
 // set puts the settings in force.
-func (l *logging) set(settings engine.Log) {
+func (l *logging) set(settings spec.Log) {
 	l.level.Set(severities[settings.Level])
 	handler := l.open(settings.Format, &l.level)
 	l.handler.Store(&handler)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"balance/engine/spec"
 	"errors"
 	"fmt"
 	"log/syslog"
@@ -12,8 +13,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"balance/engine"
 )
 
 // gate is a reader of the log that reads nothing until it is opened.
@@ -66,7 +65,7 @@ func TestLogShares(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			g := newGate()
 			l := newLogging(g)
-			l.set(engine.Log{Level: engine.LogDebug})
+			l.set(spec.Log{Level: spec.LogDebug})
 			session, log := x.sessions(l), l.logger()
 			log.Warn("first", "n", 0)
 			for len(l.queue.entries) > 0 { // until it is in the writer's hands
@@ -161,11 +160,11 @@ func TestLogSettingsOfTheMoment(t *testing.T) {
 		log.With("with", 1).WithGroup("group").Warn(name+" warning", "n", 2)
 	}
 	say("text")
-	l.set(engine.Log{Format: engine.LogJSON, Level: engine.LogError})
+	l.set(spec.Log{Format: spec.LogJSON, Level: spec.LogError})
 	say("json, errors")
-	l.admit(engine.Log{Level: engine.LogDebug})
+	l.admit(spec.Log{Level: spec.LogDebug})
 	say("json, admitted")
-	l.set(engine.Log{})
+	l.set(spec.Log{})
 	log.Warn("text again")
 	close(g.open)
 	l.close()
@@ -184,7 +183,7 @@ level=WARN msg="text again"
 func TestLogLevelOfLosses(t *testing.T) {
 	g := newGate()
 	l := newLogging(g)
-	l.set(engine.Log{Level: engine.LogError})
+	l.set(spec.Log{Level: spec.LogError})
 	for range 2 * queueSize {
 		l.logger().Error("error", "n", 0)
 	}

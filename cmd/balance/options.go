@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"balance/config"
-	"balance/engine"
+	"balance/engine/spec"
 )
 
 const usage = `Usage:
@@ -84,8 +84,8 @@ var longOptions = []string{"check", "completion", "config", "daemon", "demo", "d
 
 // The most seconds that -t and -T can say.
 const (
-	maxConnect = int(engine.MaxConnectTimeout / time.Second)
-	maxIdle    = int(engine.MaxTimeout / time.Second)
+	maxConnect = int(spec.MaxConnectTimeout / time.Second)
+	maxIdle    = int(spec.MaxTimeout / time.Second)
 )
 
 func parseOptions(args []string) (*options, error) {
@@ -227,7 +227,7 @@ func (o *options) background() bool {
 
 // load reads what the options declare, and returns the content of the file if
 // there is one.
-func (o *options) load() (*engine.Config, []byte, error) {
+func (o *options) load() (*spec.Config, []byte, error) {
 	if o.config == "" {
 		c, err := config.Parse(o.classic)
 		return c, nil, err
@@ -238,7 +238,7 @@ func (o *options) load() (*engine.Config, []byte, error) {
 	}
 	c, err := config.Decode(o.configAsGiven, data)
 	if err == nil && o.classic.Debug {
-		c.Log.Level = engine.LogDebug
+		c.Log.Level = spec.LogDebug
 	}
 	return c, data, err
 }

@@ -12,6 +12,7 @@ import (
 
 	"balance/config"
 	"balance/engine"
+	"balance/engine/spec"
 )
 
 // reloader applies the configuration file when it has changed, or when
@@ -23,15 +24,15 @@ type reloader struct {
 	engine  *engine.Engine
 	logging *logging
 	// check finds faults in settings that can be seen without opening anything.
-	check func(engine.Control) error
+	check func(spec.Control) error
 	// prepare does all that can fail before settings are applied, and returns
 	// what puts them in force, or gives them up.
-	prepare func(engine.Control) (finish func(commit bool), err error)
+	prepare func(spec.Control) (finish func(commit bool), err error)
 	log     *slog.Logger
 
 	mu      sync.Mutex        // held during a reload, so there is one at a time
 	seen    [sha256.Size]byte // guarded by mu; of the content that was tried last
-	applied *engine.Config    // guarded by mu; what the file said when it was last applied
+	applied *spec.Config      // guarded by mu; what the file said when it was last applied
 
 	last atomic.Pointer[reloadStatus] // nil before the first
 }
@@ -66,7 +67,7 @@ func (r *reloader) changed(ctx context.Context) {
 
 // reload tries the file as it is now, even if it was tried before: what kept
 // it from being applied may be gone.
-func (r *reloader) reload(ctx context.Context) (engine.Changes, error) {
+func (r *reloader) reload(ctx context.Context) (spec.Changes, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	data, err := config.ReadContext(ctx, r.path)
@@ -74,11 +75,11 @@ func (r *reloader) reload(ctx context.Context) (engine.Changes, error) {
 }
 
 // reloadLocked applies the content, or tells why it could not be read.
-func (r *reloader) reloadLocked(ctx context.Context, data []byte, err error) (engine.Changes, error) {
+func (r *reloader) reloadLocked(ctx context.Context, data []byte, err error) (spec.Changes, error) {
 	r.seen = [sha256.Size]byte{}
 	last := &reloadStatus{Time: time.Now()}
 	defer r.last.Store(last)
-	var changes engine.Changes
+	var changes spec.Changes
 	if err == nil {
 		r.seen = sha256.Sum256(data)
 		last.Hash = hex.EncodeToString(r.seen[:])
@@ -99,7 +100,7 @@ func (r *reloader) reloadLocked(ctx context.Context, data []byte, err error) (en
 
 // preview returns what reload would change, or why it could not. It opens
 // nothing, so that looking disturbs nobody.
-func (r *reloader) preview(ctx context.Context) (engine.Changes, error) {
+func (r *reloader) preview(ctx context.Context) (spec.Changes, error) {
 	data, err := config.ReadContext(ctx, r.path)
 	if err != nil {
 		return nil, err
@@ -125,7 +126,7 @@ func (r *reloader) locate(data []byte, err error) error {
 
 // prepare checks what the control socket and the status page need of a new
 // configuration.
-func (d *daemon) prepare(settings engine.Control) (finish func(commit bool), err error) {
+func (d *daemon) prepare(settings spec.Control) (finish func(commit bool), err error) {
 	commitControl, err := d.prepareControl(settings)
 	if err != nil {
 		return nil, err
@@ -142,15 +143,15 @@ func (d *daemon) prepare(settings engine.Control) (finish func(commit bool), err
 	}, nil
 }
 
-func (r *reloader) decode(data []byte) (*engine.Config, error) {
+func (r *reloader) decode(data []byte) (*spec.Config, error) {
 	c, err := config.Decode(r.path, data)
 	if err == nil && r.debug {
-		c.Log.Level = engine.LogDebug
+		c.Log.Level = spec.LogDebug
 	}
 	return c, err
 }
 
-func (r *reloader) apply(ctx context.Context, data []byte) (engine.Changes, error) {
+func (r *reloader) apply(ctx context.Context, data []byte) (spec.Changes, error) {
 	c, err := r.decode(data)
 	if err != nil {
 		return nil, err
@@ -177,10 +178,10 @@ func (r *reloader) apply(ctx context.Context, data []byte) (engine.Changes, erro
 
 // takenBack returns what was edited since the file was applied and is not so
 // in the next configuration.
-func takenBack(applied, running, next *engine.Config) engine.Changes {
-	undone := engine.Diff(next, running)
-	return slices.DeleteFunc(engine.Diff(applied, running), func(edit engine.Change) bool {
-		return !slices.ContainsFunc(undone, func(c engine.Change) bool {
+func takenBack(applied, running, next *spec.Config) spec.Changes {
+	undone := spec.Diff(next, running)
+	return slices.DeleteFunc(spec.Diff(applied, running), func(edit spec.Change) bool {
+		return !slices.ContainsFunc(undone, func(c spec.Change) bool {
 			return c.Listener == edit.Listener && c.Channel == edit.Channel && c.Key == edit.Key &&
 				(c.Group == nil) == (edit.Group == nil) && (c.Group == nil || *c.Group == *edit.Group)
 		})

@@ -19,6 +19,7 @@ import (
 	"balance/control/web"
 	"balance/engine"
 	"balance/engine/plane"
+	"balance/engine/spec"
 )
 
 // daemon is a running balance.
@@ -42,7 +43,7 @@ type daemon struct {
 
 // serve runs a configuration until a signal or the end of ctx. The content is
 // that of the file, if there is one.
-func serve(ctx context.Context, o *options, c *engine.Config, content []byte, stdout, stderr io.Writer) int {
+func serve(ctx context.Context, o *options, c *spec.Config, content []byte, stdout, stderr io.Writer) int {
 	// Whoever reads the log or the dump may go away, the sessions stay.
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 4)
@@ -91,7 +92,7 @@ func serve(ctx context.Context, o *options, c *engine.Config, content []byte, st
 	return exitOK
 }
 
-func newDaemon(ctx context.Context, o *options, c *engine.Config, content []byte, logging *logging, stdout io.Writer) *daemon {
+func newDaemon(ctx context.Context, o *options, c *spec.Config, content []byte, logging *logging, stdout io.Writer) *daemon {
 	d := &daemon{options: o, logging: logging, started: time.Now(), hangUps: make(chan struct{}, 1)}
 	d.life, d.stop = context.WithCancel(ctx)
 	d.patience, d.hurry = context.WithCancel(context.Background())
@@ -143,7 +144,7 @@ func (d *daemon) heed(signals <-chan os.Signal, done <-chan struct{}) {
 // is to stop before, the engine is shut down. The control socket is there
 // before the first listener, so whoever was served can ask, and is answered
 // when all listeners are there.
-func (d *daemon) start(c *engine.Config, content []byte, stderr io.Writer) (code int, started bool) {
+func (d *daemon) start(c *spec.Config, content []byte, stderr io.Writer) (code int, started bool) {
 	d.logging.set(c.Log)
 	d.openControl(c.Control, stderr)
 	finish, err := d.prepareHTTP(c.Control)

@@ -1,13 +1,12 @@
 package main
 
 import (
+	"balance/engine/spec"
 	"bytes"
 	"context"
 	"log/slog"
 	"log/syslog"
 	"time"
-
-	"balance/engine"
 )
 
 const (
@@ -75,7 +74,7 @@ type syslogHandler struct {
 	buf          *bytes.Buffer
 }
 
-func newSyslogHandler(sink *syslogSink, format engine.LogFormat, level slog.Leveler) slog.Handler {
+func newSyslogHandler(sink *syslogSink, format spec.LogFormat, level slog.Leveler) slog.Handler {
 	buf := new(bytes.Buffer)
 	options := &slog.HandlerOptions{
 		Level: level,

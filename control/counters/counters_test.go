@@ -23,6 +23,7 @@ import (
 	"balance/engine"
 	"balance/engine/balancer"
 	"balance/engine/plane/planetest"
+	"balance/engine/spec"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -106,9 +107,9 @@ func (r *rig) apply(listeners ...string) {
 	}
 }
 
-func (r *rig) declare(listeners ...string) *engine.Config {
+func (r *rig) declare(listeners ...string) *spec.Config {
 	r.Helper()
-	config := engine.DefaultConfig()
+	config := spec.DefaultConfig()
 	listen := map[string]string{}
 	for _, text := range listeners {
 		words := strings.Fields(text)
@@ -124,17 +125,17 @@ func (r *rig) declare(listeners ...string) *engine.Config {
 			}
 			listen[name] = addr.String()
 		}
-		l := engine.Defaults()
+		l := spec.Defaults()
 		l.Name, l.Listen = name, []string{listen[name]}
-		var group engine.Group
+		var group spec.Group
 		for _, channel := range words[1:] {
-			host, port, err := engine.SplitListen(channel)
+			host, port, err := spec.SplitListen(channel)
 			if err != nil {
 				r.Fatal(err)
 			}
-			group.Channels = append(group.Channels, engine.Channel{Host: host, Port: port})
+			group.Channels = append(group.Channels, spec.Channel{Host: host, Port: port})
 		}
-		l.Groups = []engine.Group{group}
+		l.Groups = []spec.Group{group}
 		config.Listeners = append(config.Listeners, l)
 	}
 	r.listen = listen
@@ -357,7 +358,7 @@ func TestFailedReloadsTakeNoRecords(t *testing.T) {
 		config.Listeners[0].Listen = append(config.Listeners[0].Listen, busy.Addr().String())
 		group := &config.Listeners[0].Groups[0]
 		for n := range 1000 {
-			group.Channels = append(group.Channels, engine.Channel{Host: fmt.Sprintf("10.%d.%d.%d", i, n>>8, n&255), Port: 80})
+			group.Channels = append(group.Channels, spec.Channel{Host: fmt.Sprintf("10.%d.%d.%d", i, n>>8, n&255), Port: 80})
 		}
 		if _, err := r.Apply(t.Context(), config); err == nil {
 			t.Fatal("a busy address can be listened on")

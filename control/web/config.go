@@ -3,8 +3,8 @@ package web
 import (
 	"net/http"
 
-	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/spec"
 )
 
 // configuration is what /api/v1/config answers. It has the shape and the keys
@@ -18,47 +18,47 @@ type configuration struct {
 }
 
 type daemonConfig struct {
-	ShutdownTimeout string           `json:"shutdown_timeout"`
-	DataPlane       engine.DataPlane `json:"data_plane"`
-	Loops           int              `json:"loops"`
+	ShutdownTimeout string         `json:"shutdown_timeout"`
+	DataPlane       spec.DataPlane `json:"data_plane"`
+	Loops           int            `json:"loops"`
 }
 
 type processConfig struct {
-	MaxSessions int         `json:"max_sessions"`
-	MaxBuffered engine.Size `json:"max_buffered"`
+	MaxSessions int       `json:"max_sessions"`
+	MaxBuffered spec.Size `json:"max_buffered"`
 }
 
 type logConfig struct {
-	Level    engine.LogLevel  `json:"level"`
-	Format   engine.LogFormat `json:"format"`
-	Sessions bool             `json:"sessions"`
+	Level    spec.LogLevel  `json:"level"`
+	Format   spec.LogFormat `json:"format"`
+	Sessions bool           `json:"sessions"`
 }
 
 type controlConfig struct {
-	Watch         bool            `json:"watch"`
-	Mode          engine.FileMode `json:"mode"`
-	Group         string          `json:"group"`
-	ReadGroup     string          `json:"read_group"`
-	StatsFile     string          `json:"stats_file"`
-	HTTP          string          `json:"http"`
-	HTTPTokenFile string          `json:"http_token_file"`
-	PProf         bool            `json:"pprof"`
+	Watch         bool          `json:"watch"`
+	Mode          spec.FileMode `json:"mode"`
+	Group         string        `json:"group"`
+	ReadGroup     string        `json:"read_group"`
+	StatsFile     string        `json:"stats_file"`
+	HTTP          string        `json:"http"`
+	HTTPTokenFile string        `json:"http_token_file"`
+	PProf         bool          `json:"pprof"`
 }
 
 type listenerConfig struct {
-	Name             string             `json:"name"`
-	Listen           []string           `json:"listen"`
-	Source           string             `json:"source"`
-	ConnectTimeout   string             `json:"connect_timeout"`
-	IdleTimeout      string             `json:"idle_timeout"`
-	HalfCloseTimeout string             `json:"half_close_timeout"`
-	KeepAlive        string             `json:"keepalive"`
-	UserTimeout      engine.UserTimeout `json:"user_timeout"`
-	AutoDisable      bool               `json:"auto_disable"`
-	HashFailover     bool               `json:"hash_failover"`
-	OnRemove         engine.OnRemove    `json:"on_remove"`
-	DrainTimeout     string             `json:"drain_timeout"`
-	Group            []groupConfig      `json:"group"`
+	Name             string           `json:"name"`
+	Listen           []string         `json:"listen"`
+	Source           string           `json:"source"`
+	ConnectTimeout   string           `json:"connect_timeout"`
+	IdleTimeout      string           `json:"idle_timeout"`
+	HalfCloseTimeout string           `json:"half_close_timeout"`
+	KeepAlive        string           `json:"keepalive"`
+	UserTimeout      spec.UserTimeout `json:"user_timeout"`
+	AutoDisable      bool             `json:"auto_disable"`
+	HashFailover     bool             `json:"hash_failover"`
+	OnRemove         spec.OnRemove    `json:"on_remove"`
+	DrainTimeout     string           `json:"drain_timeout"`
+	Group            []groupConfig    `json:"group"`
 }
 
 type groupConfig struct {
@@ -82,7 +82,7 @@ func (d *Daemon) serveConfig(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, configurationOf(c))
 }
 
-func configurationOf(c *engine.Config) configuration {
+func configurationOf(c *spec.Config) configuration {
 	view := configuration{
 		Defaults: daemonConfig{c.ShutdownTimeout.String(), c.DataPlane, c.Loops},
 		Process:  processConfig(c.Process),
@@ -95,7 +95,7 @@ func configurationOf(c *engine.Config) configuration {
 	return view
 }
 
-func configurationOfListener(l *engine.Listener) listenerConfig {
+func configurationOfListener(l *spec.Listener) listenerConfig {
 	view := listenerConfig{
 		Name:             l.Name,
 		Listen:           l.Listen,

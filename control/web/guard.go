@@ -1,12 +1,11 @@
 package web
 
 import (
+	"balance/engine/spec"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
-
-	"balance/engine"
 )
 
 // contentSecurityPolicy lets the page load its own files and nothing else, and
@@ -20,7 +19,7 @@ const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 
 // own that resolves to this machine (DNS rebinding), which the Host tells, or
 // across origins, which Sec-Fetch-Site or Origin tell.
 func guard(address string, next http.Handler) http.Handler {
-	_, unix := engine.UnixPath(address) // which no browser can be made to connect to
+	_, unix := spec.UnixPath(address) // which no browser can be made to connect to
 	host, _, _ := net.SplitHostPort(address)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()

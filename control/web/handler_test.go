@@ -23,7 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"balance/config"
-	"balance/engine"
+	"balance/engine/spec"
 )
 
 // TestGuard asks as browsers and programs do.
@@ -152,7 +152,7 @@ func TestMetrics(t *testing.T) {
 	}
 	eventually(t, "the one who was turned away is gone", func() bool { return r.engine.Snapshot().Listeners[0].Active == 1 })
 
-	name := func(c engine.Channel) string { return fmt.Sprintf(`{listener="web",channel=%q`, c.String()) }
+	name := func(c spec.Channel) string { return fmt.Sprintf(`{listener="web",channel=%q`, c.String()) }
 	labelled := regexp.MustCompile(`\{([^}]*)\}`)
 	samples := map[string]string{}
 	for key, value := range r.metrics() { // labels in the order of the program
@@ -278,7 +278,7 @@ func TestStatus(t *testing.T) {
 	r := newRig(t)
 	good, off := r.echo(), r.echo()
 	good.MaxConns, off.Disabled = 3, true
-	unresolved := engine.Channel{Host: "nowhere.invalid", Port: 1}
+	unresolved := spec.Channel{Host: "nowhere.invalid", Port: 1}
 	r.apply(listener(hostile, group(good, r.refused()), group(off, unresolved)))
 	r.talk(r.dial(0), 10)
 	r.talk(r.dial(0), 10)

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"balance/engine/spec"
 	"bufio"
 	"fmt"
 	"io"
@@ -9,15 +10,13 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
-
-	"balance/engine"
 )
 
 // peer is a process that is both the clients and the servers of many
 // sessions, so that this one has its descriptors for the relay alone.
 type peer struct {
 	testing.TB
-	echo    engine.Channel
+	echo    spec.Channel
 	orders  io.Writer
 	answers *bufio.Reader
 }

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"balance/engine"
+	"balance/engine/spec"
 )
 
 func TestMain(m *testing.M) {
@@ -76,22 +77,22 @@ func (r *rig) stop()                { r.mu.Lock(); defer r.mu.Unlock(); r.stoppi
 func (r *rig) logger() *slog.Logger { return slog.New(slog.NewTextHandler(r.log, nil)) }
 
 // listener declares a listener; apply says where it listens.
-func listener(name string, groups ...engine.Group) engine.Listener {
-	l := engine.Defaults()
+func listener(name string, groups ...spec.Group) spec.Listener {
+	l := spec.Defaults()
 	l.Name, l.Groups = name, groups
 	return l
 }
 
-func group(channels ...engine.Channel) engine.Group { return engine.Group{Channels: channels} }
+func group(channels ...spec.Channel) spec.Group { return spec.Group{Channels: channels} }
 
 // apply puts listeners in force, each on a loopback address of its own and a
 // port that the kernel picks.
-func (r *rig) apply(listeners ...engine.Listener) {
+func (r *rig) apply(listeners ...spec.Listener) {
 	r.Helper()
 	for i := range listeners {
 		listeners[i].Listen = []string{fmt.Sprintf("127.0.0.%d:0", i+1)}
 	}
-	c := engine.DefaultConfig()
+	c := spec.DefaultConfig()
 	c.Listeners = listeners
 	if _, err := r.engine.Apply(context.Background(), c); err != nil {
 		r.Fatal(err)
@@ -104,12 +105,12 @@ func (r *rig) address(listener int) string {
 }
 
 // echo starts a server that sends back what it gets.
-func (r *rig) echo() engine.Channel {
+func (r *rig) echo() spec.Channel {
 	return r.server(func(conn net.Conn) { io.Copy(conn, conn) })
 }
 
 // server starts a server.
-func (r *rig) server(serve func(net.Conn)) engine.Channel {
+func (r *rig) server(serve func(net.Conn)) spec.Channel {
 	r.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -136,7 +137,7 @@ func (r *rig) server(serve func(net.Conn)) engine.Channel {
 }
 
 // refused returns a channel that nobody listens on.
-func (r *rig) refused() engine.Channel {
+func (r *rig) refused() spec.Channel {
 	r.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -146,8 +147,8 @@ func (r *rig) refused() engine.Channel {
 	return channel(l.Addr())
 }
 
-func channel(addr net.Addr) engine.Channel {
-	return engine.Channel{Host: "127.0.0.1", Port: uint16(addr.(*net.TCPAddr).Port)}
+func channel(addr net.Addr) spec.Channel {
+	return spec.Channel{Host: "127.0.0.1", Port: uint16(addr.(*net.TCPAddr).Port)}
 }
 
 // dial connects to a listener. The connection ends with the test, before the

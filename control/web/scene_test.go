@@ -7,15 +7,15 @@ import (
 	"testing"
 	"time"
 
-	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/spec"
 )
 
 // scene is a daemon on an ordinary night, with one server that does not
 // answer, for pictures. What is older than the test is made up.
 func scene(t *testing.T) *Server {
 	r := newRig(t)
-	limited := func(maxc int) engine.Channel {
+	limited := func(maxc int) spec.Channel {
 		c := r.server(answerTwice)
 		c.MaxConns = maxc
 		return c

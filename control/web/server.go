@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"balance/control"
-	"balance/engine"
 	"balance/engine/plane"
+	"balance/engine/spec"
 )
 
 // Bounds of the server, which has small requests and few clients.
@@ -28,7 +28,7 @@ const (
 
 // Settings are what the configuration says of the server.
 type Settings struct {
-	Address string // as engine.Control.HTTP
+	Address string // as spec.Control.HTTP
 	PProf   bool   // serve /debug/pprof/
 	Token   string // what asking for data needs; empty for nothing
 }
@@ -107,7 +107,7 @@ func (s *Server) Prepare(settings Settings) (finish func(commit bool), err error
 // shareable for a while, so that the new one may have an address that overlaps
 // it; for another process the address stays taken.
 func listen(address string, old *site) (net.Listener, error) {
-	if path, ok := engine.UnixPath(address); ok {
+	if path, ok := spec.UnixPath(address); ok {
 		return control.ListenUnix(path)
 	}
 	config := net.ListenConfig{}

@@ -1,4 +1,4 @@
-package engine
+package spec
 
 import (
 	"fmt"
@@ -28,8 +28,8 @@ type Fault struct {
 	Cause error
 }
 
-// refusal is a fault that shows when the configuration is applied.
-func refusal(path, where string, cause error) Fault {
+// Refuse returns a fault that shows when the configuration is applied.
+func Refuse(path, where string, cause error) Fault {
 	return Fault{Path: path, Where: where, Problem: cause.Error(), Cause: cause}
 }
 
@@ -214,7 +214,7 @@ func (v *validator) bind(path, where, key, address, owner string) {
 		return
 	}
 	for _, other := range v.bound {
-		if port == 0 || port != other.port || !overlap(host, other.host) {
+		if port == 0 || port != other.port || !Overlap(host, other.host) {
 			continue
 		}
 		verb := "overlaps"
@@ -228,10 +228,10 @@ func (v *validator) bind(path, where, key, address, owner string) {
 	v.bound = append(v.bound, boundAddress{host, port, owner})
 }
 
-// overlap reports whether two sockets with one port, bound to these hosts in
+// Overlap reports whether two sockets with one port, bound to these hosts in
 // their shortest form, would take some of each other's clients. An IPv6 socket
 // takes no IPv4 clients; the empty host takes both.
-func overlap(a, b string) bool {
+func Overlap(a, b string) bool {
 	return a == b || a == "" || b == "" || covers(a, b) || covers(b, a)
 }
 
@@ -347,3 +347,6 @@ func badZone(addr netip.Addr) string {
 func notInName(r rune) bool {
 	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
 }
+
+// ValidHost reports whether a host may stand in a Channel.
+func ValidHost(host string) bool { return badHost(host) == "" }

@@ -1,4 +1,4 @@
-package engine
+package spec
 
 import (
 	"fmt"
@@ -42,8 +42,8 @@ type Change struct {
 	// is known.
 	Sessions int `json:"sessions,omitempty"`
 
-	old int          // index of the old listener, or -1
-	key balancer.Key // of the channel
+	Before     int          `json:"-"` // index of the old listener, or -1
+	ChannelKey balancer.Key `json:"-"` // of the channel
 }
 
 // String returns the change as one line.
@@ -182,37 +182,37 @@ func shortDuration(d time.Duration) string {
 // change nothing.
 func Diff(old, new *Config) Changes {
 	if old == nil {
-		return diff(nil, new, succeed(nil, new.Listeners, false, nil))
+		return Succeed(nil, new.Listeners, false, nil).Diff(nil, new)
 	}
-	return diff(old, new, succeed(old.Listeners, new.Listeners, false, func(k int) (keys, func(balancer.Key) bool) {
+	return Succeed(old.Listeners, new.Listeners, false, func(k int) (Keys, func(balancer.Key) bool) {
 		return old.Listeners[k].keys(), func(balancer.Key) bool { return false }
-	}))
+	}).Diff(old, new)
 }
 
-// diff is Diff, where it is known what of the old configuration goes on.
-func diff(old, new *Config, s *succession) Changes {
+// Diff is the function of that name, where it is known what of the old configuration goes on.
+func (s *Succession) Diff(old, new *Config) Changes {
 	var d differ
 	if old == nil {
 		old = &Config{}
 	} else {
 		changed(daemonSettings, old, new, func(key, a, b string) {
-			d.add(Change{Sign: Changed, Key: key, Old: a, New: b, old: -1})
+			d.add(Change{Sign: Changed, Key: key, Old: a, New: b, Before: -1})
 		})
 	}
 	for i := range old.Listeners {
-		if !slices.Contains(s.matches, i) {
+		if !slices.Contains(s.Matches, i) {
 			l := &old.Listeners[i]
-			d.add(Change{Sign: Removed, Listener: l.Name, Detail: strings.Join(l.Listen, " "), old: i})
+			d.add(Change{Sign: Removed, Listener: l.Name, Detail: strings.Join(l.Listen, " "), Before: i})
 		}
 	}
 	for i := range new.Listeners {
 		l := &new.Listeners[i]
-		switch k := s.matches[i]; {
+		switch k := s.Matches[i]; {
 		case k < 0:
-			d.add(Change{Sign: Added, Listener: l.Name, Detail: strings.Join(l.Listen, " "), old: -1})
-			d.groups(&Listener{}, l, nil, s.new[i], -1)
-		case !s.same[i]:
-			d.listener(&old.Listeners[k], l, s.old[k], s.new[i], k)
+			d.add(Change{Sign: Added, Listener: l.Name, Detail: strings.Join(l.Listen, " "), Before: -1})
+			d.groups(&Listener{}, l, nil, s.New[i], -1)
+		case !s.Same[i]:
+			d.listener(&old.Listeners[k], l, s.Old[k], s.New[i], k)
 		}
 	}
 	return d.changes
@@ -222,54 +222,54 @@ type differ struct{ changes Changes }
 
 func (d *differ) add(c Change) { d.changes = append(d.changes, c) }
 
-func (d *differ) listener(old, new *Listener, oldKeys, newKeys keys, oldIndex int) {
+func (d *differ) listener(old, new *Listener, oldKeys, newKeys Keys, oldIndex int) {
 	for _, address := range old.Listen {
 		if !slices.Contains(new.Listen, address) {
-			d.add(Change{Sign: Removed, Listener: new.Name, Key: "listen", Detail: address, old: oldIndex})
+			d.add(Change{Sign: Removed, Listener: new.Name, Key: "listen", Detail: address, Before: oldIndex})
 		}
 	}
 	for _, address := range new.Listen {
 		if !slices.Contains(old.Listen, address) {
-			d.add(Change{Sign: Added, Listener: new.Name, Key: "listen", Detail: address, old: oldIndex})
+			d.add(Change{Sign: Added, Listener: new.Name, Key: "listen", Detail: address, Before: oldIndex})
 		}
 	}
 	changed(listenerSettings, old, new, func(key, a, b string) {
-		d.add(Change{Sign: Changed, Listener: new.Name, Key: key, Old: a, New: b, old: oldIndex})
+		d.add(Change{Sign: Changed, Listener: new.Name, Key: key, Old: a, New: b, Before: oldIndex})
 	})
 	d.groups(old, new, oldKeys, newKeys, oldIndex)
 }
 
-func (d *differ) groups(old, new *Listener, oldKeys, newKeys keys, oldIndex int) {
-	oldPlaces, newPlaces := oldKeys.places(), newKeys.places()
-	for key, at := range oldKeys.all {
+func (d *differ) groups(old, new *Listener, oldKeys, newKeys Keys, oldIndex int) {
+	oldPlaces, newPlaces := oldKeys.Places(), newKeys.Places()
+	for key, at := range oldKeys.All {
 		if _, stays := newPlaces[key]; !stays {
-			group := at.group
-			d.add(Change{Sign: Removed, Listener: new.Name, Group: &group, Channel: key.String(), old: oldIndex, key: key})
+			group := at.Group
+			d.add(Change{Sign: Removed, Listener: new.Name, Group: &group, Channel: key.String(), Before: oldIndex, ChannelKey: key})
 		}
 	}
 	for g := len(new.Groups); g < len(old.Groups); g++ {
-		d.add(Change{Sign: Removed, Listener: new.Name, Group: &g, Detail: old.Groups[g].Mode.String(), old: oldIndex})
+		d.add(Change{Sign: Removed, Listener: new.Name, Group: &g, Detail: old.Groups[g].Mode.String(), Before: oldIndex})
 	}
 	was, now := both(oldKeys, newPlaces), both(newKeys, oldPlaces)
 	for g := range new.Groups {
 		d.group(old, new, g, oldIndex, was[g], now[g])
 	}
-	for key, at := range newKeys.all {
-		channel := &new.Groups[at.group].Channels[at.index]
+	for key, at := range newKeys.All {
+		channel := &new.Groups[at.Group].Channels[at.Index]
 		was, known := oldPlaces[key]
-		c := Change{Listener: new.Name, Group: &at.group, Channel: key.String(), old: oldIndex, key: key}
+		c := Change{Listener: new.Name, Group: &at.Group, Channel: key.String(), Before: oldIndex, ChannelKey: key}
 		if !known {
 			c.Sign, c.Detail = Added, describe(channel)
 			d.add(c)
 			continue
 		}
 		c.Sign = Changed
-		if was.group != at.group {
+		if was.Group != at.Group {
 			moved := c
-			moved.Group, moved.Key, moved.Old, moved.New = nil, "group", strconv.Itoa(was.group), strconv.Itoa(at.group)
+			moved.Group, moved.Key, moved.Old, moved.New = nil, "group", strconv.Itoa(was.Group), strconv.Itoa(at.Group)
 			d.add(moved)
 		}
-		changed(channelSettings, &old.Groups[was.group].Channels[was.index], channel, func(key, a, b string) {
+		changed(channelSettings, &old.Groups[was.Group].Channels[was.Index], channel, func(key, a, b string) {
 			c.Key, c.Old, c.New = key, a, b
 			d.add(c)
 		})
@@ -278,11 +278,11 @@ func (d *differ) groups(old, new *Listener, oldKeys, newKeys keys, oldIndex int)
 
 // both lists the channels of each group that are in the group with that number
 // of the other configuration, too.
-func both(keys keys, others map[balancer.Key]place) map[int][]string {
+func both(keys Keys, others map[balancer.Key]Place) map[int][]string {
 	kept := map[int][]string{}
-	for key, at := range keys.all {
-		if other, stays := others[key]; stays && other.group == at.group {
-			kept[at.group] = append(kept[at.group], key.String())
+	for key, at := range keys.All {
+		if other, stays := others[key]; stays && other.Group == at.Group {
+			kept[at.Group] = append(kept[at.Group], key.String())
 		}
 	}
 	return kept
@@ -292,7 +292,7 @@ func both(keys keys, others map[balancer.Key]place) map[int][]string {
 // channels that are in both.
 func (d *differ) group(old, new *Listener, g, oldIndex int, was, now []string) {
 	group := &new.Groups[g]
-	c := Change{Sign: Changed, Listener: new.Name, Group: &g, old: oldIndex}
+	c := Change{Sign: Changed, Listener: new.Name, Group: &g, Before: oldIndex}
 	if g >= len(old.Groups) {
 		c.Sign, c.Detail = Added, group.Mode.String()
 		d.add(c)

@@ -1,10 +1,14 @@
-package engine
+// Package spec holds what can be declared about a daemon: Config, what is valid of
+// it, how one Config differs from another, and what of the one goes on in the
+// other. It does nothing.
+package spec
 
 import (
 	"encoding"
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +33,21 @@ type Config struct {
 	Log       Log
 	Control   Control
 	Listeners []Listener
+}
+
+// Clone returns a copy that shares nothing with the original.
+func (c *Config) Clone() *Config {
+	copied := *c
+	copied.Listeners = slices.Clone(c.Listeners)
+	for i := range copied.Listeners {
+		l := &copied.Listeners[i]
+		l.Listen = slices.Clone(l.Listen)
+		l.Groups = slices.Clone(l.Groups)
+		for g := range l.Groups {
+			l.Groups[g].Channels = slices.Clone(l.Groups[g].Channels)
+		}
+	}
+	return &copied
 }
 
 // Process bounds what all listeners together may take.
@@ -151,11 +170,11 @@ type Listener struct {
 	Groups       []Group
 }
 
-// userTimeout returns what UserTimeout comes to. Without a word of its own it is
+// TCPUserTimeout returns what UserTimeout comes to. Without a word of its own it is
 // when keep-alive gives up a connection on which nothing is under way: after
 // one interval and nine probes (tcp_keepalive_probes in tcp(7)), an interval
 // each.
-func (l *Listener) userTimeout() time.Duration {
+func (l *Listener) TCPUserTimeout() time.Duration {
 	if l.UserTimeout != AutoUserTimeout {
 		return time.Duration(l.UserTimeout)
 	}

@@ -1,7 +1,6 @@
-package engine
+package spec
 
 import (
-	"log/slog"
 	"math"
 	"testing"
 	"time"
@@ -23,7 +22,7 @@ func TestUserTimeout(t *testing.T) {
 	} {
 		l := Defaults()
 		l.UserTimeout, l.KeepAlive = test.declared, test.keepAlive
-		if got := (&listener{config: &l}).service().UserTimeout; got != test.want || got > MaxUserTimeout {
+		if got := l.TCPUserTimeout(); got != test.want || got > MaxUserTimeout {
 			t.Errorf("%s with keepalive %s comes to %s, want %s", test.declared, test.keepAlive, got, test.want)
 		}
 	}
@@ -43,31 +42,5 @@ func TestSize(t *testing.T) {
 		if err := new(Size).UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("%q is read as a size", text)
 		}
-	}
-}
-
-// The limit follows each configuration.
-func TestMaxBufferedIsApplied(t *testing.T) {
-	e := New(Options{Log: slog.New(slog.DiscardHandler), DataPlane: Portable})
-	defer e.Shutdown(t.Context())
-	for _, limit := range []Size{256 << 20, MinBuffered, 0, 3 << 20} {
-		l := Defaults()
-		l.Name, l.Listen = "x", []string{"127.0.0.1:0"}
-		l.Groups = []Group{{Channels: []Channel{{Host: "127.0.0.1", Port: 1}}}}
-		c := DefaultConfig()
-		c.DataPlane = Portable
-		c.Listeners = []Listener{l}
-		c.Process.MaxBuffered = limit
-		if _, err := e.Apply(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
-		e.budget.Keep(int64(limit) + 1)
-		if excess := e.budget.Excess(); (excess == 1) != (limit > 0) {
-			t.Errorf("one byte more than %s is an excess of %d", limit, excess)
-		}
-		if buffered := e.Snapshot().Buffered; buffered != int64(limit)+1 {
-			t.Errorf("the snapshot says that %d bytes are kept", buffered)
-		}
-		e.budget.Keep(-int64(limit) - 1)
 	}
 }

@@ -1,4 +1,4 @@
-package engine_test
+package spec_test
 
 import (
 	"fmt"
@@ -10,18 +10,18 @@ import (
 	"testing"
 	"time"
 
-	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/spec"
 )
 
 // pop3 is the configuration that the tests of Diff start from.
-func pop3() *engine.Config {
-	l := engine.Defaults()
+func pop3() *spec.Config {
+	l := spec.Defaults()
 	l.Name = "pop3"
 	l.Listen = []string{"127.0.0.1:110"}
-	l.Groups = []engine.Group{
-		{Channels: []engine.Channel{{Host: "h1", Port: 110}, {Host: "h2", Port: 110, MaxConns: 16}}},
-		{Channels: []engine.Channel{{Host: "fo1", Port: 110}}},
+	l.Groups = []spec.Group{
+		{Channels: []spec.Channel{{Host: "h1", Port: 110}, {Host: "h2", Port: 110, MaxConns: 16}}},
+		{Channels: []spec.Channel{{Host: "fo1", Port: 110}}},
 	}
 	return declare(l)
 }
@@ -29,38 +29,38 @@ func pop3() *engine.Config {
 func TestDiff(t *testing.T) {
 	tests := []struct {
 		name string
-		edit func(*engine.Config)
+		edit func(*spec.Config)
 		want string
 	}{
-		{"nothing", func(*engine.Config) {}, ""},
-		{"a listener", func(c *engine.Config) {
+		{"nothing", func(*spec.Config) {}, ""},
+		{"a listener", func(c *spec.Config) {
 			c.Listeners = append(c.Listeners, listener("web", "127.0.0.1:80"))
-			c.Listeners[1].Groups = []engine.Group{{Mode: balancer.Hash, Channels: []engine.Channel{{Host: "::1", Port: 80, MaxConns: 3, Disabled: true}}}}
+			c.Listeners[1].Groups = []spec.Group{{Mode: balancer.Hash, Channels: []spec.Channel{{Host: "::1", Port: 80, MaxConns: 3, Disabled: true}}}}
 		}, `
 			+ listener web 127.0.0.1:80
 			+ web group 0 hash
 			+ web group 0 channel [::1]:80 maxc 3 disabled true`},
-		{"all listeners", func(c *engine.Config) { c.Listeners = nil }, `- listener pop3 127.0.0.1:110`},
-		{"maxc", func(c *engine.Config) { c.Listeners[0].Groups[0].Channels[1].MaxConns = 32 }, `~ pop3 group 0 channel h2:110 maxc 16 → 32`},
-		{"disabled", func(c *engine.Config) { c.Listeners[0].Groups[1].Channels[0].Disabled = true }, `~ pop3 group 1 channel fo1:110 disabled false → true`},
-		{"port", func(c *engine.Config) { c.Listeners[0].Groups[0].Channels[0].Port = 111 }, `
+		{"all listeners", func(c *spec.Config) { c.Listeners = nil }, `- listener pop3 127.0.0.1:110`},
+		{"maxc", func(c *spec.Config) { c.Listeners[0].Groups[0].Channels[1].MaxConns = 32 }, `~ pop3 group 0 channel h2:110 maxc 16 → 32`},
+		{"disabled", func(c *spec.Config) { c.Listeners[0].Groups[1].Channels[0].Disabled = true }, `~ pop3 group 1 channel fo1:110 disabled false → true`},
+		{"port", func(c *spec.Config) { c.Listeners[0].Groups[0].Channels[0].Port = 111 }, `
 			- pop3 group 0 channel h1:110
 			+ pop3 group 0 channel h1:111`},
-		{"a repeat", func(c *engine.Config) {
+		{"a repeat", func(c *spec.Config) {
 			g := &c.Listeners[0].Groups[0]
-			g.Channels = append(g.Channels, engine.Channel{Host: "h1", Port: 110})
+			g.Channels = append(g.Channels, spec.Channel{Host: "h1", Port: 110})
 		}, `+ pop3 group 0 channel h1:110#2`},
-		{"order", func(c *engine.Config) {
+		{"order", func(c *spec.Config) {
 			g := c.Listeners[0].Groups[0].Channels
 			g[0], g[1] = g[1], g[0]
 		}, `~ pop3 group 0 order h1:110 h2:110 → h2:110 h1:110`},
-		{"moved", func(c *engine.Config) {
+		{"moved", func(c *spec.Config) {
 			g := c.Listeners[0].Groups
 			g[1].Channels = append(g[1].Channels, g[0].Channels[1])
 			g[0].Channels = g[0].Channels[:1]
 		}, `~ pop3 channel h2:110 group 0 → 1`},
-		{"group inserted", func(c *engine.Config) {
-			c.Listeners[0].Groups = append([]engine.Group{{Mode: balancer.Hash, Channels: []engine.Channel{{Host: "h0", Port: 1}}}}, c.Listeners[0].Groups...)
+		{"group inserted", func(c *spec.Config) {
+			c.Listeners[0].Groups = append([]spec.Group{{Mode: balancer.Hash, Channels: []spec.Channel{{Host: "h0", Port: 1}}}}, c.Listeners[0].Groups...)
 		}, `
 			~ pop3 group 0 mode rr → hash
 			+ pop3 group 2 rr
@@ -68,28 +68,28 @@ func TestDiff(t *testing.T) {
 			~ pop3 channel h1:110 group 0 → 1
 			~ pop3 channel h2:110 group 0 → 1
 			~ pop3 channel fo1:110 group 1 → 2`},
-		{"group removed", func(c *engine.Config) { c.Listeners[0].Groups = c.Listeners[0].Groups[:1] }, `
+		{"group removed", func(c *spec.Config) { c.Listeners[0].Groups = c.Listeners[0].Groups[:1] }, `
 			- pop3 group 1 channel fo1:110
 			- pop3 group 1 rr`},
-		{"renamed", func(c *engine.Config) { c.Listeners[0].Name = "mail" }, `~ mail name pop3 → mail`},
-		{"address added", func(c *engine.Config) { c.Listeners[0].Listen = append(c.Listeners[0].Listen, "[::1]:110") }, `+ pop3 listen [::1]:110`},
-		{"address changed, name kept", func(c *engine.Config) { c.Listeners[0].Listen = []string{":995"} }, `
+		{"renamed", func(c *spec.Config) { c.Listeners[0].Name = "mail" }, `~ mail name pop3 → mail`},
+		{"address added", func(c *spec.Config) { c.Listeners[0].Listen = append(c.Listeners[0].Listen, "[::1]:110") }, `+ pop3 listen [::1]:110`},
+		{"address changed, name kept", func(c *spec.Config) { c.Listeners[0].Listen = []string{":995"} }, `
 			- pop3 listen 127.0.0.1:110
 			+ pop3 listen :995`},
-		{"address widened, name changed", func(c *engine.Config) {
+		{"address widened, name changed", func(c *spec.Config) {
 			c.Listeners[0].Name, c.Listeners[0].Listen = "all", []string{"0.0.0.0:110"}
 		}, `
 			- all listen 127.0.0.1:110
 			+ all listen 0.0.0.0:110
 			~ all name pop3 → all`},
-		{"settings", func(c *engine.Config) {
+		{"settings", func(c *spec.Config) {
 			l := &c.Listeners[0]
 			l.Source = netip.MustParseAddr("192.0.2.1")
 			l.ConnectTimeout, l.IdleTimeout, l.HalfCloseTimeout, l.KeepAlive, l.UserTimeout = time.Second, time.Minute, 2*time.Hour, 0, 0
-			l.AutoDisable, l.HashFailover, l.OnRemove, l.DrainTimeout = true, true, engine.Drain, 90*time.Second
+			l.AutoDisable, l.HashFailover, l.OnRemove, l.DrainTimeout = true, true, spec.Drain, 90*time.Second
 			c.ShutdownTimeout = 0
-			c.Log = engine.Log{Level: engine.LogDebug, Format: engine.LogJSON, Sessions: true}
-			c.Control = engine.Control{Mode: 0o660, Group: "adm", ReadGroup: "staff", StatsFile: "x", HTTP: "[::1]:8404", HTTPTokenFile: "/t", PProf: true}
+			c.Log = spec.Log{Level: spec.LogDebug, Format: spec.LogJSON, Sessions: true}
+			c.Control = spec.Control{Mode: 0o660, Group: "adm", ReadGroup: "staff", StatsFile: "x", HTTP: "[::1]:8404", HTTPTokenFile: "/t", PProf: true}
 		}, `
 			~ shutdown_timeout 10s → 0s
 			~ log level info → debug
@@ -119,7 +119,7 @@ func TestDiff(t *testing.T) {
 			edited := pop3()
 			test.edit(edited)
 			want := strings.TrimSpace(strings.ReplaceAll(test.want, "\t", ""))
-			if got := strings.TrimSpace(engine.Diff(pop3(), edited).String()); got != want {
+			if got := strings.TrimSpace(spec.Diff(pop3(), edited).String()); got != want {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
 		})
@@ -129,13 +129,13 @@ func TestDiff(t *testing.T) {
 // TestMatching is about which old listener a new one continues: that tells who
 // keeps sessions, counters and sockets.
 func TestMatching(t *testing.T) {
-	parse := func(text string) *engine.Config {
+	parse := func(text string) *spec.Config {
 		c := declare()
 		for one := range strings.SplitSeq(text, "; ") {
 			words := strings.Fields(one)
-			l := engine.Defaults()
+			l := spec.Defaults()
 			l.Name, l.Listen = words[0], words[1:]
-			l.Groups = []engine.Group{{Channels: []engine.Channel{{Host: "h", Port: 80}}}}
+			l.Groups = []spec.Group{{Channels: []spec.Channel{{Host: "h", Port: 80}}}}
 			c.Listeners = append(c.Listeners, l)
 		}
 		return c
@@ -166,7 +166,7 @@ func TestMatching(t *testing.T) {
 			~ c name a → c`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := engine.Diff(parse(test.old), parse(test.new)).String()
+			got := spec.Diff(parse(test.old), parse(test.new)).String()
 			if want := strings.TrimSpace(strings.ReplaceAll(test.want, "\t", "")); strings.TrimSpace(got) != want {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
@@ -180,27 +180,27 @@ func TestDiffIsComplete(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 3000 {
 		old, new := randomConfig(random), randomConfig(random)
-		if len(engine.Diff(old, old)) != 0 {
+		if len(spec.Diff(old, old)) != 0 {
 			t.Fatalf("a configuration differs from itself:\n%+v", old)
 		}
-		if len(engine.Diff(old, new)) == 0 && describe(old) != describe(new) {
+		if len(spec.Diff(old, new)) == 0 && describe(old) != describe(new) {
 			t.Fatalf("no difference between\n%s\nand\n%s", describe(old), describe(new))
 		}
 	}
 }
 
-func randomConfig(random *rand.Rand) *engine.Config {
-	c := engine.DefaultConfig()
+func randomConfig(random *rand.Rand) *spec.Config {
+	c := spec.DefaultConfig()
 	for i := range 1 + random.IntN(2) {
-		l := engine.Defaults()
+		l := spec.Defaults()
 		l.Name = fmt.Sprintf("l%d", i)
 		l.Listen = []string{fmt.Sprintf("127.0.0.1:%d", 80+i)}
 		l.AutoDisable = random.IntN(2) == 0
 		for range 1 + random.IntN(2) {
-			var g engine.Group
+			var g spec.Group
 			g.Mode = balancer.Mode(random.IntN(2))
 			for range 1 + random.IntN(2) {
-				g.Channels = append(g.Channels, engine.Channel{Host: fmt.Sprintf("h%d", random.IntN(2)), Port: 80, MaxConns: random.IntN(2)})
+				g.Channels = append(g.Channels, spec.Channel{Host: fmt.Sprintf("h%d", random.IntN(2)), Port: 80, MaxConns: random.IntN(2)})
 			}
 			l.Groups = append(l.Groups, g)
 		}
@@ -209,62 +209,38 @@ func randomConfig(random *rand.Rand) *engine.Config {
 	return c
 }
 
-func describe(c *engine.Config) string { return fmt.Sprintf("%+v", c.Listeners) }
-
-func TestPreviewCountsSessions(t *testing.T) {
-	r := newRig(t)
-	a, b := r.server("a"), r.server("b")
-	web, other := free(t, "127.0.0.1"), free(t, "127.0.0.1")
-	r.apply(declare(listener("web", web, a, b), listener("other", other, a)))
-	for range 3 {
-		dial(t, web) // a, b, a
-	}
-	dial(t, other)
-	l := listener("web", web, b)
-	l.IdleTimeout = time.Hour
-	changes, err := r.Preview(declare(l))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := fmt.Sprintf("- listener other %s (1 session)\n~ web idle_timeout 0s → 1h (3 sessions)\n- web group 0 channel %s (2 sessions)\n", other, a.addr)
-	if changes.String() != want {
-		t.Errorf("got\n%s\nwant\n%s", changes, want)
-	}
-	if r.Snapshot().Generation != 1 {
-		t.Error("a preview changed something")
-	}
-}
+func describe(c *spec.Config) string { return fmt.Sprintf("%+v", c.Listeners) }
 
 func TestValidate(t *testing.T) {
-	bad := engine.DefaultConfig()
+	bad := spec.DefaultConfig()
 	bad.ShutdownTimeout = -1
-	bad.Control = engine.Control{Mode: 0o440, Group: "a\x07", ReadGroup: "\x1b", StatsFile: "a/b", HTTP: "8404"}
-	bad.Process.MaxBuffered = engine.MinBuffered - 1024
-	l := engine.Defaults()
+	bad.Control = spec.Control{Mode: 0o440, Group: "a\x07", ReadGroup: "\x1b", StatsFile: "a/b", HTTP: "8404"}
+	bad.Process.MaxBuffered = spec.MinBuffered - 1024
+	l := spec.Defaults()
 	l.Name = "x"
 	l.Listen = []string{"127.0.0.1:80", "0.0.0.0:80", "nonsense", "[::1]:99999"}
 	l.ConnectTimeout = 0
 	l.IdleTimeout = -time.Second
-	l.UserTimeout = engine.UserTimeout(engine.MaxUserTimeout + 1)
-	l.Groups = []engine.Group{{}, {Channels: []engine.Channel{{Host: "1.2.3", Port: 0, MaxConns: -1}, {Host: "a..b", Port: 1}, {Host: "-f", Port: 1}, {Host: "fe80::1%a\x1b", Port: 1}}}}
+	l.UserTimeout = spec.UserTimeout(spec.MaxUserTimeout + 1)
+	l.Groups = []spec.Group{{}, {Channels: []spec.Channel{{Host: "1.2.3", Port: 0, MaxConns: -1}, {Host: "a..b", Port: 1}, {Host: "-f", Port: 1}, {Host: "fe80::1%a\x1b", Port: 1}}}}
 	l.Source = netip.MustParseAddr("fe80::1%e]:1")
-	second := engine.Defaults()
+	second := spec.Defaults()
 	second.Name = "x"
-	third := engine.Defaults()
+	third := spec.Defaults()
 	third.Name = "a\x1b[2J"
-	bad.Listeners = []engine.Listener{l, second, third}
+	bad.Listeners = []spec.Listener{l, second, third}
 	var got []string
 	for _, fault := range bad.Validate() {
 		got = append(got, fault.Path+" | "+fault.Error())
 	}
 	want := []string{
 		`defaults.shutdown_timeout | shutdown_timeout "-1ns" is not one of "0s" to "87600h"`,
+		`process.max_buffered | process: max_buffered "1023KiB" is neither "0B" (no limit) nor at least "1MiB"`,
 		`control.mode | control: mode "0440" is not one of "0600" to "0660": readable and writable for the owner, and nothing for others, whom only control.group and control.read_group let in`,
 		`control.group | control: group "a\a" is not the name of a group`,
 		`control.read_group | control: read_group "\x1b" is not the name of a group`,
 		`control.stats_file | control: stats_file "a/b" is neither an absolute path nor the name of a file`,
 		`control.http | control: http "8404": it must be host:port, [IPv6 address]:port or :port`,
-		`process.max_buffered | process: max_buffered "1023KiB" is neither "0B" (no limit) nor at least "1MiB"`,
 		`listener[0].listen[1] | listener "x": listen "0.0.0.0:80" overlaps "127.0.0.1:80" of listener "x"`,
 		`listener[0].listen[2] | listener "x": listen "nonsense": it must be host:port, [IPv6 address]:port or :port`,
 		`listener[0].listen[3] | listener "x": listen "[::1]:99999": port "99999" is not one of 0 to 65535`,
@@ -307,12 +283,12 @@ func TestValidateHTTPAddress(t *testing.T) {
 		{"unix:/" + strings.Repeat("x", longest), ":80", `control: http "unix:/` + strings.Repeat("x", 54) + fmt.Sprintf(`": the path of a unix socket has at most %d bytes, this one %d`, longest, longest+1)},
 		{"a:b:c", ":80", `control: http "a:b:c": it must be host:port, [IPv6 address]:port or :port`},
 	} {
-		c := engine.DefaultConfig()
+		c := spec.DefaultConfig()
 		c.Control.HTTP = test.http
-		l := engine.Defaults()
+		l := spec.Defaults()
 		l.Name, l.Listen = "x", []string{test.listen}
-		l.Groups = []engine.Group{{Channels: []engine.Channel{{Host: "h", Port: 1}}}}
-		c.Listeners = []engine.Listener{l}
+		l.Groups = []spec.Group{{Channels: []spec.Channel{{Host: "h", Port: 1}}}}
+		c.Listeners = []spec.Listener{l}
 		got := ""
 		for _, fault := range c.Validate() {
 			got += fault.Error()
@@ -341,13 +317,13 @@ func TestHTTPExposed(t *testing.T) {
 		"localhost.example.":     false, // a fault, which is told as one
 		"localhost.localdomain:": false,
 	} {
-		c := engine.DefaultConfig()
+		c := spec.DefaultConfig()
 		c.Control.HTTP, c.Control.PProf = http, true
 		if got := c.Control.HTTPExposed(); got != want {
 			t.Errorf("%q: exposed %t, want %t", http, got, want)
 		}
 		faulty := func() bool {
-			return slices.ContainsFunc(c.Validate(), func(f engine.Fault) bool {
+			return slices.ContainsFunc(c.Validate(), func(f spec.Fault) bool {
 				return f.Error() == fmt.Sprintf("control: pprof on %q needs http_token_file: other machines can reach it", http)
 			})
 		}
@@ -363,9 +339,9 @@ func TestHTTPExposed(t *testing.T) {
 
 func TestValidateTokenFile(t *testing.T) {
 	for name, good := range map[string]bool{"": true, "/run/token": true, "token": false, "./token": false, "/run/": false, "/a\x1b[2J": false, "/" + strings.Repeat("x", 4095): false} {
-		c := engine.DefaultConfig()
+		c := spec.DefaultConfig()
 		c.Control.HTTPTokenFile = name
-		faults := slices.DeleteFunc(c.Validate(), func(f engine.Fault) bool { return f.Path != "control.http_token_file" })
+		faults := slices.DeleteFunc(c.Validate(), func(f spec.Fault) bool { return f.Path != "control.http_token_file" })
 		if (len(faults) == 0) != good {
 			t.Errorf("%.20q: %v", name, faults)
 		}
@@ -373,13 +349,13 @@ func TestValidateTokenFile(t *testing.T) {
 }
 
 func BenchmarkDiff(b *testing.B) {
-	many := func(groups, channels, limit int) *engine.Config {
-		l := engine.Defaults()
+	many := func(groups, channels, limit int) *spec.Config {
+		l := spec.Defaults()
 		l.Name, l.Listen = "web", []string{"127.0.0.1:80"}
 		for g := range groups {
-			var group engine.Group
+			var group spec.Group
 			for c := range channels {
-				group.Channels = append(group.Channels, engine.Channel{Host: fmt.Sprintf("h%d.%d.example", g, c), Port: 80, MaxConns: limit})
+				group.Channels = append(group.Channels, spec.Channel{Host: fmt.Sprintf("h%d.%d.example", g, c), Port: 80, MaxConns: limit})
 			}
 			l.Groups = append(l.Groups, group)
 		}
@@ -389,10 +365,24 @@ func BenchmarkDiff(b *testing.B) {
 		b.Run(fmt.Sprintf("%dx%d", size.groups, size.channels), func(b *testing.B) {
 			old, new := many(size.groups, size.channels, 0), many(size.groups, size.channels, 1)
 			for b.Loop() {
-				if changes := engine.Diff(old, new); len(changes) != 10000 {
+				if changes := spec.Diff(old, new); len(changes) != 10000 {
 					b.Fatalf("%d changes", len(changes))
 				}
 			}
 		})
 	}
+}
+
+func declare(listeners ...spec.Listener) *spec.Config {
+	c := spec.DefaultConfig()
+	c.Listeners = listeners
+	return c
+}
+
+// listener declares a listener with one group of one channel.
+func listener(name, address string) spec.Listener {
+	l := spec.Defaults()
+	l.Name, l.Listen = name, []string{address}
+	l.Groups = []spec.Group{{Channels: []spec.Channel{{Host: "127.0.0.1", Port: 1}}}}
+	return l
 }

@@ -1,170 +1,77 @@
-package engine
+package spec
 
 import (
 	"maps"
-	"net/netip"
-	"reflect"
 	"slices"
 
 	"balance/engine/balancer"
 )
 
-// matchListeners returns, for each new listener, the index of the old one that
-// it continues, or -1. It is the one with the same address, of several the one
-// that has the same name, too; failing that the one with the same name; failing
-// that one with an overlapping address. Each old listener is continued at most
-// once.
-func matchListeners(old, new []Listener) []int {
-	m := matcher{matches: slices.Repeat([]int{-1}, len(new)), taken: make([]bool, len(old))}
-	byAddress, byName := map[listenKey]int{}, map[string]int{}
-	for k := range old {
-		byName[old[k].Name] = k
-		for _, address := range old[k].listenKeys() {
-			byAddress[address] = k
-		}
-	}
-	for i := range new {
-		// An address that moves from one listener to another takes neither along.
-		if k, ok := byName[new[i].Name]; ok && sharing(&old[k], &new[i]) {
-			tryKey(&m, i, byName, new[i].Name)
-		}
-	}
-	for i := range new {
-		for _, address := range new[i].listenKeys() {
-			tryKey(&m, i, byAddress, address)
-		}
-	}
-	for i := range new {
-		tryKey(&m, i, byName, new[i].Name)
-	}
-	for i := range new {
-		for k := 0; k < len(old) && m.matches[i] < 0; k++ {
-			if !m.taken[k] && overlapping(&old[k], &new[i]) {
-				m.take(i, k)
-			}
-		}
-	}
-	return m.matches
+// Succession is how one configuration follows another.
+type Succession struct {
+	Matches []int  // for each new listener the index of the old one that it continues, or -1
+	Same    []bool // likewise: it is the old one, unchanged
+	Old     []Keys // of the listeners that are continued with changes
+	New     []Keys // of all listeners but those that are the same
 }
 
-type matcher struct {
-	matches []int
-	taken   []bool
-}
-
-func tryKey[K comparable](m *matcher, i int, index map[K]int, key K) {
-	if k, ok := index[key]; ok && m.matches[i] < 0 && !m.taken[k] {
-		m.take(i, k)
-	}
-}
-
-func (m *matcher) take(i, k int) { m.matches[i], m.taken[k] = k, true }
-
-// listenKey is the identity of an address to listen on.
-type listenKey struct {
-	host string
-	port uint16
-}
-
-func (l *Listener) listenKeys() []listenKey {
-	keys := make([]listenKey, 0, len(l.Listen))
-	for _, address := range l.Listen {
-		if host, port, err := SplitListen(address); err == nil {
-			keys = append(keys, listenKey{host, port})
-		}
-	}
-	return keys
-}
-
-// sharing reports whether the listeners have an address in common.
-func sharing(a, b *Listener) bool {
-	keys := b.listenKeys()
-	return slices.ContainsFunc(a.listenKeys(), func(key listenKey) bool { return slices.Contains(keys, key) })
-}
-
-func overlapping(a, b *Listener) bool {
-	for _, x := range a.listenKeys() {
-		for _, y := range b.listenKeys() {
-			if x.port == y.port && overlap(x.host, y.host) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func (l *Listener) equal(other *Listener) bool {
-	a, b := *l, *other
-	a.Listen, a.Groups, b.Listen, b.Groups = nil, nil, nil, nil
-	return reflect.DeepEqual(a, b) && slices.Equal(l.Listen, other.Listen) &&
-		slices.EqualFunc(l.Groups, other.Groups, func(g, h Group) bool {
-			return g.Mode == h.Mode && slices.Equal(g.Channels, h.Channels)
-		})
-}
-
-// succession is how one configuration follows another.
-type succession struct {
-	matches []int  // for each new listener the old one that it continues, or -1
-	same    []bool // likewise: it is the old one, unchanged
-	old     []keys // of the listeners that are continued with changes
-	new     []keys // of all listeners but those that are the same
-}
-
-// succeed finds what of the old listeners goes on in the new ones. The function
+// Succeed finds what of the old listeners goes on in the new ones. The function
 // known tells the keys that the channels of an old listener have, and which of
-// them have sessions.
-func succeed(old, new []Listener, edited bool, known func(k int) (keys, func(balancer.Key) bool)) *succession {
-	s := &succession{
-		matches: matchListeners(old, new),
-		same:    make([]bool, len(new)),
-		old:     make([]keys, len(old)),
-		new:     make([]keys, len(new)),
+// them have sessions. Edited says that an operator made the change, who means
+// channels by their place.
+func Succeed(old, new []Listener, edited bool, known func(k int) (Keys, func(balancer.Key) bool)) *Succession {
+	s := &Succession{
+		Matches: matchListeners(old, new),
+		Same:    make([]bool, len(new)),
+		Old:     make([]Keys, len(old)),
+		New:     make([]Keys, len(new)),
 	}
-	for i, k := range s.matches {
+	for i, k := range s.Matches {
 		switch {
 		case k < 0:
-			s.new[i] = new[i].keys()
+			s.New[i] = new[i].keys()
 		case old[k].equal(&new[i]):
-			s.same[i] = true
+			s.Same[i] = true
 		default:
 			var running func(balancer.Key) bool
-			s.old[k], running = known(k)
-			s.new[i] = new[i].keysAfter(&old[k], s.old[k], running, edited)
+			s.Old[k], running = known(k)
+			s.New[i] = new[i].keysAfter(&old[k], s.Old[k], running, edited)
 		}
 	}
 	return s
 }
 
-// place is where a channel stands in its listener.
-type place struct{ group, index int }
+// Place is where a channel stands in its listener.
+type Place struct{ Group, Index int }
 
-// keys are the identities of the channels of a listener, by group and place in
+// Keys are the identities of the channels of a listener, by group and place in
 // it.
-type keys [][]balancer.Key
+type Keys [][]balancer.Key
 
-// all calls yield for each key, in the order of the groups.
-func (k keys) all(yield func(balancer.Key, place) bool) {
+// All calls yield for each key, in the order of the groups.
+func (k Keys) All(yield func(balancer.Key, Place) bool) {
 	for g := range k {
 		for i, key := range k[g] {
-			if !yield(key, place{g, i}) {
+			if !yield(key, Place{g, i}) {
 				return
 			}
 		}
 	}
 }
 
-func (k keys) places() map[balancer.Key]place { return maps.Collect(k.all) }
+// Places returns where each channel stands.
+func (k Keys) Places() map[balancer.Key]Place { return maps.Collect(k.All) }
 
 // keys returns the identities that channels have who never had others: the
 // repeats of an address are numbered in the order of the groups.
-func (l *Listener) keys() keys {
+func (l *Listener) keys() Keys {
 	seen := map[balancer.Key]int{}
-	all := make(keys, len(l.Groups))
+	all := make(Keys, len(l.Groups))
 	for _, s := range l.seats() {
 		key := s.address
 		key.Nth = seen[s.address]
 		seen[s.address]++
-		all[s.group] = append(all[s.group], key)
+		all[s.Group] = append(all[s.Group], key)
 	}
 	return all
 }
@@ -183,13 +90,13 @@ func (l *Listener) keys() keys {
 // Where there are fewer places than channels those with sessions go on. Places
 // that are left over are new, and channels that are left over removed: of one
 // address there are never both.
-func (l *Listener) keysAfter(old *Listener, known keys, running func(balancer.Key) bool, edited bool) keys {
+func (l *Listener) keysAfter(old *Listener, known Keys, running func(balancer.Key) bool, edited bool) Keys {
 	type namesakes struct{ olds, news []*seat }
 	byAddress := map[balancer.Key]namesakes{}
 	olds, news := old.seats(), l.seats()
 	for i := range olds {
 		s := &olds[i]
-		s.key = known[s.group][s.index]
+		s.key = known[s.Group][s.Index]
 		s.running = running(s.key)
 		n := byAddress[s.address]
 		n.olds = append(n.olds, s)
@@ -218,16 +125,16 @@ func (l *Listener) keysAfter(old *Listener, known keys, running func(balancer.Ke
 		pairSeats(n.olds, n.news, 0)
 		number(n.news)
 	}
-	given := make(keys, len(l.Groups))
+	given := make(Keys, len(l.Groups))
 	for i := range news {
-		given[news[i].group] = append(given[news[i].group], news[i].key)
+		given[news[i].Group] = append(given[news[i].Group], news[i].key)
 	}
 	return given
 }
 
 // seat is a channel of a listener on the way from one configuration to the next.
 type seat struct {
-	place
+	Place
 	address  balancer.Key // Nth is 0
 	declared Channel      // but for the address
 	running  bool         // an old one: it has sessions
@@ -248,7 +155,7 @@ func (l *Listener) seats() []seat {
 		for i, c := range l.Groups[g].Channels {
 			address := balancer.Key{Host: canonicalHost(c.Host), Port: c.Port}
 			c.Host, c.Port = "", 0
-			seats = append(seats, seat{place: place{g, i}, address: address, declared: c})
+			seats = append(seats, seat{Place: Place{g, i}, address: address, declared: c})
 		}
 	}
 	return seats
@@ -266,16 +173,16 @@ const (
 
 // seatClass is one of these for all that are alike.
 type seatClass struct {
-	place    place
+	place    Place
 	declared Channel
 }
 
 func (a alike) class(s *seat) (c seatClass) {
 	if a&inGroup != 0 {
-		c.place.group = s.group
+		c.place.Group = s.Group
 	}
 	if a&inPlace != 0 {
-		c.place.index = s.index
+		c.place.Index = s.Index
 	}
 	switch {
 	case a&asDeclared != 0:
@@ -303,12 +210,12 @@ func pairSeats(olds, news []*seat, a alike) {
 			continue
 		}
 		stood, stands := standing(olds), standing(news)
-		first := func(s *seat) bool { return stands[s.place] }
+		first := func(s *seat) bool { return stands[s.Place] }
 		if scope := wide.class(olds[0]); len(before[scope]) > len(after[scope]) {
 			first = func(s *seat) bool { return s.running }
 		}
 		olds = choose(olds, n, first)
-		news = choose(news, n, func(s *seat) bool { return stood[s.place] })
+		news = choose(news, n, func(s *seat) bool { return stood[s.Place] })
 		for i := range n {
 			news[i].follow(olds[i])
 		}
@@ -326,10 +233,10 @@ func classes(seats []*seat, a alike) map[seatClass][]*seat {
 	return sorted
 }
 
-func standing(seats []*seat) map[place]bool {
-	places := make(map[place]bool, len(seats))
+func standing(seats []*seat) map[Place]bool {
+	places := make(map[Place]bool, len(seats))
 	for _, s := range seats {
-		places[s.place] = true
+		places[s.Place] = true
 	}
 	return places
 }
@@ -377,12 +284,4 @@ func number(seats []*seat) {
 		s.key.Nth = free
 		free++
 	}
-}
-
-// canonicalHost makes two spellings of one IP address the same.
-func canonicalHost(host string) string {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return addr.Unmap().String()
-	}
-	return host
 }

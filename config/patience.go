@@ -25,6 +25,14 @@ var (
 	lookPatience = &patience{limit: 5 * time.Second, most: 4}
 )
 
+// Within returns what attempt does with a file beside the configuration, or an
+// error if it does not come back in five seconds or before ctx ends: a file
+// system may hang. It is left behind then and must do nothing else, as within
+// says.
+func Within[T any](ctx context.Context, attempt func() (T, error)) (T, error) {
+	return within(ctx, readPatience, attempt)
+}
+
 // within returns what attempt does, or an error if it does not come back in
 // time or before ctx ends. It is left behind then, in a goroutine that nobody
 // waits for, and what it returns is dropped: it must do nothing else.

@@ -15,7 +15,7 @@ import (
 // resolve at the moment, and who could ask), and what is better set. A token
 // that cannot be read is a fault of the file, whose content is given.
 func check(ctx context.Context, o *options, c *spec.Config, content []byte, stdout, stderr io.Writer) int {
-	if _, err := tokenOf(c.Control); err != nil {
+	if _, err := tokenOf(ctx, c.Control); err != nil {
 		printErrors(stderr, config.Locate(o.configAsGiven, content, err))
 		return exitConfig
 	}

@@ -68,7 +68,7 @@ func (d *daemon) checkControl(settings spec.Control) error {
 	if _, err := d.prepareControl(settings); err != nil {
 		return err
 	}
-	_, err := tokenOf(settings)
+	_, err := tokenOf(d.life, settings)
 	return err
 }
 

@@ -112,3 +112,20 @@ func TestCheckOfAFileThatHangs(t *testing.T) {
 		t.Errorf("%v\n%s", err, answer)
 	}
 }
+
+// The file of the token may be where the file system hangs, too.
+func TestTokenThatHangs(t *testing.T) {
+	t.Parallel()
+	dir, silent := t.TempDir(), t.TempDir()
+	file := filepath.Join(dir, "balance.toml")
+	content := fmt.Sprintf("[control]\nhttp_token_file = %q\n[[listener]]\nlisten = \"127.0.0.1:0\"\ngroup = [{ channels = [\"127.0.0.1:9\"] }]\n", filepath.Join(silent, "token"))
+	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	command := inSilentMount(t, silent, "timeout", "-s", "KILL", "60", "balance", "-check", "-config", file)
+	answer, err := exec.Command(command[0], command[1:]...).CombinedOutput()
+	failed, ok := err.(*exec.ExitError)
+	if !ok || failed.ExitCode() != exitConfig || !strings.Contains(string(answer), `balance.toml:2: control: http_token_file "`+filepath.Join(silent, "token")+`": the file system hangs`) {
+		t.Errorf("%v\n%s", err, answer)
+	}
+}

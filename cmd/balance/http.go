@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
+	"balance/config"
 	"balance/control/web"
 	"balance/engine/spec"
 )
@@ -32,7 +34,7 @@ func (d *daemon) newHTTP() *web.Server {
 // prepareHTTP opens what a new configuration wants served. The function that
 // it returns is to be called once, with whether that is to come into force.
 func (d *daemon) prepareHTTP(settings spec.Control) (finish func(commit bool), err error) {
-	token, err := tokenOf(settings)
+	token, err := tokenOf(d.life, settings)
 	if err != nil {
 		return nil, err
 	}
@@ -56,12 +58,13 @@ func (d *daemon) prepareHTTP(settings spec.Control) (finish func(commit bool), e
 // configuration, though it shows outside of it.
 var errToken = errors.New("http_token_file")
 
-// tokenOf reads the token that settings ask for; empty for none.
-func tokenOf(settings spec.Control) (string, error) {
+// tokenOf reads the token that settings ask for; empty for none. It gives up when
+// ctx ends.
+func tokenOf(ctx context.Context, settings spec.Control) (string, error) {
 	if settings.HTTPTokenFile == "" {
 		return "", nil
 	}
-	token, err := web.ReadToken(settings.HTTPTokenFile)
+	token, err := config.Within(ctx, func() (string, error) { return web.ReadToken(settings.HTTPTokenFile) })
 	if err != nil {
 		err = fault("control.http_token_file", fmt.Errorf("control: %w %q: %w", errToken, settings.HTTPTokenFile, err))
 	}

@@ -19,7 +19,6 @@ import (
 type crowd struct {
 	*testing.T
 	places
-	n int
 }
 
 // come lets one connection of a source come. It is nil if it was turned away.

@@ -34,10 +34,14 @@ func check(ctx context.Context, o *options, c *spec.Config, content []byte, stdo
 	}
 	fmt.Fprintf(stdout, "%s: ok, %s, %s, %s\n", o.configAsGiven,
 		count(len(c.Listeners), "listener"), count(groups, "group"), count(channels, "channel"))
+	forgotten := 0
 	for _, l := range c.Listeners {
 		if l.IdleTimeout == 0 {
-			fmt.Fprintf(stdout, "note: listener %q: idle_timeout is \"0s\": a session that its peers forget stays for ever; \"1h\", say, would end it\n", l.Name)
+			forgotten++
 		}
+	}
+	if forgotten > 0 {
+		fmt.Fprintf(stdout, "note: idle_timeout is \"0s\" for %s: a session that its peers forget stays for ever; \"1h\", say, would end it\n", count(forgotten, "listener"))
 	}
 	return exitOK
 }

@@ -1,12 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/exec"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -48,10 +50,15 @@ func testStopped(t *testing.T, dataPlane string) {
 		conn.SetDeadline(time.Now().Add(patience))
 		conns = append(conns, conn)
 	}
-	server.awaitDials(t, "all are dialled for", func(n int) bool { return n >= clients })
+	awaitThat(t, "all are dialled for", func() bool {
+		show := exec.Command("balance", "-c", "show", portOf(listen))
+		show.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+d.directory)
+		table, err := show.Output()
+		return err == nil && slices.Contains(strings.Fields(string(table)), fmt.Sprint(clients))
+	})
 	syscall.Kill(d.pid, syscall.SIGSTOP)
 	server.speak(t)
-	server.awaitDials(t, "all dials have succeeded", func(n int) bool { return n == 0 })
+	awaitThat(t, "all dials have succeeded", func() bool { return server.greeted.Load() > clients }) // the filler, too
 	time.Sleep(time.Until(began.Add(timeout + 2*time.Second)))
 	syscall.Kill(d.pid, syscall.SIGCONT)
 	refused := 0
@@ -67,8 +74,9 @@ func testStopped(t *testing.T, dataPlane string) {
 
 // silentServer is a listening socket whose queue is full until it speaks.
 type silentServer struct {
-	file *os.File
-	addr string
+	file    *os.File
+	addr    string
+	greeted atomic.Int64
 }
 
 func newSilentServer(t *testing.T) *silentServer {
@@ -122,29 +130,17 @@ func (s *silentServer) speak(t *testing.T) {
 			}
 			io.WriteString(conn, "hello\n")
 			conn.Close()
+			s.greeted.Add(1)
 		}
 	}()
 }
 
-// awaitDials waits until the number of attempts to connect to the server that
-// have come to nothing yet is as it should be.
-func (s *silentServer) awaitDials(t *testing.T, what string, ok func(int) bool) {
+// awaitThat waits until something is so.
+func awaitThat(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	_, port, _ := strings.Cut(s.addr, ":")
-	var number int
-	fmt.Sscan(port, &number)
-	suffix := fmt.Appendf(nil, ":%04X 02 ", number) // remote port, TCP_SYN_SENT
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		table, err := os.ReadFile("/proc/net/tcp")
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := bytes.Count(table, suffix)
-		if ok(n) {
-			return
-		}
+	for end := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited in vain until %s: %d attempts", what, n)
+			t.Fatalf("waited in vain until %s", what)
 		}
 	}
 }

@@ -132,3 +132,25 @@ func join(errs ...error) error {
 		return errors.Join(errs...).Error()
 	}}
 }
+
+// Flatten returns the errors that were joined in err, each a single one. An
+// error that wraps several in a sentence is a single one.
+func Flatten(err error) []error {
+	var list []error
+	switch joined := err.(type) {
+	case interface{ WrappedErrors() []error }: // go-multierror
+		list = joined.WrappedErrors()
+	case interface{ Unwrap() []error }: // errors.Join
+		list = joined.Unwrap()
+	default:
+		return []error{err}
+	}
+	if all := errors.Join(list...); all == nil || all.Error() != err.Error() {
+		return []error{err}
+	}
+	var flat []error
+	for _, one := range list {
+		flat = append(flat, Flatten(one)...)
+	}
+	return flat
+}

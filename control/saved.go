@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"balance/control/counters"
 	"balance/engine"
+	"balance/engine/spec"
 )
 
 // CountersSuffix ends the names of counters files in the runtime directory.
@@ -25,6 +27,15 @@ func CountersPath(name string) string {
 		return name
 	}
 	return filepath.Join(Directory(), name+CountersSuffix)
+}
+
+// CountersName returns the stats_file of a configuration. If it has none it is
+// one that is named after the first address of the first listener.
+func CountersName(c *spec.Config) string {
+	if c.Control.StatsFile == "" {
+		return url.PathEscape(c.Listeners[0].Listen[0])
+	}
+	return c.Control.StatsFile
 }
 
 // OpenCounters is counters.Open, and makes the runtime directory if the file is

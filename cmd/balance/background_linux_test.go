@@ -9,6 +9,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"balance/cmd/balance/internal/exit"
 )
 
 // adoptOrphans makes this process the parent of daemons whose parent has left.
@@ -36,12 +38,12 @@ func daemonized(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("descriptor %d is %q, %v", fd, file, err)
 		}
 	}
-	if file, err := os.Readlink(proc(fmt.Sprintf("fd/%d", reportFD))); strings.HasPrefix(file, "pipe:") {
+	if file, err := os.Readlink(proc("fd/3")); strings.HasPrefix(file, "pipe:") {
 		ts.Fatalf("the pipe to the parent is still open: %q, %v", file, err)
 	}
 	ts.Check(unix.Kill(pid, unix.SIGTERM))
 	var code int
-	if code, ended = orphanEnds(pid); !ended || code != exitOK {
+	if code, ended = orphanEnds(pid); !ended || code != exit.OK {
 		ts.Fatalf("the daemon ended: %v, with %d", ended, code)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 
+	"balance/cmd/balance/internal/daemon"
+	"balance/cmd/balance/internal/exit"
 	"balance/config"
 	"balance/engine"
 	"balance/engine/spec"
@@ -15,11 +17,10 @@ import (
 // resolve at the moment, and who could ask), and what is better set. A token
 // that cannot be read is a fault of the file, whose content is given.
 func check(ctx context.Context, o *options, c *spec.Config, content []byte, stdout, stderr io.Writer) int {
-	if _, err := tokenOf(ctx, c.Control); err != nil {
-		printErrors(stderr, config.Locate(o.configAsGiven, content, err))
-		return exitConfig
+	if _, err := daemon.Token(ctx, c.Control); err != nil {
+		return exit.Because(config.Locate(o.configAsGiven, content, err), exit.Config, stderr)
 	}
-	if warning := exposure(c.Control); warning != "" {
+	if warning := daemon.Exposure(c.Control); warning != "" {
 		fmt.Fprintf(stderr, "balance: warning: %s\n", warning)
 	}
 	groups, channels := 0, 0
@@ -43,7 +44,7 @@ func check(ctx context.Context, o *options, c *spec.Config, content []byte, stdo
 	if forgotten > 0 {
 		fmt.Fprintf(stdout, "note: idle_timeout is \"0s\" for %s: a session that its peers forget stays for ever; \"1h\", say, would end it\n", count(forgotten, "listener"))
 	}
-	return exitOK
+	return exit.OK
 }
 
 func count(n int, noun string) string {
@@ -56,27 +57,25 @@ func count(n int, noun string) string {
 // diff prints what changes from one file to another.
 func diff(o *options, stdout, stderr io.Writer) int {
 	var configs [2]*spec.Config
-	failed := false
+	code := exit.OK
 	for i, path := range o.classic.Args {
 		c, err := config.Load(path)
 		if err != nil {
-			printErrors(stderr, err)
-			failed = true
+			code = exit.Because(err, exit.DiffFailure, stderr)
 		}
 		configs[i] = c
 	}
-	if failed {
-		return exitDiffFailure
+	if code != exit.OK {
+		return code
 	}
 	changes := spec.Diff(configs[0], configs[1])
 	if err := printChanges(stdout, changes, o.json); err != nil {
-		printErrors(stderr, err)
-		return exitDiffFailure
+		return exit.Because(err, exit.DiffFailure, stderr)
 	}
 	if len(changes) > 0 {
-		return exitDiffer
+		return exit.Differ
 	}
-	return exitOK
+	return exit.OK
 }
 
 // printChanges prints one line a change, or one JSON array.

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"balance/cmd/balance/internal/exit"
 )
 
 // silentMount runs the rest of its arguments in a mount namespace where a
@@ -108,7 +110,7 @@ func TestCheckOfAFileThatHangs(t *testing.T) {
 	command := inSilentMount(t, dir, "balance", "-check", "-config", filepath.Join(dir, "balance.toml"))
 	answer, err := exec.Command(command[0], command[1:]...).CombinedOutput()
 	failed, ok := err.(*exec.ExitError)
-	if !ok || failed.ExitCode() != exitConfig || !strings.Contains(string(answer), `balance.toml": the file system hangs: nothing has come back in 5s`) {
+	if !ok || failed.ExitCode() != exit.Config || !strings.Contains(string(answer), `balance.toml": the file system hangs: nothing has come back in 5s`) {
 		t.Errorf("%v\n%s", err, answer)
 	}
 }
@@ -125,7 +127,7 @@ func TestTokenThatHangs(t *testing.T) {
 	command := inSilentMount(t, silent, "timeout", "-s", "KILL", "60", "balance", "-check", "-config", file)
 	answer, err := exec.Command(command[0], command[1:]...).CombinedOutput()
 	failed, ok := err.(*exec.ExitError)
-	if !ok || failed.ExitCode() != exitConfig || !strings.Contains(string(answer), `balance.toml:2: control: http_token_file "`+filepath.Join(silent, "token")+`": the file system hangs`) {
+	if !ok || failed.ExitCode() != exit.Config || !strings.Contains(string(answer), `balance.toml:2: control: http_token_file "`+filepath.Join(silent, "token")+`": the file system hangs`) {
 		t.Errorf("%v\n%s", err, answer)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"balance/cmd/balance/internal/exit"
 	"balance/control"
 )
 
@@ -100,22 +101,22 @@ func TestHostileDaemon(t *testing.T) {
 		code     int
 		want     string
 	}{
-		{"answer", good, says(hostile + "\nowned\n. 0\n"), []string{"-c", "show", "7777"}, "", exitOK, `\u001b]0;owned\u0007`},
-		{"failure", good, says(hostile + "\n. 1\n"), []string{"-c", "show", "7777"}, "", exitFailed, `\u001b]0;owned`},
-		{"end mark", good, says(". " + hostile + "\n"), []string{"-c", "show", "7777"}, "", exitNoMaster, "end mark"},
-		{"shell", good, says(hostile + "\n. 0\n"), []string{"-i", "7777"}, "show\n", exitOK, `\u001b]0;owned`},
-		{"process", good, says(". 0\n"), []string{"-i", "7777"}, "", exitOK, fmt.Sprintf("PID of master process is %d\n", os.Getpid())},
-		{"debug", good, says(". 0\n"), []string{"-d", "-c", "show", "7777"}, "", exitOK, fmt.Sprintf("process %d", os.Getpid())},
-		{"two", good, says(". 0\n"), []string{"-c", "show", "1234"}, "", exitUsage, "more than one"},
-		{"diff", file, says(hostile + "\n. 2\n"), []string{"-diff", "-config", "/no/7777"}, "", exitDiffer, `\u001b]0;owned`},
-		{"diff in JSON", file, says("[\"" + hostile + "\"]\n. 2\n"), []string{"-diff", "-json", "-config", "/no/7777"}, "", exitDiffer, `\u001b]0;owned`},
-		{"no diff", file, says(hostile + "\n. 1\n"), []string{"-diff", "-config", "/no/7777"}, "", exitDiffFailure, `\u001b]0;owned`},
-		{"refusal", []byte(hostile + "\n. 1\n"), says(""), []string{"-c", "show", "7777"}, "", exitNoRendezvous, `\u001b]0;owned`},
-		{"no JSON", []byte(`{"version":` + hostile + "}\n. 0\n"), says(""), []string{"-c", "show"}, "", exitNoRendezvous, "does not say"},
-		{"endless line", good, endless("x"), []string{"-c", "show", "7777"}, "", exitNoMaster, "the answer is too long"},
-		{"endless lines", good, endless("\n"), []string{"-c", "show", "7777"}, "", exitNoMaster, "the answer has more than"},
-		{"endless in the shell", good, endless("\x1b[2J\n"), []string{"-i", "7777"}, "show\n", exitNoMaster, "the answer"},
-		{"endless identity", bytes.Repeat([]byte("["), 8<<20), says(""), []string{"-c", "show", "7777"}, "", exitNoRendezvous, "the answer is too long"},
+		{"answer", good, says(hostile + "\nowned\n. 0\n"), []string{"-c", "show", "7777"}, "", exit.OK, `\u001b]0;owned\u0007`},
+		{"failure", good, says(hostile + "\n. 1\n"), []string{"-c", "show", "7777"}, "", exit.Failed, `\u001b]0;owned`},
+		{"end mark", good, says(". " + hostile + "\n"), []string{"-c", "show", "7777"}, "", exit.NoMaster, "end mark"},
+		{"shell", good, says(hostile + "\n. 0\n"), []string{"-i", "7777"}, "show\n", exit.OK, `\u001b]0;owned`},
+		{"process", good, says(". 0\n"), []string{"-i", "7777"}, "", exit.OK, fmt.Sprintf("PID of master process is %d\n", os.Getpid())},
+		{"debug", good, says(". 0\n"), []string{"-d", "-c", "show", "7777"}, "", exit.OK, fmt.Sprintf("process %d", os.Getpid())},
+		{"two", good, says(". 0\n"), []string{"-c", "show", "1234"}, "", exit.Usage, "more than one"},
+		{"diff", file, says(hostile + "\n. 2\n"), []string{"-diff", "-config", "/no/7777"}, "", exit.Differ, `\u001b]0;owned`},
+		{"diff in JSON", file, says("[\"" + hostile + "\"]\n. 2\n"), []string{"-diff", "-json", "-config", "/no/7777"}, "", exit.Differ, `\u001b]0;owned`},
+		{"no diff", file, says(hostile + "\n. 1\n"), []string{"-diff", "-config", "/no/7777"}, "", exit.DiffFailure, `\u001b]0;owned`},
+		{"refusal", []byte(hostile + "\n. 1\n"), says(""), []string{"-c", "show", "7777"}, "", exit.NoRendezvous, `\u001b]0;owned`},
+		{"no JSON", []byte(`{"version":` + hostile + "}\n. 0\n"), says(""), []string{"-c", "show"}, "", exit.NoRendezvous, "does not say"},
+		{"endless line", good, endless("x"), []string{"-c", "show", "7777"}, "", exit.NoMaster, "the answer is too long"},
+		{"endless lines", good, endless("\n"), []string{"-c", "show", "7777"}, "", exit.NoMaster, "the answer has more than"},
+		{"endless in the shell", good, endless("\x1b[2J\n"), []string{"-i", "7777"}, "show\n", exit.NoMaster, "the answer"},
+		{"endless identity", bytes.Repeat([]byte("["), 8<<20), says(""), []string{"-c", "show", "7777"}, "", exit.NoRendezvous, "the answer is too long"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

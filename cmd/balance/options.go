@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"balance/cmd/balance/internal/client"
+	"balance/cmd/balance/internal/daemon"
 	"balance/config"
 	"balance/engine/spec"
 )
@@ -232,13 +234,48 @@ func (o *options) load() (*spec.Config, []byte, error) {
 		c, err := config.Parse(o.classic)
 		return c, nil, err
 	}
-	data, err := config.Read(o.configAsGiven)
+	return daemon.Load(o.configAsGiven, o.classic.Debug)
+}
+
+// forDaemon are the options of a daemon that runs a configuration.
+func (o *options) forDaemon(c *spec.Config, content []byte) daemon.Options {
+	return daemon.Options{
+		Config:      c,
+		Content:     content,
+		File:        o.config,
+		FileAsGiven: o.configAsGiven,
+		Background:  o.background(),
+		Debug:       o.classic.Debug,
+		Dump:        o.dump,
+		Mapped:      o.mapped,
+		Version:     version(),
+	}
+}
+
+// forClient are the options of a client of a daemon that listens on an address,
+// or of any.
+func (o *options) forClient(address *client.Address) client.Options {
+	return client.Options{
+		File:        o.config,
+		FileAsGiven: o.configAsGiven,
+		Address:     address,
+		Command:     o.command,
+		Interactive: o.interactive,
+		Mapped:      o.mapped,
+		Debug:       o.classic.Debug,
+	}
+}
+
+// address is where the daemon listens that is to be controlled; nil if that is
+// not said.
+func (o *options) address() (*client.Address, error) {
+	if len(o.classic.Args) == 0 {
+		return nil, nil
+	}
+	port, err := spec.ParsePort(o.classic.Args[0], 0)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	c, err := config.Decode(o.configAsGiven, data)
-	if err == nil && o.classic.Debug {
-		c.Log.Level = spec.LogDebug
-	}
-	return c, data, err
+	host := strings.TrimSuffix(strings.TrimPrefix(o.classic.Bind, "["), "]")
+	return &client.Address{Host: host, Port: int(port)}, nil
 }

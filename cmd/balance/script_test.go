@@ -21,6 +21,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"balance/cmd/balance/internal/exit"
 	"balance/control/counters"
 	"balance/engine/plane/planetest"
 )
@@ -462,7 +463,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		}
 	}
 	cancel()
-	if code := <-ended; code != exitOK {
+	if code := <-ended; code != exit.OK {
 		t.Errorf("exit code %d", code)
 	}
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/creack/pty"
 	"golang.org/x/term"
+
+	"balance/cmd/balance/internal/exit"
 )
 
 // typist is a user at a terminal in which a program runs.
@@ -186,8 +188,8 @@ func TestShellNoticesTheEndOfTheDaemon(t *testing.T) {
 	u.types("show\r")
 	u.sees(`no answer`)
 	u.program.Wait()
-	if code := u.program.ProcessState.ExitCode(); code != exitNoMaster {
-		t.Errorf("exit code %d, want %d", code, exitNoMaster)
+	if code := u.program.ProcessState.ExitCode(); code != exit.NoMaster {
+		t.Errorf("exit code %d, want %d", code, exit.NoMaster)
 	}
 }
 
@@ -242,8 +244,8 @@ func TestCompletionWithoutAnAnswer(t *testing.T) {
 	u.types("how\r")
 	u.sees(`show: no answer`)
 	u.program.Wait()
-	if code := u.program.ProcessState.ExitCode(); code != exitNoMaster {
-		t.Errorf("exit code %d, want %d", code, exitNoMaster)
+	if code := u.program.ProcessState.ExitCode(); code != exit.NoMaster {
+		t.Errorf("exit code %d, want %d", code, exit.NoMaster)
 	}
 }
 
@@ -344,7 +346,7 @@ func TestShellRefusesEndlessLines(t *testing.T) {
 	shell := exec.Command("balance", "-i", port)
 	shell.Stdin = strings.NewReader("version\n" + strings.Repeat("x", 1<<20) + "\n")
 	out, err := shell.CombinedOutput()
-	if err == nil || shell.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), "too long") {
+	if err == nil || shell.ProcessState.ExitCode() != exit.Failed || !strings.Contains(string(out), "too long") {
 		t.Errorf("%v: %s", err, out)
 	}
 }
@@ -370,8 +372,8 @@ func TestStoppedDaemon(t *testing.T) {
 	asking.Wait()
 	u.sees(want)
 	u.program.Wait()
-	if code := u.program.ProcessState.ExitCode(); code != exitNoMaster {
-		t.Errorf("exit code %d, want %d", code, exitNoMaster)
+	if code := u.program.ProcessState.ExitCode(); code != exit.NoMaster {
+		t.Errorf("exit code %d, want %d", code, exit.NoMaster)
 	}
 }
 
@@ -422,7 +424,7 @@ func TestKillOfADaemonThatStops(t *testing.T) {
 	}
 	freeze(t, daemon)
 	kill.Wait()
-	if code := kill.ProcessState.ExitCode(); code != exitNoMaster || !strings.Contains(out.String(), "the daemon does not answer") {
+	if code := kill.ProcessState.ExitCode(); code != exit.NoMaster || !strings.Contains(out.String(), "the daemon does not answer") {
 		t.Errorf("exit code %d: %s", code, out.String())
 	}
 }

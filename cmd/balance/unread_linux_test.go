@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"balance/cmd/balance/internal/exit"
 )
 
 // withSyslog runs a program with the socket $0 as that of syslog, which is
@@ -37,7 +41,7 @@ func TestSyslogUnread(t *testing.T) {
 		{"unix", "portable", 4000},
 	} {
 		t.Run(x.network+" "+x.dataPlane, func(t *testing.T) {
-			syslog := newFakeSyslog(t, x.network)
+			syslog := unreadSyslog(t, x.network)
 			first := startInBackground(t, syslog, x.dataPlane)
 			serveMany(t, first.listen, x.clients)
 			second := startInBackground(t, syslog, x.dataPlane)
@@ -104,12 +108,31 @@ type background struct {
 	ended bool
 }
 
+// unreadSyslog returns the path of a socket like that of syslog, from which
+// nobody reads.
+func unreadSyslog(t *testing.T, network string) string {
+	t.Helper()
+	var socket io.Closer
+	var err error
+	addr := &net.UnixAddr{Name: filepath.Join(openTempDir(t), "log"), Net: network}
+	if network == "unixgram" {
+		socket, err = net.ListenUnixgram(network, addr)
+	} else {
+		socket, err = net.ListenUnix(network, addr)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { socket.Close() })
+	return addr.Name
+}
+
 // startInBackground starts a daemon that says with which name it logs.
-func startInBackground(t *testing.T, syslog *fakeSyslog, dataPlane string) *background {
+func startInBackground(t *testing.T, syslog, dataPlane string) *background {
 	t.Helper()
 	a, listen := serverAndAddress(t)
 	d := &background{unread: unread{
-		exec.Command("unshare", "-m", "sh", "-c", withSyslog, syslog.path, "-daemon", "-d", "-config", unreadFile(t, dataPlane, listen, a)), listen, t.TempDir(),
+		exec.Command("unshare", "-m", "sh", "-c", withSyslog, syslog, "-daemon", "-d", "-config", unreadFile(t, dataPlane, listen, a)), listen, t.TempDir(),
 	}}
 	d.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+d.dir)
 	timeout := time.AfterFunc(patience, func() { d.Process.Kill() })
@@ -132,7 +155,7 @@ func startInBackground(t *testing.T, syslog *fakeSyslog, dataPlane string) *back
 func (d *background) ends(t *testing.T) {
 	t.Helper()
 	var code int
-	if code, d.ended = orphanEnds(d.pid); !d.ended || code != exitOK {
+	if code, d.ended = orphanEnds(d.pid); !d.ended || code != exit.OK {
 		t.Errorf("the daemon ended: %v, with %d", d.ended, code)
 	}
 }

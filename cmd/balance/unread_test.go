@@ -140,7 +140,7 @@ func TestLogUnread(t *testing.T) {
 	for _, dataPlane := range []string{"auto", "portable"} {
 		t.Run(dataPlane, func(t *testing.T) {
 			d, log := startUnread(t, dataPlane, toStderr)
-			serveMany(t, d.listen, minorShare+1000) // a pipe holds 64 KiB
+			serveMany(t, d.listen, 8192/4+1000) // a quarter of what may wait is theirs, and a pipe holds 64 KiB
 			if answer := d.command(t, "status"); !strings.Contains(answer, "messages lost") {
 				t.Errorf("status says\n%s", answer)
 			}

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -15,9 +15,9 @@ import (
 func (d *daemon) newHTTP() *web.Server {
 	page := web.Daemon{
 		Engine:   d.engine,
-		Version:  version(),
+		Version:  d.options.Version,
 		Started:  d.started,
-		File:     d.options.config,
+		File:     d.options.File,
 		Stopping: func() bool { return d.life.Err() != nil },
 
 		MessagesLost: d.logging.lost,
@@ -34,7 +34,7 @@ func (d *daemon) newHTTP() *web.Server {
 // prepareHTTP opens what a new configuration wants served. The function that
 // it returns is to be called once, with whether that is to come into force.
 func (d *daemon) prepareHTTP(settings spec.Control) (finish func(commit bool), err error) {
-	token, err := tokenOf(d.life, settings)
+	token, err := Token(d.life, settings)
 	if err != nil {
 		return nil, err
 	}
@@ -44,11 +44,11 @@ func (d *daemon) prepareHTTP(settings spec.Control) (finish func(commit bool), e
 	}
 	before := ""
 	if now := d.engine.Config(); now != nil {
-		before = exposure(now.Control)
+		before = Exposure(now.Control)
 	}
 	return func(commit bool) {
 		finishServer(commit)
-		if warning := exposure(settings); commit && warning != "" && warning != before {
+		if warning := Exposure(settings); commit && warning != "" && warning != before {
 			d.log.Warn(warning)
 		}
 	}, nil
@@ -58,9 +58,9 @@ func (d *daemon) prepareHTTP(settings spec.Control) (finish func(commit bool), e
 // configuration, though it shows outside of it.
 var errToken = errors.New("http_token_file")
 
-// tokenOf reads the token that settings ask for; empty for none. It gives up when
+// Token reads the token that settings ask for; empty for none. It gives up when
 // ctx ends.
-func tokenOf(ctx context.Context, settings spec.Control) (string, error) {
+func Token(ctx context.Context, settings spec.Control) (string, error) {
 	if settings.HTTPTokenFile == "" {
 		return "", nil
 	}
@@ -71,9 +71,9 @@ func tokenOf(ctx context.Context, settings spec.Control) (string, error) {
 	return token, err
 }
 
-// exposure warns of settings that let other machines ask without a token; empty
+// Exposure warns of settings that let other machines ask without a token; empty
 // if they do not.
-func exposure(settings spec.Control) string {
+func Exposure(settings spec.Control) string {
 	if !settings.HTTPExposed() || settings.HTTPTokenFile != "" {
 		return ""
 	}

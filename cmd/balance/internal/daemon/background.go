@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
+
+	"balance/cmd/balance/internal/exit"
 )
 
 // The program goes to the background by starting itself again, since a Go
@@ -26,7 +28,7 @@ func isBackgroundChild() bool { return os.Getenv(backgroundEnv) != "" }
 func goBackground(stderr io.Writer) int {
 	fail := func(err error) int {
 		fmt.Fprintf(stderr, "balance: go to the background: %v\n", err)
-		return exitSystem
+		return exit.System
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -54,7 +56,7 @@ func goBackground(stderr io.Writer) int {
 	io.WriteString(stderr, warnings)
 	if ready {
 		child.Process.Release()
-		return exitOK
+		return exit.OK
 	}
 	if err := child.Wait(); err == nil {
 		return fail(fmt.Errorf("it ended at once"))

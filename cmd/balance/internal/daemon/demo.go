@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	"balance/cmd/balance/internal/exit"
 	"balance/config"
 	"balance/engine/spec"
 )
@@ -25,12 +26,11 @@ const (
 	demoBackends = 3
 )
 
-// demo balances over a few small web servers of its own, declared by a file
+// Demo balances over a few small web servers of its own, declared by a file
 // that the user can play with.
-func demo(ctx context.Context, o *options, stdout, stderr io.Writer) int {
+func Demo(ctx context.Context, o Options, stdout, stderr io.Writer) int {
 	fail := func(err error) int {
-		printErrors(stderr, fmt.Errorf("demo: %w", err))
-		return exitSystem
+		return exit.Because(fmt.Errorf("demo: %w", err), exit.System, stderr)
 	}
 	dir, err := os.MkdirTemp("", "balance-demo-")
 	if err != nil {
@@ -58,17 +58,16 @@ func demo(ctx context.Context, o *options, stdout, stderr io.Writer) int {
 	if err != nil {
 		return fail(err)
 	}
-	o.config = filepath.Join(dir, "balance.toml")
-	o.configAsGiven = o.config
-	if err := os.WriteFile(o.config, demoConfig(port, httpPort, backends), 0o644); err != nil {
+	o.File = filepath.Join(dir, "balance.toml")
+	o.FileAsGiven = o.File
+	if err := os.WriteFile(o.File, demoConfig(port, httpPort, backends), 0o644); err != nil {
 		return fail(err)
 	}
-	c, content, err := o.load()
-	if err != nil {
+	if o.Config, o.Content, err = Load(o.File, o.Debug); err != nil {
 		return fail(err)
 	}
-	fmt.Fprint(stdout, demoText(o.config, port, httpPort, backends))
-	return serve(ctx, o, c, content, stdout, stderr)
+	fmt.Fprint(stdout, demoText(o.File, port, httpPort, backends))
+	return serve(ctx, o, stdout, stderr)
 }
 
 // freePort returns the first port from start on that can be bound.
@@ -163,11 +162,11 @@ func (b *backend) stop() {
 	b.process.Wait()
 }
 
-// demoBackend is the process behind a backend. It prints its port.
-func demoBackend(name string, stdin io.Reader, stdout io.Writer) int {
+// DemoBackend is the process behind a backend. It prints its port.
+func DemoBackend(name string, stdin io.Reader, stdout io.Writer) int {
 	listener, err := net.Listen("tcp4", net.JoinHostPort(demoAddress, "0"))
 	if err != nil {
-		return exitSystem
+		return exit.System
 	}
 	fmt.Fprintln(stdout, listener.Addr().(*net.TCPAddr).Port)
 	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -176,5 +175,5 @@ func demoBackend(name string, stdin io.Reader, stdout io.Writer) int {
 	go server.Serve(listener)
 	io.Copy(io.Discard, stdin)
 	server.Close()
-	return exitOK
+	return exit.OK
 }

@@ -1,4 +1,4 @@
-package main
+package client
 
 import (
 	"bufio"
@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"balance/cmd/balance/internal/exit"
 	"balance/control"
 )
 
@@ -72,7 +73,7 @@ func (s *dialogue) onPipe(stdin io.Reader) int {
 			fmt.Fprintln(s.stdout)
 			if err := lines.Err(); err != nil {
 				fmt.Fprintf(s.stderr, "balance: read a command: %v\n", err)
-				return exitFailed
+				return exit.Failed
 			}
 			return s.code
 		}
@@ -106,16 +107,16 @@ func (s *dialogue) onTerminal() int {
 		switch {
 		case errors.Is(err, io.EOF):
 			fmt.Fprintln(s.stdout)
-			return exitOK
+			return exit.OK
 		case err != nil && !errors.Is(err, term.ErrPasteIndicator):
 			fmt.Fprintf(s.stderr, "balance: read the terminal: %v\n", err)
-			return exitSystem
+			return exit.System
 		}
 		if !s.do(text) {
-			if s.code == exitNoMaster {
+			if s.code == exit.NoMaster {
 				return s.code
 			}
-			return exitOK
+			return exit.OK
 		}
 	}
 }
@@ -211,7 +212,7 @@ func (s *dialogue) do(line string) bool {
 		}
 		if err != nil {
 			fmt.Fprintf(s.stderr, "balance: %s: %v\n", command, err)
-			s.code = exitNoMaster
+			s.code = exit.NoMaster
 			return false
 		}
 		s.code = worse(s.code, exitOf(status))
@@ -281,8 +282,8 @@ func awaitKey(keys *os.File, timeout time.Duration) (bool, error) {
 
 // worse returns the exit code that says more: what failed beats what differs.
 func worse(a, b int) int {
-	if min(a, b) == exitFailed && max(a, b) == exitDiffer {
-		return exitFailed
+	if min(a, b) == exit.Failed && max(a, b) == exit.Differ {
+		return exit.Failed
 	}
 	return max(a, b)
 }
@@ -291,10 +292,10 @@ func worse(a, b int) int {
 func exitOf(status control.Status) int {
 	switch status {
 	case control.OK:
-		return exitOK
+		return exit.OK
 	case control.Differs:
-		return exitDiffer
+		return exit.Differ
 	default:
-		return exitFailed
+		return exit.Failed
 	}
 }

@@ -1,4 +1,6 @@
-package main
+// Package daemon is the side of balance that serves: it runs a configuration,
+// reloads it, keeps the log and answers whoever controls it.
+package daemon
 
 import (
 	"context"
@@ -13,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"balance/cmd/balance/internal/exit"
 	"balance/config"
 	"balance/control"
 	"balance/control/counters"
@@ -22,9 +25,36 @@ import (
 	"balance/engine/spec"
 )
 
+// Options say what to run, and how.
+type Options struct {
+	Config      *spec.Config
+	Content     []byte // of the file
+	File        string // that declares it, as an absolute path; empty for arguments
+	FileAsGiven string // the same, as messages name it
+	Background  bool   // leave the terminal
+	Debug       bool   // -d outranks the log level of the file
+	Dump        bool   // the bytes of both directions, on standard output
+	Mapped      bool   // -M: keep the counters in a file, even if the configuration names none
+	Version     string
+}
+
+// Load returns what a file declares, and its content. With -d debug messages
+// are logged, whatever the file says.
+func Load(file string, debug bool) (*spec.Config, []byte, error) {
+	data, err := config.Read(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := config.Decode(file, data)
+	if err == nil && debug {
+		c.Log.Level = spec.LogDebug
+	}
+	return c, data, err
+}
+
 // daemon is a running balance.
 type daemon struct {
-	options  *options
+	options  Options
 	engine   *engine.Engine
 	logging  *logging
 	log      *slog.Logger
@@ -41,9 +71,17 @@ type daemon struct {
 	hurry    context.CancelFunc
 }
 
-// serve runs a configuration until a signal or the end of ctx. The content is
-// that of the file, if there is one.
-func serve(ctx context.Context, o *options, c *spec.Config, content []byte, stdout, stderr io.Writer) int {
+// Run runs a configuration until a signal or the end of ctx, and returns the
+// exit code. If it is to do so in the background, it returns once the process
+// there listens.
+func Run(ctx context.Context, o Options, stdout, stderr io.Writer) int {
+	if o.Background && !isBackgroundChild() {
+		return goBackground(stderr)
+	}
+	return serve(ctx, o, stdout, stderr)
+}
+
+func serve(ctx context.Context, o Options, stdout, stderr io.Writer) int {
 	// Whoever reads the log or the dump may go away, the sessions stay.
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 4)
@@ -60,14 +98,14 @@ func serve(ctx context.Context, o *options, c *spec.Config, content []byte, stdo
 		err := os.Chdir("/")
 		if err != nil {
 			fmt.Fprintf(stderr, "balance: %v\n", err)
-			return exitSystem
+			return exit.System
 		}
 		if logging, err = newSyslogging(dialSyslog); err != nil {
 			fmt.Fprintf(stderr, "balance: warning: there is no syslog, messages are lost until there is: %v\n", err)
 		}
 	}
 	defer logging.close()
-	d := newDaemon(ctx, o, c, content, logging, stdout)
+	d := newDaemon(ctx, o, logging, stdout)
 	defer d.stop()
 	defer d.hurry()
 	if d.dump != nil {
@@ -78,39 +116,39 @@ func serve(ctx context.Context, o *options, c *spec.Config, content []byte, stdo
 	done := make(chan struct{})
 	defer close(done)
 	listening.Go(func() { d.heed(signals, done) })
-	if code, started := d.start(c, content, stderr); !started {
+	if code, started := d.start(stderr); !started {
 		return code
 	}
 	if report != nil {
-		if o.classic.Debug {
+		if o.Debug {
 			fmt.Fprintf(report, "balance: debug messages go to syslog, as %s[%d]\n", syslogTag, os.Getpid())
 		}
 		io.WriteString(report, readyMark)
 		report.Close()
 	}
 	d.run()
-	return exitOK
+	return exit.OK
 }
 
-func newDaemon(ctx context.Context, o *options, c *spec.Config, content []byte, logging *logging, stdout io.Writer) *daemon {
+func newDaemon(ctx context.Context, o Options, logging *logging, stdout io.Writer) *daemon {
 	d := &daemon{options: o, logging: logging, started: time.Now(), hangUps: make(chan struct{}, 1)}
 	d.life, d.stop = context.WithCancel(ctx)
 	d.patience, d.hurry = context.WithCancel(context.Background())
 	d.log = d.logging.logger()
-	engineOptions := engine.Options{Log: d.log, SessionLog: d.logging.sessionLogger(), DataPlane: c.DataPlane, Loops: c.Loops}
-	if o.dump {
+	engineOptions := engine.Options{Log: d.log, SessionLog: d.logging.sessionLogger(), DataPlane: o.Config.DataPlane, Loops: o.Config.Loops}
+	if o.Dump {
 		d.dump = plane.NewDump(stdout, d.log)
 		engineOptions.Dump = d.dump
 	}
-	if d.openCounters(c); d.counters != nil {
+	if d.openCounters(); d.counters != nil {
 		engineOptions.Counters = d.counters.Lookup
 	}
 	d.engine = engine.New(engineOptions)
-	if o.config != "" {
+	if o.File != "" {
 		d.reloader = &reloader{
-			path: o.config, debug: o.classic.Debug,
+			path: o.File, debug: o.Debug,
 			check: d.checkControl, prepare: d.prepare, engine: d.engine, logging: d.logging, log: d.log,
-			seen: sha256.Sum256(content), applied: c,
+			seen: sha256.Sum256(o.Content), applied: o.Config,
 		}
 	}
 	d.http = d.newHTTP()
@@ -144,7 +182,8 @@ func (d *daemon) heed(signals <-chan os.Signal, done <-chan struct{}) {
 // is to stop before, the engine is shut down. The control socket is there
 // before the first listener, so whoever was served can ask, and is answered
 // when all listeners are there.
-func (d *daemon) start(c *spec.Config, content []byte, stderr io.Writer) (code int, started bool) {
+func (d *daemon) start(stderr io.Writer) (code int, started bool) {
+	c := d.options.Config
 	d.logging.set(c.Log)
 	d.openControl(c.Control, stderr)
 	finish, err := d.prepareHTTP(c.Control)
@@ -159,7 +198,7 @@ func (d *daemon) start(c *spec.Config, content []byte, stderr io.Writer) (code i
 		if d.control != nil {
 			d.control.Serve()
 		}
-		return exitOK, true
+		return exit.OK, true
 	}
 	if d.control != nil {
 		d.control.Close()
@@ -168,22 +207,27 @@ func (d *daemon) start(c *spec.Config, content []byte, stderr io.Writer) (code i
 	d.engine.Shutdown(d.life)
 	d.closeCounters()
 	if d.life.Err() != nil {
-		return exitOK, false
+		return exit.OK, false
 	}
 	if d.reloader != nil {
-		err = config.Locate(d.options.configAsGiven, content, flatten(err)...)
+		err = config.Locate(d.options.FileAsGiven, d.options.Content, config.Flatten(err)...)
 	}
 	d.logging.close() // what it says comes first
 	// Nobody may read this; a signal is to end the wait.
 	signal.Reset(syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
-	printErrors(stderr, err)
+	switch {
+	case errors.Is(err, engine.ErrUnresolved):
+		code = exit.Address
+	case errors.Is(err, errToken):
+		code = exit.Config
+	default:
+		code = exit.System
+	}
+	exit.Because(err, code, stderr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		tellHolders(c, stderr)
 	}
-	if code := exitCode(err, d.options); code == exitAddress || errors.Is(err, errToken) {
-		return code, false
-	}
-	return exitSystem, false
+	return code, false
 }
 
 // run serves until the daemon is to stop, then lets the sessions finish.
@@ -215,7 +259,7 @@ func (d *daemon) run() {
 // watch reloads the file when it changes, unless the configuration in force
 // says that it is not to be watched.
 func (d *daemon) watch() {
-	config.Watch(d.life, d.options.config,
+	config.Watch(d.life, d.options.File,
 		func() {
 			if d.engine.Config().Control.Watch {
 				d.reloader.changed(d.life)

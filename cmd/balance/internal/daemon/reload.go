@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -40,7 +40,7 @@ type reloader struct {
 // reloadStatus is what came of the last reload.
 type reloadStatus struct {
 	Time       time.Time
-	Err        error  // nil if it succeeded; flatten it to print it
+	Err        error  // nil if it succeeded; config.Flatten it to print it
 	Generation uint64 // of the configuration in force afterwards
 	Hash       string // SHA-256 of the content that was tried, in hexadecimal; empty if it could not be read
 }
@@ -88,7 +88,7 @@ func (r *reloader) reloadLocked(ctx context.Context, data []byte, err error) (sp
 	last.Err = err
 	last.Generation = r.engine.Snapshot().Generation
 	if err != nil {
-		for _, one := range flatten(err) {
+		for _, one := range config.Flatten(err) {
 			r.log.Error("cannot reload", "file", r.path, "error", one)
 		}
 		r.log.Error("the running configuration stays in force", "generation", last.Generation)
@@ -121,7 +121,7 @@ func (r *reloader) locate(data []byte, err error) error {
 	if err == nil {
 		return nil
 	}
-	return config.Locate(r.path, data, flatten(err)...)
+	return config.Locate(r.path, data, config.Flatten(err)...)
 }
 
 // prepare checks what the control socket and the status page need of a new

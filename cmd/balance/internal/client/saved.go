@@ -1,57 +1,14 @@
-package main
+package client
 
 import (
 	"fmt"
 	"io"
-	"net/url"
 	"slices"
 	"time"
 
 	"balance/config"
 	"balance/control"
-	"balance/engine/spec"
 )
-
-// countersName returns the stats_file of a configuration, or "" for memory. With
-// -M a daemon takes a file that is named after its first listener.
-func (o *options) countersName(c *spec.Config) string {
-	if c.Control.StatsFile == "" && o.mapped {
-		return url.PathEscape(c.Listeners[0].Listen[0])
-	}
-	return c.Control.StatsFile
-}
-
-// countersPath returns where the counters of a configuration are kept, or "".
-func (o *options) countersPath(c *spec.Config) string {
-	if name := o.countersName(c); name != "" {
-		return control.CountersPath(name)
-	}
-	return ""
-}
-
-// openCounters opens the file that the counters are kept in, if there is to be
-// one. If it cannot be had, the daemon runs without it: it says so once.
-func (d *daemon) openCounters(c *spec.Config) {
-	path := d.options.countersPath(c)
-	if path == "" {
-		return
-	}
-	file, err := control.OpenCounters(path, d.log)
-	if err != nil {
-		d.log.Warn("counters file", "error", err)
-		return
-	}
-	d.counters = file
-}
-
-func (d *daemon) closeCounters() {
-	if d.counters == nil {
-		return
-	}
-	if err := d.counters.Close(); err != nil {
-		d.log.Warn("counters file", "error", err)
-	}
-}
 
 // savedListener is a listener in a counters file.
 type savedListener struct {
@@ -63,8 +20,8 @@ type savedListener struct {
 // they need no more than that. handled is false if there is no such file, if a
 // command is about something else, or if no daemon writes to the file any more
 // and there is one that can be asked.
-func readSaved(o *options, wanted *address, stdout, stderr io.Writer) (code int, handled bool) {
-	chosen := chooseSaved(savedFiles(o, stderr), wanted)
+func readSaved(o Options, stdout, stderr io.Writer) (code int, handled bool) {
+	chosen := chooseSaved(savedFiles(o, stderr), o.Address)
 	if len(chosen) != 1 {
 		return 0, false
 	}
@@ -74,7 +31,7 @@ func readSaved(o *options, wanted *address, stdout, stderr io.Writer) (code int,
 		status control.Status
 	}
 	var answers []answer
-	for _, command := range control.Split(o.command) {
+	for _, command := range control.Split(o.Command) {
 		if command == "" {
 			continue
 		}
@@ -85,7 +42,7 @@ func readSaved(o *options, wanted *address, stdout, stderr io.Writer) (code int,
 		answers = append(answers, answer{lines, status})
 	}
 	if file.Stale() {
-		if canBeAsked(o, wanted) {
+		if canBeAsked(o) {
 			return 0, false
 		}
 		fmt.Fprintf(stderr, "balance: no daemon answers; %q was last written to %s ago\n", file.Path, time.Since(file.Updated).Round(time.Second))
@@ -100,13 +57,13 @@ func readSaved(o *options, wanted *address, stdout, stderr io.Writer) (code int,
 }
 
 // savedFiles reads the counters file of the configuration, or all.
-func savedFiles(o *options, stderr io.Writer) []*control.Saved {
+func savedFiles(o Options, stderr io.Writer) []*control.Saved {
 	var files []*control.Saved
 	var errs []error
-	if o.config == "" {
+	if o.File == "" {
 		files, errs = control.SearchCounters()
-	} else if c, err := config.Load(o.config); err == nil {
-		file, err := control.ReadCounters(o.countersPath(c))
+	} else if c, err := config.Load(o.File); err == nil {
+		file, err := control.ReadCounters(control.CountersPath(control.CountersName(c)))
 		if err != nil {
 			errs = append(errs, err)
 		} else {
@@ -122,7 +79,7 @@ func savedFiles(o *options, stderr io.Writer) []*control.Saved {
 // chooseSaved returns the listeners that take clients for the address, or
 // without one the first of each file: of the files that are written to, or else
 // of the one that was written to last.
-func chooseSaved(files []*control.Saved, wanted *address) (list []savedListener) {
+func chooseSaved(files []*control.Saved, wanted *Address) (list []savedListener) {
 	for _, f := range files {
 		if wanted != nil {
 			for _, name := range wanted.match(f.Identity) {
@@ -142,10 +99,10 @@ func chooseSaved(files []*control.Saved, wanted *address) (list []savedListener)
 }
 
 // canBeAsked reports whether there is a daemon that the options may mean.
-func canBeAsked(o *options, wanted *address) bool {
+func canBeAsked(o Options) bool {
 	found := control.Search()
 	for _, client := range found.Clients {
 		defer client.Close()
 	}
-	return len(choose(found.Clients, o.config, wanted)) > 0
+	return len(choose(found.Clients, o.File, o.Address)) > 0
 }

@@ -1,7 +1,8 @@
-package main
+package daemon
 
 import (
 	"balance/engine/spec"
+	"bytes"
 	"errors"
 	"fmt"
 	"log/syslog"
@@ -14,6 +15,32 @@ import (
 	"testing"
 	"time"
 )
+
+const patience = 20 * time.Second
+
+// lockedBuffer is a log that can be read while it is written.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer // guarded by mu
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func (b *lockedBuffer) Len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Len()
+}
 
 // gate is a reader of the log that reads nothing until it is opened.
 type gate struct {
@@ -250,7 +277,7 @@ type fakeSyslog struct {
 
 func newFakeSyslog(t *testing.T, network string) *fakeSyslog {
 	t.Helper()
-	s := &fakeSyslog{network: network, path: filepath.Join(openTempDir(t), "log")}
+	s := &fakeSyslog{network: network, path: filepath.Join(t.TempDir(), "log")}
 	var err error
 	addr := &net.UnixAddr{Name: s.path, Net: network}
 	if network == "unixgram" {

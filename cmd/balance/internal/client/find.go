@@ -1,0 +1,228 @@
+// Package client is the side of balance that talks to a running daemon: it finds
+// the daemon, and hands it commands, from the command line or from a shell.
+package client
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	"balance/cmd/balance/internal/exit"
+	"balance/control"
+)
+
+// Options say which daemon is meant, and what it is to be asked.
+type Options struct {
+	File        string   // that the daemon runs, as an absolute path; empty for any
+	FileAsGiven string   // the same, as messages name it
+	Address     *Address // that it listens on; nil for any
+	Command     string   // commands with ; between them
+	Interactive bool     // read commands instead
+	Mapped      bool     // -M: a counters file may answer the command
+	Debug       bool     // tell which daemon it is
+}
+
+// Address is what a daemon may be looked for by.
+type Address struct {
+	Host string // empty for every address
+	Port int
+}
+
+// Run is -i and -c: it talks to a running daemon, and returns the exit code.
+func Run(o Options, stdin io.Reader, stdout, stderr io.Writer) int {
+	if o.Mapped && !o.Interactive {
+		if code, handled := readSaved(o, stdout, stderr); handled {
+			return code
+		}
+	}
+	client, code := findDaemon(o, stdout, stderr)
+	if client == nil {
+		return code
+	}
+	defer client.Close()
+	if o.Interactive {
+		return shell(client, stdin, stdout, stderr)
+	}
+	commands := newDialogue(client, stdin, stdout, stderr)
+	commands.do(o.Command)
+	return commands.code
+}
+
+// Diff prints what a reload of the file would change in the daemon that runs it,
+// and returns the exit code.
+func Diff(o Options, asJSON bool, stdout, stderr io.Writer) int {
+	client, _ := findDaemon(o, stderr, stderr)
+	if client == nil {
+		return exit.DiffFailure
+	}
+	defer client.Close()
+	request := "diff"
+	if asJSON {
+		request = "diff json"
+	}
+	lines, status, err := client.Ask(request)
+	text := []byte(strings.Join(append(lines, ""), "\n"))
+	switch {
+	case err != nil:
+		fmt.Fprintf(stderr, "balance: ask process %d: %v\n", client.Identity.PID, err)
+		return exit.DiffFailure
+	case status != control.OK && status != control.Differs:
+		for _, line := range lines {
+			fmt.Fprintf(stderr, "balance: %s\n", line)
+		}
+		return exit.DiffFailure
+	case asJSON:
+		var indented bytes.Buffer
+		if err := json.Indent(&indented, text, "", "  "); err != nil {
+			fmt.Fprintf(stderr, "balance: read the changes: %v\n", err)
+			return exit.DiffFailure
+		}
+		text = indented.Bytes()
+	}
+	stdout.Write(text)
+	return exitOf(status)
+}
+
+// candidate is a daemon that may be the one that is looked for, and the
+// listener of it that the commands are to be about.
+type candidate struct {
+	*control.Client
+	listener string
+}
+
+// findDaemon connects to the daemon that the options mean and aims at the
+// listener. Without one it says why, and returns the exit code.
+func findDaemon(o Options, stdout, stderr io.Writer) (*control.Client, int) {
+	found := control.Search()
+	chosen := choose(found.Clients, o.File, o.Address)
+	for _, client := range found.Clients {
+		if len(chosen) != 1 || client != chosen[0].Client {
+			defer client.Close()
+		}
+	}
+	for _, err := range found.Errs {
+		if o.Debug || len(chosen) == 0 {
+			fmt.Fprintf(stderr, "balance: %v\n", err)
+		}
+	}
+	what := looksFor(o)
+	switch {
+	case len(chosen) == 0 && len(found.Errs) > 0:
+		fmt.Fprintf(stdout, "balance: no master process%s: not all could be asked\n", what)
+		if len(found.Clients) == 0 {
+			return nil, exit.NoRendezvous
+		}
+		return nil, exit.NoMaster
+	case len(chosen) == 0:
+		fmt.Fprintf(stdout, "balance: no master process%s\n", what)
+		return nil, exit.NoMaster
+	case len(chosen) > 1:
+		fmt.Fprintf(stdout, "balance: more than one master process or listener%s:\n", what)
+		for _, c := range chosen {
+			printCandidate(stdout, c)
+		}
+		return nil, exit.Usage
+	}
+	client := chosen[0].Client
+	if o.Debug {
+		fmt.Fprintf(stderr, "balance: process %d, listener %q\n", client.Identity.PID, chosen[0].listener)
+	}
+	if chosen[0].listener != "" {
+		lines, status, err := client.Ask(fmt.Sprintf("listener %q", chosen[0].listener))
+		if err == nil && status != control.OK {
+			err = errors.New(strings.Join(lines, " "))
+		}
+		if err != nil {
+			fmt.Fprintf(stderr, "balance: listener %q: %v\n", chosen[0].listener, err)
+			client.Close()
+			return nil, exit.NoMaster
+		}
+	}
+	return client, exit.OK
+}
+
+// choose returns the daemons, or the listeners that take clients for the
+// address: all, or those of the file.
+func choose(clients []*control.Client, file string, wanted *Address) []candidate {
+	var list []candidate
+	for _, client := range clients {
+		switch {
+		case file != "" && !sameFile(file, client.Identity.File):
+		case wanted == nil:
+			list = append(list, candidate{Client: client})
+		default:
+			for _, name := range wanted.match(client.Identity) {
+				list = append(list, candidate{client, name})
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b candidate) int { return cmp.Compare(a.Identity.PID, b.Identity.PID) })
+	return list
+}
+
+// match returns the listeners that take clients for the address, or for one of
+// those that its name stands for.
+func (a *Address) match(identity control.Identity) []string {
+	for _, host := range a.hosts() {
+		if names := identity.Match(host, a.Port); len(names) > 0 {
+			return names
+		}
+	}
+	return nil
+}
+
+// hosts returns the host as it was given, and the addresses that it stands
+// for.
+func (a *Address) hosts() []string {
+	hosts := []string{a.Host}
+	if a.Host != "" && net.ParseIP(a.Host) == nil {
+		if addrs, err := net.LookupHost(a.Host); err == nil {
+			hosts = append(hosts, addrs...)
+		}
+	}
+	return hosts
+}
+
+func sameFile(a, b string) bool {
+	if a == b {
+		return true
+	}
+	first, err1 := os.Stat(a)
+	second, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(first, second)
+}
+
+// looksFor says what the daemons that the options may mean do.
+func looksFor(o Options) string {
+	does := ""
+	if o.File != "" {
+		does = fmt.Sprintf(" runs %s", o.FileAsGiven)
+	}
+	if o.Address == nil {
+		return does
+	}
+	if does != "" {
+		does += " and"
+	}
+	if o.Address.Host != "" {
+		return does + fmt.Sprintf(" listens on %s", net.JoinHostPort(o.Address.Host, fmt.Sprint(o.Address.Port)))
+	}
+	return does + fmt.Sprintf(" listens on port %d", o.Address.Port)
+}
+
+func printCandidate(stdout io.Writer, c candidate) {
+	var listeners []string
+	for _, l := range c.Identity.Listeners {
+		if c.listener == "" || c.listener == l.Name {
+			listeners = append(listeners, fmt.Sprintf("%s (%s)", l.Name, strings.Join(l.Addresses, " ")))
+		}
+	}
+	fmt.Fprintf(stdout, "  process %d: %s\n", c.Identity.PID, strings.Join(listeners, ", "))
+}

@@ -36,15 +36,15 @@ type Classic struct {
 // are all faults of usage (64).
 var ErrAddress = errors.New("bad address")
 
-// Parse returns the configuration that a classic command line declares, with
-// one listener. The error prints one line for each fault, in the order of the
+// Parse returns what a classic command line declares: a configuration with one
+// listener. The error prints one line for each fault, in the order of the
 // operands, and quotes the option or operand.
-func Parse(c Classic) (*spec.Config, error) {
+func Parse(c Classic) (Document, error) {
 	p := classicParser{at: positions{}, derived: map[string]string{}}
 	config := p.parse(c)
 	p.validate(config, p.derived)
 	if len(p.list) == 0 {
-		return config, nil
+		return Document{Config: config}, nil
 	}
 	p.sort(p.at)
 	var errs []error
@@ -58,7 +58,7 @@ func Parse(c Classic) (*spec.Config, error) {
 			errs = append(errs, fault)
 		}
 	}
-	return nil, join(errs...)
+	return Document{}, join(errs...)
 }
 
 // addressFault is a fault that is ErrAddress too.

@@ -1,5 +1,6 @@
 // Package config reads what a daemon is to do: from a TOML file (Load, Decode)
-// or from a classic command line (Parse). Both end in a valid spec.Config.
+// or from a classic command line (Parse). Both end in a valid spec.Config, which
+// a Document keeps together with the file.
 // Marshal goes the other way.
 //
 // Whatever is wrong with a file or a command line is reported at once: the
@@ -7,7 +8,6 @@
 package config
 
 import (
-	"balance/engine/spec"
 	"context"
 	"errors"
 	"fmt"
@@ -19,28 +19,21 @@ import (
 // MaxSize is the size of the largest file that is read, in bytes.
 const MaxSize = 1 << 20
 
-// Load returns the configuration that the file at path declares.
-func Load(path string) (*spec.Config, error) {
-	data, err := Read(path)
-	if err != nil {
-		return nil, err
-	}
-	return Decode(path, data)
-}
+// Load returns what the file at name declares, following symbolic links. It
+// refuses what is no regular file, and reads no more than MaxSize bytes and one.
+// A file system that hangs is given up after five seconds. The errors of the
+// operating system can be told with errors.Is.
+func Load(name string) (Document, error) { return LoadContext(context.Background(), name) }
 
-// Read returns the content of the configuration file at path, following
-// symbolic links. It refuses what is no regular file, and reads no more than
-// MaxSize bytes and one. A file system that hangs is given up after five
-// seconds. The errors of the operating system can be told with errors.Is.
-func Read(path string) ([]byte, error) { return ReadContext(context.Background(), path) }
-
-// ReadContext is Read, and gives up when ctx ends.
-func ReadContext(ctx context.Context, path string) ([]byte, error) {
-	data, err := within(ctx, readPatience, func() ([]byte, error) { return readRegular(path) })
-	if err != nil {
-		return nil, fmt.Errorf("read configuration %q: %w", path, err)
+// LoadContext is Load, and gives up when ctx ends.
+func LoadContext(ctx context.Context, name string) (Document, error) {
+	document := Document{Name: name}
+	var err error
+	if document.Data, err = within(ctx, readPatience, func() ([]byte, error) { return readRegular(name) }); err != nil {
+		return document, fmt.Errorf("read configuration %q: %w", name, err)
 	}
-	return data, nil
+	document.Config, err = Decode(name, document.Data)
+	return document, err
 }
 
 // readRegular makes its system calls by itself: package os would wait for what

@@ -24,11 +24,14 @@ func write(t *testing.T, data []byte) string {
 
 func TestLoad(t *testing.T) {
 	path := write(t, []byte(small))
-	c, err := Load(path)
+	d, err := Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if name := c.Listeners[0].Name; name != ":80" {
+	if d.Name != path || string(d.Data) != small {
+		t.Errorf("the document is %q, of %q", d.Data, d.Name)
+	}
+	if name := d.Config.Listeners[0].Name; name != ":80" {
 		t.Errorf("the listener is called %q", name)
 	}
 	link := filepath.Join(t.TempDir(), "link.toml")
@@ -79,11 +82,26 @@ func TestLoadUnreadable(t *testing.T) {
 	}
 }
 
-func TestReadIsWhole(t *testing.T) {
-	data := bytes.Repeat([]byte("#"), MaxSize)
-	got, err := Read(write(t, data))
-	if err != nil || !bytes.Equal(got, data) {
-		t.Errorf("%d bytes came back as %d: %v", len(data), len(got), err)
+func TestLoadIsWhole(t *testing.T) {
+	data := append([]byte(small), bytes.Repeat([]byte("#"), MaxSize-len(small))...)
+	got, err := Load(write(t, data))
+	if err != nil || !bytes.Equal(got.Data, data) {
+		t.Errorf("%d bytes came back as %d: %v", len(data), len(got.Data), err)
+	}
+}
+
+// TestLoadTellsWhatItHad has documents that are no configuration: whoever asks
+// for them again wants to know whether they are still the same.
+func TestLoadTellsWhatItHad(t *testing.T) {
+	for _, data := range []string{"", "what?"} {
+		d, err := Load(write(t, []byte(data)))
+		if err == nil || d.Config != nil || d.Data == nil || string(d.Data) != data {
+			t.Errorf("%q: %v, content %q, configuration %v", data, err, d.Data, d.Config)
+		}
+	}
+	d, err := Load(t.TempDir())
+	if err == nil || d.Config != nil || d.Data != nil {
+		t.Errorf("a directory: %v, content %q, configuration %v", err, d.Data, d.Config)
 	}
 }
 

@@ -40,22 +40,6 @@ func Decode(name string, data []byte) (*spec.Config, error) {
 	return nil, join(errs...)
 }
 
-// Locate says where in the TOML document that declared a configuration the
-// cause of each error stands, if it is an spec.Fault. It returns one error
-// that prints each on a line, in the order of errs; they can be had with
-// errors.As.
-func Locate(name string, data []byte, errs ...error) error {
-	lines := linesOf(data)
-	var list []error
-	for _, err := range errs {
-		if fault, ok := errors.AsType[spec.Fault](err); ok {
-			err = located(name, lines.find(fault.Path), err)
-		}
-		list = append(list, err)
-	}
-	return join(list...)
-}
-
 func located(name string, line int, err error) error {
 	if line == 0 {
 		return fmt.Errorf("%s: %w", name, err)

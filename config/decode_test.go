@@ -477,14 +477,21 @@ func TestLines(t *testing.T) {
 func TestLocate(t *testing.T) {
 	data := []byte("[[listener]]\nname = \"x\"\nlisten = [\":1\",\n  \":2\"]\n")
 	cause := errors.New("it is taken")
-	err := Locate("f", data,
+	document := Document{Name: "f", Data: data}
+	err := document.Locate(errors.Join(
 		spec.Fault{Path: "listener[0].listen[1]", Where: `listener "x"`, Problem: "it is taken", Cause: cause},
 		spec.Fault{Path: "control.http", Problem: "not in the file"},
-		errors.New("no fault"))
+		errors.New("no fault")))
 	if want := "f:4: listener \"x\": it is taken\nf: not in the file\nno fault"; err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
 	if !errors.Is(err, cause) {
 		t.Error("the cause is lost")
+	}
+	if err := document.Locate(nil); err != nil {
+		t.Errorf("nothing is wrong: %v", err)
+	}
+	if got := (Document{}).Locate(cause); got != cause {
+		t.Errorf("without a file: %v", got)
 	}
 }

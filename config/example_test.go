@@ -69,10 +69,11 @@ func gather(found map[string]map[string]bool, kind string, value any) {
 // As it stands and with the keys it has as comments, the example declares the
 // defaults.
 func TestExampleShowsDefaults(t *testing.T) {
-	plain, err := Load(example)
+	document, err := Load(example)
 	if err != nil {
 		t.Fatal(err)
 	}
+	plain := document.Config
 	full, err := Decode("everything", []byte(everyKey(t)))
 	if err != nil {
 		t.Fatal(err)
@@ -103,10 +104,11 @@ func TestExampleIsRead(t *testing.T) {
 	text := everyKey(t)
 	setting := regexp.MustCompile(`(?m)^([a-z_]+) = ("[^"]*"|true|false|\d+)`)
 	other := map[string]string{"true": "false", "false": "true", `"info"`: `"warn"`, `"text"`: `"json"`, `"auto"`: `"portable"`, "0": "3", `"keep"`: `"close"`, `"rr"`: `"hash"`, `"hash"`: `"rr"`, `""`: `"::1"`, `"pop3"`: `"x"`, `"0600"`: `"0660"`, `"256MiB"`: `"1GiB"`}
-	plain, err := Load(example)
+	document, err := Load(example)
 	if err != nil {
 		t.Fatal(err)
 	}
+	plain := document.Config
 	inDefaults := strings.Index(text, "[log]")
 	tried := 0
 	for _, at := range setting.FindAllStringSubmatchIndex(text, -1) {
@@ -147,16 +149,13 @@ func TestExamples(t *testing.T) {
 	}
 	for _, path := range paths {
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			c, err := Load(path)
+			d, err := Load(path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			roundTrip(t, c)
-			data, err := Read(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !strings.HasPrefix(string(data), "# ") || !strings.Contains(string(data), "Shows ") && !strings.Contains(string(data), "shows ") {
+			roundTrip(t, d.Config)
+			text := string(d.Data)
+			if !strings.HasPrefix(text, "# ") || !strings.Contains(text, "Shows ") && !strings.Contains(text, "shows ") {
 				t.Error("the header does not say what the file shows")
 			}
 		})
@@ -166,23 +165,19 @@ func TestExamples(t *testing.T) {
 // The example says that it declares what the classic command line in its
 // header does.
 func TestCascadeIsClassic(t *testing.T) {
-	data, err := Read("../examples/cascade.toml")
+	file, err := Load("../examples/cascade.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	line := regexp.MustCompile(`(?m)^#   balance (.*)$`).FindSubmatch(data)
+	line := regexp.MustCompile(`(?m)^#   balance (.*)$`).FindSubmatch(file.Data)
 	if line == nil {
 		t.Fatal("no command line in the header")
-	}
-	file, err := Decode("cascade.toml", data)
-	if err != nil {
-		t.Fatal(err)
 	}
 	classic, err := Parse(args(string(line[1])))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(file, classic) {
-		t.Errorf("the file declares\n%+v\nthe command line\n%+v", file, classic)
+	if !reflect.DeepEqual(file.Config, classic.Config) {
+		t.Errorf("the file declares\n%+v\nthe command line\n%+v", file.Config, classic.Config)
 	}
 }

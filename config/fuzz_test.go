@@ -41,7 +41,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("::1", "192.0.2.1", int64(3e9), int64(60e9), uint8(15), "pop3\nh1\nh2\n!\nfo1")
 	f.Add("[::1]", "fe80::1%eth0", int64(1), int64(1), uint8(1), "0\n[2001:db8::1]:80:16\n%\ndb:smtp:16\n%")
 	f.Fuzz(func(t *testing.T, bind, source string, connect, idle int64, flags uint8, operands string) {
-		c, err := Parse(Classic{
+		d, err := Parse(Classic{
 			Bind: bind, Source: source,
 			ConnectTimeout: time.Duration(connect), IdleTimeout: time.Duration(idle),
 			AutoDisable: flags&1 != 0, HashFailover: flags&2 != 0, IPv6: flags&4 != 0, Debug: flags&8 != 0,
@@ -51,7 +51,7 @@ func FuzzParse(f *testing.F) {
 			checkLines(t, err)
 			return
 		}
-		roundTrip(t, c)
+		roundTrip(t, d.Config)
 	})
 }
 

@@ -106,11 +106,11 @@ func TestClassicRoundTrip(t *testing.T) {
 	g := generator{rand.New(rand.NewPCG(seed, 0))}
 	for range 2000 {
 		classic := g.classic()
-		c, err := Parse(classic)
+		d, err := Parse(classic)
 		if err != nil {
 			t.Fatalf("%+v: %v", classic, err)
 		}
-		roundTrip(t, c)
+		roundTrip(t, d.Config)
 	}
 }
 

@@ -15,10 +15,11 @@ import (
 
 // check tells what a valid file declares, what it warns of (which names do not
 // resolve at the moment, and who could ask), and what is better set. A token
-// that cannot be read is a fault of the file, whose content is given.
-func check(ctx context.Context, o *options, c *spec.Config, content []byte, stdout, stderr io.Writer) int {
+// that cannot be read is a fault of the file.
+func check(ctx context.Context, document config.Document, stdout, stderr io.Writer) int {
+	c := document.Config
 	if _, err := daemon.Token(ctx, c.Control); err != nil {
-		return exit.Because(config.Locate(o.configAsGiven, content, err), exit.Config, stderr)
+		return exit.Because(document.Locate(err), exit.Config, stderr)
 	}
 	if warning := daemon.Exposure(c.Control); warning != "" {
 		fmt.Fprintf(stderr, "balance: warning: %s\n", warning)
@@ -33,7 +34,7 @@ func check(ctx context.Context, o *options, c *spec.Config, content []byte, stdo
 	for _, err := range engine.CheckNames(ctx, nil, c) {
 		fmt.Fprintf(stderr, "balance: warning: %v\n", err)
 	}
-	fmt.Fprintf(stdout, "%s: ok, %s, %s, %s\n", o.configAsGiven,
+	fmt.Fprintf(stdout, "%s: ok, %s, %s, %s\n", document.Name,
 		count(len(c.Listeners), "listener"), count(groups, "group"), count(channels, "channel"))
 	forgotten := 0
 	for _, l := range c.Listeners {
@@ -59,11 +60,11 @@ func diff(o *options, stdout, stderr io.Writer) int {
 	var configs [2]*spec.Config
 	code := exit.OK
 	for i, path := range o.classic.Args {
-		c, err := config.Load(path)
+		document, err := config.Load(path)
 		if err != nil {
 			code = exit.Because(err, exit.DiffFailure, stderr)
 		}
-		configs[i] = c
+		configs[i] = document.Config
 	}
 	if code != exit.OK {
 		return code

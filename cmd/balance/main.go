@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case o.diff:
 		return diff(o, stdout, stderr)
 	case o.demo:
-		return daemon.Demo(ctx, o.forDaemon(nil, nil), stdout, stderr)
+		return daemon.Demo(ctx, o.forDaemon(config.Document{}), stdout, stderr)
 	case o.driven:
 		address, err := o.address()
 		if err != nil {
@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		return client.Run(o.forClient(address), stdin, stdout, stderr)
 	}
-	c, content, err := o.load()
+	document, err := o.load(ctx)
 	switch {
 	case errors.Is(err, config.ErrAddress):
 		return exit.Because(err, exit.Address, stderr)
@@ -63,15 +63,16 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case err != nil:
 		return exit.Because(err, exit.Usage, stderr)
 	case o.check:
-		return check(ctx, o, c, content, stdout, stderr)
+		return check(ctx, document, stdout, stderr)
 	case o.printConfig:
+		c := document.Config
 		if o.mapped {
 			c.Control.StatsFile = control.CountersName(c)
 		}
 		stdout.Write(config.Marshal(c))
 		return exit.OK
 	}
-	return daemon.Run(ctx, o.forDaemon(c, content), stdout, stderr)
+	return daemon.Run(ctx, o.forDaemon(document), stdout, stderr)
 }
 
 // release is the version of this source; a module build knows better.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -227,28 +228,24 @@ func (o *options) background() bool {
 	return !o.foreground
 }
 
-// load reads what the options declare, and returns the content of the file if
-// there is one.
-func (o *options) load() (*spec.Config, []byte, error) {
+// load reads what the options declare.
+func (o *options) load(ctx context.Context) (config.Document, error) {
 	if o.config == "" {
-		c, err := config.Parse(o.classic)
-		return c, nil, err
+		return config.Parse(o.classic)
 	}
-	return daemon.Load(o.configAsGiven, o.classic.Debug)
+	return daemon.Load(ctx, o.configAsGiven, o.classic.Debug)
 }
 
-// forDaemon are the options of a daemon that runs a configuration.
-func (o *options) forDaemon(c *spec.Config, content []byte) daemon.Options {
+// forDaemon are the options of a daemon that runs what a document declares.
+func (o *options) forDaemon(document config.Document) daemon.Options {
 	return daemon.Options{
-		Config:      c,
-		Content:     content,
-		File:        o.config,
-		FileAsGiven: o.configAsGiven,
-		Background:  o.background(),
-		Debug:       o.classic.Debug,
-		Dump:        o.dump,
-		Mapped:      o.mapped,
-		Version:     version(),
+		Document:   document,
+		File:       o.config,
+		Background: o.background(),
+		Debug:      o.classic.Debug,
+		Dump:       o.dump,
+		Mapped:     o.mapped,
+		Version:    version(),
 	}
 }
 

@@ -62,8 +62,8 @@ func savedFiles(o Options, stderr io.Writer) []*control.Saved {
 	var errs []error
 	if o.File == "" {
 		files, errs = control.SearchCounters()
-	} else if c, err := config.Load(o.File); err == nil {
-		file, err := control.ReadCounters(control.CountersPath(control.CountersName(c)))
+	} else if document, err := config.Load(o.File); err == nil {
+		file, err := control.ReadCounters(control.CountersPath(control.CountersName(document.Config)))
 		if err != nil {
 			errs = append(errs, err)
 		} else {

@@ -5,9 +5,10 @@ import "balance/control"
 // openCounters opens the file that the counters are kept in, if there is to be
 // one. If it cannot be had, the daemon runs without it: it says so once.
 func (d *daemon) openCounters() {
-	name := d.options.Config.Control.StatsFile
+	c := d.options.Document.Config
+	name := c.Control.StatsFile
 	if d.options.Mapped {
-		name = control.CountersName(d.options.Config)
+		name = control.CountersName(c)
 	}
 	if name == "" {
 		return

@@ -59,11 +59,10 @@ func Demo(ctx context.Context, o Options, stdout, stderr io.Writer) int {
 		return fail(err)
 	}
 	o.File = filepath.Join(dir, "balance.toml")
-	o.FileAsGiven = o.File
 	if err := os.WriteFile(o.File, demoConfig(port, httpPort, backends), 0o644); err != nil {
 		return fail(err)
 	}
-	if o.Config, o.Content, err = Load(o.File, o.Debug); err != nil {
+	if o.Document, err = Load(ctx, o.File, o.Debug); err != nil {
 		return fail(err)
 	}
 	fmt.Fprint(stdout, demoText(o.File, port, httpPort, backends))

@@ -20,7 +20,7 @@ import (
 // force stays.
 type reloader struct {
 	path    string
-	debug   bool // -d outranks the log level of the file
+	debug   bool // see Load
 	engine  *engine.Engine
 	logging *logging
 	// check finds faults in settings that can be seen without opening anything.
@@ -57,12 +57,12 @@ func (r *reloader) status() reloadStatus {
 func (r *reloader) changed(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	data, err := config.ReadContext(ctx, r.path)
-	if err == nil && sha256.Sum256(data) == r.seen {
+	document, err := Load(ctx, r.path, r.debug)
+	if document.Data != nil && sha256.Sum256(document.Data) == r.seen {
 		r.log.Debug("configuration file touched, its content is the same", "file", r.path)
 		return
 	}
-	r.reloadLocked(ctx, data, err)
+	r.reloadLocked(ctx, document, err)
 }
 
 // reload tries the file as it is now, even if it was tried before: what kept
@@ -70,20 +70,23 @@ func (r *reloader) changed(ctx context.Context) {
 func (r *reloader) reload(ctx context.Context) (spec.Changes, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	data, err := config.ReadContext(ctx, r.path)
-	return r.reloadLocked(ctx, data, err)
+	document, err := Load(ctx, r.path, r.debug)
+	return r.reloadLocked(ctx, document, err)
 }
 
-// reloadLocked applies the content, or tells why it could not be read.
-func (r *reloader) reloadLocked(ctx context.Context, data []byte, err error) (spec.Changes, error) {
+// reloadLocked applies the document, or tells why it could not be loaded.
+func (r *reloader) reloadLocked(ctx context.Context, document config.Document, err error) (spec.Changes, error) {
 	r.seen = [sha256.Size]byte{}
 	last := &reloadStatus{Time: time.Now()}
 	defer r.last.Store(last)
+	if document.Data != nil {
+		r.seen = sha256.Sum256(document.Data)
+		last.Hash = hex.EncodeToString(r.seen[:])
+	}
 	var changes spec.Changes
 	if err == nil {
-		r.seen = sha256.Sum256(data)
-		last.Hash = hex.EncodeToString(r.seen[:])
-		changes, err = r.apply(ctx, data)
+		changes, err = r.apply(ctx, document.Config)
+		err = document.Locate(err)
 	}
 	last.Err = err
 	last.Generation = r.engine.Snapshot().Generation
@@ -101,27 +104,15 @@ func (r *reloader) reloadLocked(ctx context.Context, data []byte, err error) (sp
 // preview returns what reload would change, or why it could not. It opens
 // nothing, so that looking disturbs nobody.
 func (r *reloader) preview(ctx context.Context) (spec.Changes, error) {
-	data, err := config.ReadContext(ctx, r.path)
+	document, err := Load(ctx, r.path, r.debug)
 	if err != nil {
 		return nil, err
 	}
-	c, err := r.decode(data)
-	if err != nil {
-		return nil, err
+	if err := r.check(document.Config.Control); err != nil {
+		return nil, document.Locate(err)
 	}
-	if err := r.check(c.Control); err != nil {
-		return nil, r.locate(data, err)
-	}
-	changes, err := r.engine.Preview(c)
-	return changes, r.locate(data, err)
-}
-
-// locate adds the lines of the file to what kept its content from being applied.
-func (r *reloader) locate(data []byte, err error) error {
-	if err == nil {
-		return nil
-	}
-	return config.Locate(r.path, data, config.Flatten(err)...)
+	changes, err := r.engine.Preview(document.Config)
+	return changes, document.Locate(err)
 }
 
 // prepare checks what the control socket and the status page need of a new
@@ -143,22 +134,10 @@ func (d *daemon) prepare(settings spec.Control) (finish func(commit bool), err e
 	}, nil
 }
 
-func (r *reloader) decode(data []byte) (*spec.Config, error) {
-	c, err := config.Decode(r.path, data)
-	if err == nil && r.debug {
-		c.Log.Level = spec.LogDebug
-	}
-	return c, err
-}
-
-func (r *reloader) apply(ctx context.Context, data []byte) (spec.Changes, error) {
-	c, err := r.decode(data)
-	if err != nil {
-		return nil, err
-	}
+func (r *reloader) apply(ctx context.Context, c *spec.Config) (spec.Changes, error) {
 	finish, err := r.prepare(c.Control)
 	if err != nil {
-		return nil, r.locate(data, err)
+		return nil, err
 	}
 	running := r.engine.Config()
 	r.logging.admit(c.Log)
@@ -166,7 +145,7 @@ func (r *reloader) apply(ctx context.Context, data []byte) (spec.Changes, error)
 	finish(err == nil)
 	if err != nil {
 		r.logging.set(running.Log)
-		return nil, r.locate(data, err)
+		return nil, err
 	}
 	for _, edit := range takenBack(r.applied, running, c) {
 		r.log.Info("edit taken back", "change", edit.String())

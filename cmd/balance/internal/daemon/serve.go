@@ -27,29 +27,22 @@ import (
 
 // Options say what to run, and how.
 type Options struct {
-	Config      *spec.Config
-	Content     []byte // of the file
-	File        string // that declares it, as an absolute path; empty for arguments
-	FileAsGiven string // the same, as messages name it
-	Background  bool   // leave the terminal
-	Debug       bool   // -d outranks the log level of the file
-	Dump        bool   // the bytes of both directions, on standard output
-	Mapped      bool   // -M: keep the counters in a file, even if the configuration names none
-	Version     string
+	Document   config.Document
+	File       string // that it stands in, as an absolute path; empty for arguments
+	Background bool   // leave the terminal
+	Debug      bool   // -d, see Load
+	Dump       bool   // the bytes of both directions, on standard output
+	Mapped     bool   // -M: keep the counters in a file, even if the configuration names none
+	Version    string
 }
 
-// Load returns what a file declares, and its content. With -d debug messages
-// are logged, whatever the file says.
-func Load(file string, debug bool) (*spec.Config, []byte, error) {
-	data, err := config.Read(file)
-	if err != nil {
-		return nil, nil, err
-	}
-	c, err := config.Decode(file, data)
+// Load is config.LoadContext, but that -d outranks the log level of the file.
+func Load(ctx context.Context, file string, debug bool) (config.Document, error) {
+	document, err := config.LoadContext(ctx, file)
 	if err == nil && debug {
-		c.Log.Level = spec.LogDebug
+		document.Config.Log.Level = spec.LogDebug
 	}
-	return c, data, err
+	return document, err
 }
 
 // daemon is a running balance.
@@ -135,7 +128,7 @@ func newDaemon(ctx context.Context, o Options, logging *logging, stdout io.Write
 	d.life, d.stop = context.WithCancel(ctx)
 	d.patience, d.hurry = context.WithCancel(context.Background())
 	d.log = d.logging.logger()
-	engineOptions := engine.Options{Log: d.log, SessionLog: d.logging.sessionLogger(), DataPlane: o.Config.DataPlane, Loops: o.Config.Loops}
+	engineOptions := engine.Options{Log: d.log, SessionLog: d.logging.sessionLogger(), DataPlane: o.Document.Config.DataPlane, Loops: o.Document.Config.Loops}
 	if o.Dump {
 		d.dump = plane.NewDump(stdout, d.log)
 		engineOptions.Dump = d.dump
@@ -148,7 +141,7 @@ func newDaemon(ctx context.Context, o Options, logging *logging, stdout io.Write
 		d.reloader = &reloader{
 			path: o.File, debug: o.Debug,
 			check: d.checkControl, prepare: d.prepare, engine: d.engine, logging: d.logging, log: d.log,
-			seen: sha256.Sum256(o.Content), applied: o.Config,
+			seen: sha256.Sum256(o.Document.Data), applied: o.Document.Config,
 		}
 	}
 	d.http = d.newHTTP()
@@ -183,7 +176,7 @@ func (d *daemon) heed(signals <-chan os.Signal, done <-chan struct{}) {
 // before the first listener, so whoever was served can ask, and is answered
 // when all listeners are there.
 func (d *daemon) start(stderr io.Writer) (code int, started bool) {
-	c := d.options.Config
+	c := d.options.Document.Config
 	d.logging.set(c.Log)
 	d.openControl(c.Control, stderr)
 	finish, err := d.prepareHTTP(c.Control)
@@ -209,9 +202,7 @@ func (d *daemon) start(stderr io.Writer) (code int, started bool) {
 	if d.life.Err() != nil {
 		return exit.OK, false
 	}
-	if d.reloader != nil {
-		err = config.Locate(d.options.FileAsGiven, d.options.Content, config.Flatten(err)...)
-	}
+	err = d.options.Document.Locate(err)
 	d.logging.close() // what it says comes first
 	// Nobody may read this; a signal is to end the wait.
 	signal.Reset(syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)

@@ -6,13 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strconv"
-	"strings"
-	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"balance/cmd/balance/internal/exit"
@@ -28,15 +24,6 @@ func shell(client *control.Client, stdin io.Reader, stdout, stderr io.Writer) in
 		return s.onTerminal()
 	}
 	return s.onPipe(stdin)
-}
-
-// terminal returns the file of a reader or writer that is a terminal.
-func terminal(stream any) *os.File {
-	file, ok := stream.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
-		return nil
-	}
-	return file
 }
 
 // dialogue is one use of -i or -c.
@@ -121,80 +108,6 @@ func (s *dialogue) onTerminal() int {
 	}
 }
 
-func readLine(fd int, line *term.Terminal) (string, error) {
-	restore, err := makeRaw(fd)
-	if err != nil {
-		return "", err
-	}
-	defer restore()
-	return line.ReadLine()
-}
-
-// makeRaw makes the terminal raw until restore is called. A signal that ends
-// the program restores it first.
-func makeRaw(fd int) (restore func(), err error) {
-	ending := make(chan os.Signal, 1)
-	signal.Notify(ending, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM)
-	cooked, err := term.MakeRaw(fd)
-	if err != nil {
-		signal.Stop(ending)
-		return nil, err
-	}
-	var waiting sync.WaitGroup
-	waiting.Go(func() { endAtSignal(ending, fd, cooked) })
-	return func() {
-		term.Restore(fd, cooked)
-		signal.Stop(ending)
-		close(ending) // a signal that came before is still received
-		waiting.Wait()
-	}, nil
-}
-
-// endAtSignal waits for a signal or for the closing of the channel. At a signal
-// it restores the terminal, and the program ends by that signal.
-func endAtSignal(ending chan os.Signal, fd int, cooked *term.State) {
-	sig, came := <-ending
-	if !came {
-		return
-	}
-	term.Restore(fd, cooked)
-	signal.Stop(ending) // now the signal has its usual effect
-	unix.Kill(os.Getpid(), sig.(unix.Signal))
-}
-
-// complete extends the word at the cursor as far as it is certain, and lists
-// what it may become if that is nothing.
-func (s *dialogue) complete(out io.Writer, text string, at int) (string, int, bool) {
-	lines, status, err := s.client.Ask("complete " + strconv.Quote(text[:at]))
-	if err != nil {
-		fmt.Fprintf(out, "balance: complete: %v\n", err)
-	}
-	if err != nil || status != control.OK || len(lines) == 0 {
-		return text, at, true
-	}
-	typed := text[:at]
-	typed = typed[strings.LastIndexAny(typed, " ;")+1:]
-	common := commonPrefix(lines)
-	if len(lines) == 1 {
-		common += " "
-	}
-	if len(common) <= len(typed) {
-		fmt.Fprintln(out, strings.Join(lines, "  "))
-		return text, at, true
-	}
-	return text[:at] + common[len(typed):] + text[at:], at + len(common) - len(typed), true
-}
-
-func commonPrefix(words []string) string {
-	prefix := words[0]
-	for _, word := range words[1:] {
-		for !strings.HasPrefix(word, prefix) {
-			prefix = prefix[:len(prefix)-1]
-		}
-	}
-	return prefix
-}
-
 // do runs one line of commands and reports whether to go on. A command that
 // fails does not keep the next from being tried.
 func (s *dialogue) do(line string) bool {
@@ -254,48 +167,10 @@ func (s *dialogue) watch(interval time.Duration) (control.Status, error) {
 	}
 }
 
-// awaitKey waits for a key, swallows it, and reports whether there was one in
-// time.
-func awaitKey(keys *os.File, timeout time.Duration) (bool, error) {
-	restore, err := makeRaw(int(keys.Fd()))
-	if err != nil {
-		return false, err
-	}
-	defer restore()
-	for end := time.Now().Add(timeout); ; {
-		left := max(time.Until(end), 0)
-		ready := []unix.PollFd{{Fd: int32(keys.Fd()), Events: unix.POLLIN}}
-		n, err := unix.Poll(ready, int(left.Milliseconds())+1)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil || n == 0 {
-			return false, err
-		}
-		_, err = keys.Read(make([]byte, 64))
-		if errors.Is(err, io.EOF) {
-			err = nil
-		}
-		return true, err
-	}
-}
-
 // worse returns the exit code that says more: what failed beats what differs.
 func worse(a, b int) int {
 	if min(a, b) == exit.Failed && max(a, b) == exit.Differ {
 		return exit.Failed
 	}
 	return max(a, b)
-}
-
-// exitOf is the exit code for the status of a command.
-func exitOf(status control.Status) int {
-	switch status {
-	case control.OK:
-		return exit.OK
-	case control.Differs:
-		return exit.Differ
-	default:
-		return exit.Failed
-	}
 }

@@ -26,8 +26,8 @@ const (
 	demoBackends = 3
 )
 
-// Demo balances over a few small web servers of its own, declared by a file
-// that the user can play with.
+// Demo balances over a few small web servers of its own, declared by a file that
+// the user can play with. It stands in the place of the document of the options.
 func Demo(ctx context.Context, o Options, stdout, stderr io.Writer) int {
 	fail := func(err error) int {
 		return exit.Because(fmt.Errorf("demo: %w", err), exit.System, stderr)

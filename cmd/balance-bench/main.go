@@ -9,8 +9,7 @@
 // It starts two backends, every proxy in front of them, and a load generator
 // for each cell of the table, all on loopback ports that the kernel picks. The
 // workloads run one after the other, all proxies taking turns within each, in
-// an order that rotates from round to round; the table shows the medians of the
-// rounds.
+// an order drawn anew each time; the table shows the medians of the rounds.
 //
 // Every proxy has its defaults but for the limits, queues and timeouts that
 // would get in the way, and the number of threads, which is the same for all
@@ -59,7 +58,7 @@ func main() {
 	// The children live as long as the thread that starts them.
 	runtime.LockOSThread()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	code := runCommandLine(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
@@ -127,9 +126,10 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	return o, nil
 }
 
-// run is main without the process around it; it returns the exit code: 2 for
-// a wrong command line, 1 for anything not measured that was asked for.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// runCommandLine is main without the process around it; it returns the exit
+// code: 2 for a wrong command line, 1 for anything not measured that was asked
+// for.
+func runCommandLine(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parseOptions(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -137,7 +137,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		return 2
 	}
-	report, err := measure(ctx, o, stderr)
+	report, err := compareProxies(ctx, o, stderr)
 	if report != nil {
 		var writeErr error
 		if o.json {

@@ -46,9 +46,9 @@ type bench struct {
 	failed    int
 }
 
-// measure does everything that the options ask for. It returns what was
+// compareProxies does everything that the options ask for. It returns what was
 // measured also when it returns an error. The caller is locked to its thread.
-func measure(ctx context.Context, o options, progress io.Writer) (_ *report, err error) {
+func compareProxies(ctx context.Context, o options, progress io.Writer) (_ *report, err error) {
 	limit, err := raiseDescriptorLimit()
 	if err != nil {
 		return nil, err

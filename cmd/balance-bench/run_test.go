@@ -53,7 +53,7 @@ func bencher(t *testing.T, ctx context.Context, args ...string) (code int, stdou
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var out, complaint bytes.Buffer
-	code = run(ctx, args, &out, &complaint)
+	code = runCommandLine(ctx, args, &out, &complaint)
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
@@ -192,7 +192,7 @@ func TestInterruptEndsEverything(t *testing.T) {
 		dir := t.TempDir()
 		t.Setenv("TMPDIR", dir)
 		runtime.LockOSThread()
-		r, err := measure(ctx, options{against: strings.Join(against, ","), balance: "none", workloads: "rtt-64",
+		r, err := compareProxies(ctx, options{against: strings.Join(against, ","), balance: "none", workloads: "rtt-64",
 			rounds: 3, threads: 1, duration: c.duration, offered: 1}, cancelAt{text, cancel})
 		runtime.UnlockOSThread()
 		if err == nil {

@@ -161,7 +161,7 @@ type figure struct {
 // figures turns a sample into the numbers shown for its workload. Those that
 // not every proxy tells come last.
 func figures(w workload, s sample) []figure {
-	fs := measured(w, s)
+	fs := commonFigures(w, s)
 	if slices.ContainsFunc(s.Loops, func(n int) bool { return n > 0 }) && len(s.Loops) > 1 && w.Kind != kindShort {
 		total := 0
 		for _, n := range s.Loops {
@@ -173,7 +173,8 @@ func figures(w workload, s sample) []figure {
 	return fs
 }
 
-func measured(w workload, s sample) []figure {
+// commonFigures are those that every proxy has of such a workload.
+func commonFigures(w workload, s sample) []figure {
 	units := float64(s.Units)
 	micros := func(d time.Duration) float64 { return float64(d) / 1e3 }
 	switch w.Kind {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"balance/cmd/balance-bench/internal/process"
 )
 
 // job is one cell, given to a generator process as JSON on its standard
@@ -113,7 +115,7 @@ func measureLoad(j job) (s sample, err error) {
 	for _, l := range loops {
 		l.reset()
 	}
-	m, err := startMeter(j.Root)
+	m, err := process.StartMeter(j.Root)
 	if err != nil {
 		return s, err
 	}
@@ -122,9 +124,11 @@ func measureLoad(j job) (s sample, err error) {
 	}); err != nil {
 		return s, err
 	}
-	if err := m.stop(&s); err != nil {
+	used, err := m.Stop()
+	if err != nil {
 		return s, err
 	}
+	s.Elapsed, s.Proxy, s.Machine = used.Elapsed, used.Tree, used.Machine
 	if s.Loops, err = loopSessions(j.Status); err != nil {
 		return s, err
 	}
@@ -151,7 +155,7 @@ func loopSessions(status []string) ([]int, error) {
 	}
 	out, err := exec.Command(status[0], status[1:]...).CombinedOutput()
 	if err != nil {
-		return nil, fmt.Errorf("ask for the sessions of each loop: %w: %q", err, lastLine(out))
+		return nil, fmt.Errorf("ask for the sessions of each loop: %w: %q", err, process.LastLine(out))
 	}
 	var held []int
 	for line := range strings.Lines(string(out)) {
@@ -241,10 +245,10 @@ func each(loops []loop, f func(i int, l loop) error) error {
 func measureIdle(j job) (s sample, err error) {
 	first := j
 	first.Workload.Connections = min(16, j.Workload.Connections)
-	var before, after holdings
+	var before, after process.Holdings
 	for _, step := range []struct {
 		job  job
-		into *holdings
+		into *process.Holdings
 	}{{first, &before}, {j, &after}} {
 		loops, err := newLoops(step.job)
 		if err != nil {
@@ -259,7 +263,7 @@ func measureIdle(j job) (s sample, err error) {
 			return s, err
 		}
 		time.Sleep(j.Settle)
-		if *step.into, err = treeHoldings(j.Root); err != nil {
+		if *step.into, err = process.TreeHoldings(j.Root); err != nil {
 			return s, err
 		}
 	}
@@ -267,7 +271,7 @@ func measureIdle(j job) (s sample, err error) {
 		return s, err
 	}
 	s.Units = int64(j.Workload.Connections)
-	s.Memory = after.memory - before.memory
-	s.Descriptors = after.descriptors - before.descriptors
+	s.Memory = after.Memory - before.Memory
+	s.Descriptors = after.Descriptors - before.Descriptors
 	return s, nil
 }

@@ -36,7 +36,7 @@ func startTestBackend(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.stop)
+	t.Cleanup(p.Stop)
 	return address
 }
 
@@ -285,5 +285,15 @@ func TestBackendEchoesToSlowReaders(t *testing.T) {
 	}
 	if !slices.Equal(got, sent) {
 		t.Error("the echo differs")
+	}
+}
+
+func TestRolesAreNotPlayedUnasked(t *testing.T) {
+	if ok, err := playRole(); ok || err != nil {
+		t.Errorf("a role is played: %v", err)
+	}
+	cmd, err := self(roleBackend)
+	if err != nil || !slices.Contains(cmd.Env, roleVariable+"="+roleBackend) {
+		t.Errorf("environment %q, %v", cmd.Env, err)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"balance/cmd/balance-bench/internal/process"
 )
 
 const (
@@ -27,7 +27,6 @@ const (
 	roleGenerator = "generator"
 
 	startTimeout = 5 * time.Second
-	stopTimeout  = 2 * time.Second
 )
 
 // playRole does what roleVariable asks of a child process; ok is false in a
@@ -42,62 +41,6 @@ func playRole() (ok bool, err error) {
 	return false, nil
 }
 
-// process is a running child. Its starter stops it.
-type process struct {
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended and been waited for
-}
-
-// start runs cmd in a process group of its own, which gets the signal death
-// if the thread that started it ends: callers stay locked to theirs.
-func start(cmd *exec.Cmd, death syscall.Signal) (*process, error) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: death}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	p := &process{cmd: cmd, done: make(chan struct{})}
-	go p.wait()
-	return p, nil
-}
-
-// wait ends when the process does. What it left in its group is killed while
-// the process is still a zombie, so that its number means no other group.
-func (p *process) wait() {
-	defer close(p.done)
-	err := error(unix.EINTR)
-	for err == unix.EINTR {
-		err = unix.Waitid(unix.P_PID, p.pid(), nil, unix.WEXITED|unix.WNOWAIT, nil)
-	}
-	if err == nil {
-		unix.Kill(-p.pid(), unix.SIGKILL)
-	}
-	p.cmd.Wait()
-}
-
-func (p *process) pid() int { return p.cmd.Process.Pid }
-
-// ended reports whether the process has ended.
-func (p *process) ended() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
-}
-
-// stop ends the process and its group, with a moment to do so by itself, and
-// waits for it.
-func (p *process) stop() {
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.done:
-	case <-time.After(stopTimeout):
-		p.cmd.Process.Kill()
-		<-p.done
-	}
-}
-
 // self makes a command of this program in another role.
 func self(role string) (*exec.Cmd, error) {
 	path, err := os.Executable()
@@ -110,7 +53,7 @@ func self(role string) (*exec.Cmd, error) {
 }
 
 // startBackend starts a backend and returns its address.
-func startBackend() (*process, string, error) {
+func startBackend() (*process.Process, string, error) {
 	cmd, err := self(roleBackend)
 	if err != nil {
 		return nil, "", err
@@ -121,7 +64,7 @@ func startBackend() (*process, string, error) {
 	}
 	defer r.Close()
 	cmd.Stdout, cmd.Stderr = w, os.Stderr
-	p, err := start(cmd, syscall.SIGKILL)
+	p, err := process.Start(cmd, syscall.SIGKILL)
 	w.Close()
 	if err != nil {
 		return nil, "", fmt.Errorf("start a backend: %w", err)
@@ -129,7 +72,7 @@ func startBackend() (*process, string, error) {
 	r.SetReadDeadline(time.Now().Add(startTimeout))
 	line, err := bufio.NewReader(r).ReadString('\n')
 	if err != nil {
-		p.stop()
+		p.Stop()
 		return nil, "", fmt.Errorf("read the address of a backend: %w", err)
 	}
 	return p, strings.TrimSpace(line), nil
@@ -150,18 +93,18 @@ func runJob(ctx context.Context, j job) (sample, error) {
 	}
 	var out, complaint bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &out, &complaint
-	p, err := start(cmd, syscall.SIGKILL)
+	p, err := process.Start(cmd, syscall.SIGKILL)
 	if err != nil {
 		return sample{}, fmt.Errorf("start a generator: %w", err)
 	}
 	select {
-	case <-p.done:
+	case <-p.Done():
 	case <-ctx.Done():
-		p.stop()
+		p.Stop()
 		return sample{}, fmt.Errorf("the generator was ended: %w", context.Cause(ctx))
 	}
-	if !cmd.ProcessState.Success() {
-		return sample{}, fmt.Errorf("the generator failed, %v: %s", cmd.ProcessState, lastLine(complaint.Bytes()))
+	if !p.State().Success() {
+		return sample{}, fmt.Errorf("the generator failed, %v: %s", p.State(), process.LastLine(complaint.Bytes()))
 	}
 	var s sample
 	if err := json.Unmarshal(out.Bytes(), &s); err != nil {
@@ -183,7 +126,7 @@ func freeAddress() (string, error) {
 
 // checkRelay waits until the proxy p relays at address, and proves it by
 // round trips over several connections.
-func checkRelay(ctx context.Context, p *process, address string) error {
+func checkRelay(ctx context.Context, p *process.Process, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for {
@@ -196,13 +139,13 @@ func checkRelay(ctx context.Context, p *process, address string) error {
 				}
 			}
 			return nil
-		case p.ended():
-			return fmt.Errorf("it has ended: %v", p.cmd.ProcessState)
+		case p.Ended():
+			return fmt.Errorf("it has ended: %v", p.State())
 		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("nothing relayed after %v: %w", startTimeout, err)
-		case <-p.done:
+		case <-p.Done():
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

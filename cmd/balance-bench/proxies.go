@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"balance/cmd/balance-bench/internal/process"
 )
 
 // listenBacklog is the queue of every listening socket, so that no workload
@@ -51,11 +53,11 @@ type proxy struct {
 
 // start starts the proxy with its files in dir, in front of the backends, and
 // returns once it relays.
-func (x proxy) start(ctx context.Context, dir string, s settings) (*process, string, error) {
+func (x proxy) start(ctx context.Context, dir string, s settings) (*process.Process, string, error) {
 	var err error
 	// Another process may take the free port first.
 	for range 3 {
-		var p *process
+		var p *process.Process
 		if p, err = x.startOnce(ctx, dir, &s); err == nil {
 			return p, s.listen, nil
 		}
@@ -66,7 +68,7 @@ func (x proxy) start(ctx context.Context, dir string, s settings) (*process, str
 	return nil, "", fmt.Errorf("start %s: %w", x.name, err)
 }
 
-func (x proxy) startOnce(ctx context.Context, dir string, s *settings) (*process, error) {
+func (x proxy) startOnce(ctx context.Context, dir string, s *settings) (*process.Process, error) {
 	var err error
 	if s.listen, err = freeAddress(); err != nil {
 		return nil, err
@@ -88,14 +90,14 @@ func (x proxy) startOnce(ctx context.Context, dir string, s *settings) (*process
 	if x.ours {
 		cmd.Env = append(os.Environ(), fmt.Sprintf("GOMAXPROCS=%d", s.threads), runtimeDirectory(dir))
 	}
-	p, err := start(cmd, x.death)
+	p, err := process.Start(cmd, x.death)
 	if err != nil {
 		return nil, err
 	}
 	if err := checkRelay(ctx, p, s.listen); err != nil {
-		p.stop()
+		p.Stop()
 		if text, readErr := os.ReadFile(logPath); readErr == nil && len(text) > 0 {
-			return nil, fmt.Errorf("%w; it says: %q", err, lastLine(text))
+			return nil, fmt.Errorf("%w; it says: %q", err, process.LastLine(text))
 		}
 		return nil, err
 	}
@@ -106,13 +108,6 @@ func configPath(dir string) string { return filepath.Join(dir, "proxy.conf") }
 
 // runtimeDirectory keeps the control socket of a balance among its files.
 func runtimeDirectory(dir string) string { return "RUNTIME_DIRECTORY=" + dir }
-
-// lastLine is the end of a log, bounded.
-func lastLine(text []byte) string {
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	line := lines[len(lines)-1]
-	return line[:min(len(line), 300)]
-}
 
 // peers finds the named proxies on this machine. What is not installed
 // becomes a note; what is not known, an error.
@@ -308,7 +303,7 @@ func balances(ctx context.Context, path, dir string) ([]proxy, error) {
 			found = append(found, x)
 			continue
 		}
-		complaint = fmt.Errorf("%w: %q", err, lastLine(out))
+		complaint = fmt.Errorf("%w: %q", err, process.LastLine(out))
 	}
 	if len(found) == 0 {
 		return nil, fmt.Errorf("%s accepts no configuration: %w", path, complaint)
@@ -343,7 +338,7 @@ func build(ctx context.Context, dir string) (string, error) {
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		return "", fmt.Errorf("build balance: %s", lastLine(out))
+		return "", fmt.Errorf("build balance: %s", process.LastLine(out))
 	}
 	if err != nil {
 		return "", fmt.Errorf("build balance: %w", err)

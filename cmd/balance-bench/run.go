@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"balance/cmd/balance-bench/internal/process"
 )
 
 const (
@@ -29,7 +31,7 @@ const (
 // instance is a proxy that has been started.
 type instance struct {
 	proxy
-	process *process
+	process *process.Process
 	address string
 	status  []string // as job.Status
 }
@@ -39,7 +41,7 @@ type bench struct {
 	options
 	dir       string
 	settings  settings
-	backends  []*process
+	backends  []*process.Process
 	instances []*instance
 	progress  io.Writer
 	report    *report
@@ -83,7 +85,7 @@ func compareProxies(ctx context.Context, o options, progress io.Writer) (_ *repo
 	if err := b.startAll(ctx, rows); err != nil {
 		return nil, err
 	}
-	busy, err := busyCPUs(quietLook)
+	busy, err := process.BusyCPUs(quietLook)
 	if err != nil {
 		return nil, err
 	}
@@ -221,15 +223,15 @@ func (b *bench) cell(ctx context.Context, w workload, in *instance) {
 			fail(err)
 			return
 		}
-		defer fresh.process.stop()
+		defer fresh.process.Stop()
 		in = fresh
 	}
-	if in.process.ended() {
-		fail(fmt.Errorf("the proxy has ended: %v", in.process.cmd.ProcessState))
+	if in.process.Ended() {
+		fail(fmt.Errorf("the proxy has ended: %v", in.process.State()))
 		return
 	}
 	s, err := runJob(ctx, job{
-		Workload: w, Target: in.address, Root: in.process.pid(), Status: in.status, Threads: b.threads,
+		Workload: w, Target: in.address, Root: in.process.PID(), Status: in.status, Threads: b.threads,
 		Warm: b.warm(), Duration: b.duration, Count: b.count, Settle: min(b.duration, 300*time.Millisecond),
 	})
 	if err != nil {
@@ -246,10 +248,10 @@ func (b *bench) cell(ctx context.Context, w workload, in *instance) {
 // close ends everything that was started and removes what was written.
 func (b *bench) close() error {
 	for _, in := range b.instances {
-		in.process.stop()
+		in.process.Stop()
 	}
 	for _, p := range b.backends {
-		p.stop()
+		p.Stop()
 	}
 	return os.RemoveAll(b.dir)
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"balance/cmd/balance-bench/internal/process"
 )
 
 // The backends and generators of a test are copies of the test program.
@@ -58,7 +60,7 @@ func bencher(t *testing.T, ctx context.Context, args ...string) (code int, stdou
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
-	if tree, err := processTree(os.Getpid()); err != nil || len(tree) != 1 {
+	if tree, err := process.Tree(os.Getpid()); err != nil || len(tree) != 1 {
 		t.Errorf("processes left behind: %v, %v", tree, err)
 	}
 	return code, out.String(), complaint.String()
@@ -204,7 +206,7 @@ func TestInterruptEndsEverything(t *testing.T) {
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 			t.Errorf("cancelled at %q: left behind: %v, %v", text, left, err)
 		}
-		if tree, err := processTree(os.Getpid()); err != nil || len(tree) != 1 {
+		if tree, err := process.Tree(os.Getpid()); err != nil || len(tree) != 1 {
 			t.Errorf("cancelled at %q: processes left behind: %v, %v", text, tree, err)
 		}
 	}

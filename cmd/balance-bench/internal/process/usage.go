@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package process
 
 import (
 	"bytes"
@@ -47,8 +47,8 @@ func parseProcessStat(data []byte) (processStat, error) {
 	return processStat{parent: int(numbers[0]), reaped: time.Duration(numbers[1]+numbers[2]) * tick}, nil
 }
 
-// processTree lists root and all its descendants.
-func processTree(root int) ([]int, error) {
+// Tree lists root and all its descendants.
+func Tree(root int) ([]int, error) {
 	paths, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func processTree(root int) ([]int, error) {
 // (CONFIG_IRQ_TIME_ACCOUNTING) it leaves out what soft interrupts do on the
 // process's behalf; that shows in the busy time of the machine alone.
 func treeCPU(root int) (time.Duration, error) {
-	tree, err := processTree(root)
+	tree, err := Tree(root)
 	if err != nil {
 		return 0, err
 	}
@@ -163,77 +163,88 @@ func parsePrivate(data string) (int64, error) {
 	return sum, nil
 }
 
-// holdings is what a process tree has: private memory in bytes and open
+// Holdings is what a process tree has: private memory in bytes and open
 // descriptors.
-type holdings struct{ memory, descriptors int64 }
+type Holdings struct{ Memory, Descriptors int64 }
 
-func treeHoldings(root int) (holdings, error) {
-	tree, err := processTree(root)
+// TreeHoldings is what root and its descendants have now. It needs the right to
+// trace them (proc_pid_smaps(5), proc_pid_fd(5)).
+func TreeHoldings(root int) (Holdings, error) {
+	tree, err := Tree(root)
 	if err != nil {
-		return holdings{}, err
+		return Holdings{}, err
 	}
-	var h holdings
+	var h Holdings
 	for _, pid := range tree {
 		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 		if err != nil {
-			return holdings{}, err
+			return Holdings{}, err
 		}
 		memory, err := parsePrivate(string(data))
 		if err != nil {
-			return holdings{}, fmt.Errorf("smaps_rollup of process %d: %w", pid, err)
+			return Holdings{}, fmt.Errorf("smaps_rollup of process %d: %w", pid, err)
 		}
 		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 		if err != nil {
-			return holdings{}, err
+			return Holdings{}, err
 		}
-		h.memory += memory
-		h.descriptors += int64(len(entries))
+		h.Memory += memory
+		h.Descriptors += int64(len(entries))
 	}
 	return h, nil
 }
 
-// meter stands at the start of a measured stretch.
-type meter struct {
+// Usage is what was used over a stretch of time.
+type Usage struct {
+	Elapsed time.Duration
+	// Tree is the CPU time of a process and its descendants.
+	Tree time.Duration
+	// Machine is the time the CPUs of the machine were not idle.
+	Machine time.Duration
+}
+
+// Meter stands at the start of a measured stretch.
+type Meter struct {
 	root   int
-	proxy  time.Duration
+	tree   time.Duration
 	cpus   int
 	unused time.Duration
 	began  time.Time
 }
 
-// startMeter notes where the process tree of root and the machine stand.
-func startMeter(root int) (meter, error) {
-	proxy, err := treeCPU(root)
+// StartMeter notes where the process tree of root and the machine stand.
+func StartMeter(root int) (Meter, error) {
+	tree, err := treeCPU(root)
 	if err != nil {
-		return meter{}, err
+		return Meter{}, err
 	}
 	cpus, unused, err := readSystemStat()
 	if err != nil {
-		return meter{}, err
+		return Meter{}, err
 	}
-	return meter{root, proxy, cpus, unused, time.Now()}, nil
+	return Meter{root, tree, cpus, unused, time.Now()}, nil
 }
 
-// stop fills in what was used since startMeter.
-func (m meter) stop(s *sample) error {
-	s.Elapsed = time.Since(m.began)
+// Stop returns what was used since StartMeter.
+func (m Meter) Stop() (Usage, error) {
+	used := Usage{Elapsed: time.Since(m.began)}
 	_, unused, err := readSystemStat()
 	if err != nil {
-		return err
+		return Usage{}, err
 	}
 	// The idle time is exact where the clock ticks stop when idle; the busy
 	// fields are sampled at ticks and miss what falls between.
-	s.Machine = max(0, s.Elapsed*time.Duration(m.cpus)-(unused-m.unused))
-	proxy, err := treeCPU(m.root)
+	used.Machine = max(0, used.Elapsed*time.Duration(m.cpus)-(unused-m.unused))
+	tree, err := treeCPU(m.root)
 	if err != nil {
-		return err
+		return Usage{}, err
 	}
-	s.Proxy = proxy - m.proxy
-	return nil
+	used.Tree = tree - m.tree
+	return used, nil
 }
 
-// busyCPUs is how many CPUs of the machine are busy now, over the time d.
-func busyCPUs(d time.Duration) (float64, error) {
+// BusyCPUs is how many CPUs of the machine are busy now, over the time d.
+func BusyCPUs(d time.Duration) (float64, error) {
 	_, before, err := readSystemStat()
 	if err != nil {
 		return 0, err

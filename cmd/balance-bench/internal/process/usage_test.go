@@ -1,13 +1,12 @@
 //go:build linux
 
-package main
+package process
 
 import (
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -92,19 +91,19 @@ func TestTreeCPU(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := start(cmd, syscall.SIGKILL)
+	p, err := Start(cmd, syscall.SIGKILL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.stop()
+	defer p.Stop()
 	if _, err := out.Read(make([]byte, 6)); err != nil {
 		t.Fatal(err)
 	}
-	tree, err := processTree(p.pid())
-	if err != nil || len(tree) != 2 || tree[0] != p.pid() {
-		t.Fatalf("tree %v, %v; want %d and one child", tree, err, p.pid())
+	tree, err := Tree(p.PID())
+	if err != nil || len(tree) != 2 || tree[0] != p.PID() {
+		t.Fatalf("tree %v, %v; want %d and one child", tree, err, p.PID())
 	}
-	sum, err := treeCPU(p.pid())
+	sum, err := treeCPU(p.PID())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,13 +115,13 @@ func TestTreeCPU(t *testing.T) {
 	if alone <= 0 || sum < 4*alone {
 		t.Errorf("the tree used %v, one of ten equal parts of it %v", sum, alone)
 	}
-	h, err := treeHoldings(p.pid())
-	if err != nil || h.memory <= 0 || h.descriptors < 6 {
+	h, err := TreeHoldings(p.PID())
+	if err != nil || h.Memory <= 0 || h.Descriptors < 6 {
 		t.Errorf("holdings of two processes: %+v, %v", h, err)
 	}
 
-	p.stop()
-	if _, err := treeCPU(p.pid()); err == nil {
+	p.Stop()
+	if _, err := treeCPU(p.PID()); err == nil {
 		t.Error("an ended process has CPU time")
 	}
 	awaitEnd(t, tree[1])
@@ -146,7 +145,7 @@ func awaitEnd(t *testing.T, pid int) {
 }
 
 func TestMeterCountsThisProcess(t *testing.T) {
-	m, err := startMeter(os.Getpid())
+	m, err := StartMeter(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,21 +153,11 @@ func TestMeterCountsThisProcess(t *testing.T) {
 	for began := time.Now(); spent < 30*time.Millisecond; spent = time.Since(began) {
 		_ = strings.Repeat("x", 1000)
 	}
-	var s sample
-	if err := m.stop(&s); err != nil {
+	used, err := m.Stop()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Proxy <= 0 || s.Elapsed < spent {
-		t.Errorf("after %v of work: %+v", spent, s)
-	}
-}
-
-func TestRolesAreNotPlayedUnasked(t *testing.T) {
-	if ok, err := playRole(); ok || err != nil {
-		t.Errorf("a role is played: %v", err)
-	}
-	cmd, err := self(roleBackend)
-	if err != nil || !slices.Contains(cmd.Env, roleVariable+"="+roleBackend) {
-		t.Errorf("environment %q, %v", cmd.Env, err)
+	if used.Tree <= 0 || used.Elapsed < spent {
+		t.Errorf("after %v of work: %+v", spent, used)
 	}
 }

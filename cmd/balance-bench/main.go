@@ -45,10 +45,12 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"balance/cmd/balance-bench/internal/load"
 )
 
 func main() {
-	if ok, err := playRole(); ok {
+	if ok, err := load.PlayRole(); ok {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,12 +14,13 @@ import (
 	"syscall"
 	"time"
 
+	"balance/cmd/balance-bench/internal/load"
 	"balance/cmd/balance-bench/internal/process"
 )
 
-// listenBacklog is the queue of every listening socket, so that no workload
-// overflows one.
-const listenBacklog = 4096
+// startTimeout is how long a program may take to be ready, or to answer a
+// question.
+const startTimeout = 5 * time.Second
 
 // settings are what all proxies of a run are given alike.
 type settings struct {
@@ -201,7 +203,7 @@ func haproxyConfig(s settings, splice bool) string {
     bind %s backlog %d
     balance roundrobin
 %s`, s.threads, s.sessions(), global, seconds(quiet), seconds(quiet), option,
-		s.listen, listenBacklog, servers.String())
+		s.listen, load.Backlog, servers.String())
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%ds", d/time.Second) }
@@ -231,9 +233,9 @@ func nginx() []proxy {
 }
 
 func nginxConfig(s settings, module string) string {
-	load := ""
+	loading := ""
 	if module != "" {
-		load = "load_module " + module + ";\n"
+		loading = "load_module " + module + ";\n"
 	}
 	var servers strings.Builder
 	for _, b := range s.backends {
@@ -257,7 +259,7 @@ stream {
         proxy_timeout %s;
     }
 }
-`, load, s.threads, s.descriptors, 2*s.sessions(), servers.String(), s.listen, listenBacklog, seconds(quiet))
+`, loading, s.threads, s.descriptors, 2*s.sessions(), servers.String(), s.listen, load.Backlog, seconds(quiet))
 }
 
 // pen has one thread, whatever is asked for.
@@ -266,7 +268,7 @@ func pen() []proxy {
 }
 
 func penArgs(s settings) []string {
-	return append([]string{"-f", "-r", "-t", "5", "-x", fmt.Sprint(s.sessions()), "-q", fmt.Sprint(listenBacklog),
+	return append([]string{"-f", "-r", "-t", "5", "-x", fmt.Sprint(s.sessions()), "-q", fmt.Sprint(load.Backlog),
 		s.listen}, s.backends...)
 }
 
@@ -344,4 +346,42 @@ func build(ctx context.Context, dir string) (string, error) {
 		return "", fmt.Errorf("build balance: %w", err)
 	}
 	return path, nil
+}
+
+// freeAddress is a loopback address that nobody listens on now. Somebody may
+// by the time it is used: callers try again.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// checkRelay waits until the proxy p relays at address, and proves it by
+// round trips over several connections.
+func checkRelay(ctx context.Context, p *process.Process, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for {
+		err := load.RoundTrip(ctx, address)
+		switch {
+		case err == nil:
+			for range 3 {
+				if err := load.RoundTrip(ctx, address); err != nil {
+					return err
+				}
+			}
+			return nil
+		case p.Ended():
+			return fmt.Errorf("it has ended: %v", p.State())
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("nothing relayed after %v: %w", startTimeout, err)
+		case <-p.Done():
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }

@@ -4,8 +4,6 @@ package main
 
 import (
 	"context"
-	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -128,49 +126,5 @@ func TestMissingPeerBecomesANote(t *testing.T) {
 	found, notes, err := peers(context.Background(), []string{"pen"})
 	if err != nil || len(found) != 0 || len(notes) != 1 || !strings.Contains(notes[0], "pen is not installed") {
 		t.Errorf("found %v, notes %q, %v", found, notes, err)
-	}
-}
-
-// serveLoopback answers every connection with f until the test ends.
-func serveLoopback(t *testing.T, f func(net.Conn)) string {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	accepted := make(chan struct{})
-	go func() {
-		defer close(accepted)
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				f(conn)
-			}()
-		}
-	}()
-	t.Cleanup(func() { l.Close(); <-accepted })
-	return l.Addr().String()
-}
-
-func TestRelayIsProved(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		serve func(net.Conn)
-		fails bool
-	}{
-		{"echo", func(c net.Conn) { io.Copy(c, c) }, false},
-		{"closed at once", func(net.Conn) {}, true},
-		{"another answer", func(c net.Conn) {
-			io.ReadFull(c, make([]byte, messageSize))
-			c.Write(make([]byte, messageSize))
-		}, true},
-		{"half an answer", func(c net.Conn) { io.CopyN(c, c, messageSize/2) }, true},
-	} {
-		if err := relayOnce(context.Background(), serveLoopback(t, c.serve)); (err != nil) != c.fails {
-			t.Errorf("%s: %v", c.name, err)
-		}
 	}
 }

@@ -21,17 +21,6 @@ func median(values []float64) float64 {
 	return (s[middle-1] + s[middle]) / 2
 }
 
-// percentile is the smallest of the sorted values that at least the share p
-// (0 to 1) of them do not exceed: the nearest rank, nothing interpolated.
-// It is 0 of nothing.
-func percentile[T int64 | uint32](sorted []T, p float64) T {
-	if len(sorted) == 0 {
-		return 0
-	}
-	rank := int(math.Ceil(p * float64(len(sorted))))
-	return sorted[min(max(rank, 1), len(sorted))-1]
-}
-
 // ratio is value over base; NaN where that says nothing.
 func ratio(value, base float64) float64 {
 	if base <= 0 {

@@ -14,6 +14,8 @@ import (
 	"text/tabwriter"
 
 	"golang.org/x/sys/unix"
+
+	"balance/cmd/balance-bench/internal/load"
 )
 
 // report is everything a run found out.
@@ -34,7 +36,7 @@ type block struct {
 	Title string `json:"title"`
 	Rows  []*row `json:"rows"`
 
-	workload workload
+	workload load.Workload
 }
 
 // row is one proxy in one workload.
@@ -53,7 +55,7 @@ type cell struct {
 	Rounds []float64 `json:"rounds"`
 }
 
-func newReport(o options, ws []workload, notes []string) *report {
+func newReport(o options, ws []load.Workload, notes []string) *report {
 	length := fmt.Sprintf("%v a cell", o.duration)
 	if o.count > 0 {
 		length = fmt.Sprintf("%d units a cell", o.count)
@@ -96,7 +98,7 @@ func (r *report) add(x proxy) {
 }
 
 // sample puts what one cell measured into its row.
-func (r *report) sample(w workload, name string, s sample) {
+func (r *report) sample(w load.Workload, name string, s load.Sample) {
 	at := slices.IndexFunc(r.Workloads, func(b *block) bool { return b.Name == w.Name })
 	b := r.Workloads[at]
 	row := b.Rows[slices.IndexFunc(b.Rows, func(x *row) bool { return x.Proxy == name })]
@@ -125,7 +127,7 @@ func (r *report) finish() {
 
 // columns are the figures of the row that has most.
 func (b *block) columns() []figure {
-	columns := figures(b.workload, sample{})
+	columns := figures(b.workload, load.Sample{})
 	for _, row := range b.Rows {
 		for _, c := range row.Figures[min(len(columns), len(row.Figures)):] {
 			columns = append(columns, c.figure)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"balance/cmd/balance-bench/internal/load"
 )
 
 func TestSelectWorkloads(t *testing.T) {
@@ -61,12 +63,12 @@ func exampleReport() *report {
 	r.add(proxy{name: "A/A ours", version: "v", ours: true, again: true})
 	for name, micros := range map[string][2]int{"ours": {30, 34}, "first": {40, 40}, "second": {50, 10}, "A/A ours": {24, 24}} {
 		for _, m := range micros {
-			r.sample(ws[0], name, sample{Units: 1000, Elapsed: time.Duration(m) * time.Millisecond, Proxy: time.Duration(m) * time.Millisecond,
+			r.sample(ws[0], name, load.Sample{Units: 1000, Elapsed: time.Duration(m) * time.Millisecond, Proxy: time.Duration(m) * time.Millisecond,
 				Machine: 100 * time.Millisecond, P50: time.Millisecond, P99: 2 * time.Millisecond})
 		}
 	}
 	for name, memory := range map[string]int64{"ours": 160, "first": 3200, "A/A ours": 160} {
-		s := sample{Units: 10, Memory: 10 * memory, Descriptors: 20}
+		s := load.Sample{Units: 10, Memory: 10 * memory, Descriptors: 20}
 		if name != "first" {
 			s.Loops = []int{6, 4}
 		}
@@ -111,7 +113,7 @@ func TestTableWithoutPeers(t *testing.T) {
 	r.add(proxy{name: "ours", ours: true})
 	r.add(proxy{name: "A/A ours", ours: true, again: true})
 	for _, name := range []string{"ours", "A/A ours"} {
-		r.sample(all[0], name, sample{Units: 1, Elapsed: 1, Proxy: 1, Machine: 1, P50: 1, P99: 1})
+		r.sample(all[0], name, load.Sample{Units: 1, Elapsed: 1, Proxy: 1, Machine: 1, P50: 1, P99: 1})
 	}
 	r.finish()
 	rows := r.Workloads[0].Rows
@@ -124,18 +126,18 @@ func TestTableWithoutPeers(t *testing.T) {
 }
 
 func TestFigures(t *testing.T) {
-	s := sample{Units: 2e9, Elapsed: 2 * time.Second, Proxy: time.Second, Machine: 3 * time.Second,
+	s := load.Sample{Units: 2e9, Elapsed: 2 * time.Second, Proxy: time.Second, Machine: 3 * time.Second,
 		P50: 1500, P99: 2500, P999: 3500, Memory: 4e9, Descriptors: 4e9, Loops: []int{3, 5}}
 	for _, c := range []struct {
-		kind kind
+		kind load.Kind
 		want map[string]float64
 	}{
-		{kindUp, map[string]float64{"proxy CPU ms/GB": 500, "machine CPU ms/GB": 1500, "rate GB/s": 1, "skew of loops most/mean": 1.25}},
-		{kindIdle, map[string]float64{"private memory B": 2, "descriptors each": 2, "skew of loops most/mean": 1.25}},
-		{kindTrip, map[string]float64{"proxy CPU µs": 0.0005, "machine CPU µs": 0.0015, "rate 1/s": 1e9, "p50 µs": 1.5, "p99 µs": 2.5, "skew of loops most/mean": 1.25}},
-		{kindLatency, map[string]float64{"proxy CPU µs": 0.0005, "machine CPU µs": 0.0015, "rate 1/s": 1e9, "p50 µs": 1.5, "p99 µs": 2.5, "p99.9 µs": 3.5, "skew of loops most/mean": 1.25}},
+		{load.Up, map[string]float64{"proxy CPU ms/GB": 500, "machine CPU ms/GB": 1500, "rate GB/s": 1, "skew of loops most/mean": 1.25}},
+		{load.Idle, map[string]float64{"private memory B": 2, "descriptors each": 2, "skew of loops most/mean": 1.25}},
+		{load.Trip, map[string]float64{"proxy CPU µs": 0.0005, "machine CPU µs": 0.0015, "rate 1/s": 1e9, "p50 µs": 1.5, "p99 µs": 2.5, "skew of loops most/mean": 1.25}},
+		{load.Latency, map[string]float64{"proxy CPU µs": 0.0005, "machine CPU µs": 0.0015, "rate 1/s": 1e9, "p50 µs": 1.5, "p99 µs": 2.5, "p99.9 µs": 3.5, "skew of loops most/mean": 1.25}},
 	} {
-		fs := figures(workload{Kind: c.kind}, s)
+		fs := figures(load.Workload{Kind: c.kind}, s)
 		if len(fs) != len(c.want) {
 			t.Errorf("%s: %d figures, want %d", c.kind, len(fs), len(c.want))
 		}

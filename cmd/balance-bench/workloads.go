@@ -7,34 +7,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"balance/cmd/balance-bench/internal/load"
 )
-
-// kind is what a generator does with its connections.
-type kind string
-
-const (
-	kindShort   kind = "short"   // connect, request, answer, close, again
-	kindTrip    kind = "rtt"     // request, answer, again, on lasting connections
-	kindDown    kind = "down"    // backend to client, as fast as it goes
-	kindUp      kind = "up"      // client to backend, as fast as it goes
-	kindIdle    kind = "idle"    // connections that do nothing
-	kindLatency kind = "latency" // requests at fixed times, ready or not
-)
-
-// workload is one kind of work, in one size.
-type workload struct {
-	// Name is what -workloads selects by; the part before a "-" selects all
-	// that share it.
-	Name  string
-	Title string
-	Kind  kind
-	// Connections are open at the same time.
-	Connections int
-	// Size is the bytes of a request, and of its answer.
-	Size int
-	// Offered is the requests per second of kindLatency.
-	Offered float64
-}
 
 const (
 	messageSize = 64
@@ -50,7 +25,7 @@ const (
 // allWorkloads lists every workload in the order of the table. limit is the
 // number of descriptors a process may have, at least leastDescriptors; the
 // large workloads shrink to it, and notes says so.
-func allWorkloads(limit int, offered float64) (ws []workload, notes []string) {
+func allWorkloads(limit int, offered float64) (ws []load.Workload, notes []string) {
 	most := (limit - 200) / descriptorsPerSession
 	shrink := func(what string, want int) int {
 		if want <= most {
@@ -60,30 +35,30 @@ func allWorkloads(limit int, offered float64) (ws []workload, notes []string) {
 		return most
 	}
 	for _, n := range []int{1, 8, 64} {
-		ws = append(ws, workload{Name: fmt.Sprintf("short-%d", n), Kind: kindShort, Connections: n, Size: messageSize,
+		ws = append(ws, load.Workload{Name: fmt.Sprintf("short-%d", n), Kind: load.Short, Connections: n, Size: messageSize,
 			Title: fmt.Sprintf("connect, 64 B request, 64 B answer, close; %d at a time", n)})
 	}
 	for _, n := range []int{1, 64, 1000} {
 		name := fmt.Sprintf("rtt-%d", n)
 		n = shrink(name, n)
-		ws = append(ws, workload{Name: name, Kind: kindTrip, Connections: n, Size: messageSize,
+		ws = append(ws, load.Workload{Name: name, Kind: load.Trip, Connections: n, Size: messageSize,
 			Title: fmt.Sprintf("round trip of 64 B, %s", connections(n))})
 	}
-	ws = append(ws, workload{Name: "rtt-64-4k", Kind: kindTrip, Connections: 64, Size: 4096,
+	ws = append(ws, load.Workload{Name: "rtt-64-4k", Kind: load.Trip, Connections: 64, Size: 4096,
 		Title: "round trip of 4 KiB, 64 connections"})
 	for _, n := range []int{1, 4} {
-		ws = append(ws, workload{Name: fmt.Sprintf("bulk-down-%d", n), Kind: kindDown, Connections: n,
+		ws = append(ws, load.Workload{Name: fmt.Sprintf("bulk-down-%d", n), Kind: load.Down, Connections: n,
 			Title: fmt.Sprintf("bulk from backend to client, %s", connections(n))})
 	}
 	for _, n := range []int{1, 4} {
-		ws = append(ws, workload{Name: fmt.Sprintf("bulk-up-%d", n), Kind: kindUp, Connections: n,
+		ws = append(ws, load.Workload{Name: fmt.Sprintf("bulk-up-%d", n), Kind: load.Up, Connections: n,
 			Title: fmt.Sprintf("bulk from client to backend, %s", connections(n))})
 	}
 	idle := shrink("idle", 2000)
 	ws = append(ws,
-		workload{Name: "idle", Kind: kindIdle, Connections: idle, Size: messageSize,
+		load.Workload{Name: "idle", Kind: load.Idle, Connections: idle, Size: messageSize,
 			Title: fmt.Sprintf("idle after one round trip of 64 B, %s", connections(idle))},
-		workload{Name: "latency", Kind: kindLatency, Connections: latencyConnections, Size: messageSize, Offered: offered,
+		load.Workload{Name: "latency", Kind: load.Latency, Connections: latencyConnections, Size: messageSize, Offered: offered,
 			Title: fmt.Sprintf("latency at %.0f requests/s of 64 B over %d connections", offered, latencyConnections)})
 	return ws, notes
 }
@@ -97,7 +72,7 @@ func connections(n int) string {
 
 // selectWorkloads keeps those that the list names, by their name or, where
 // none has it, by the part before a "-". An empty list keeps all.
-func selectWorkloads(all []workload, list []string) ([]workload, error) {
+func selectWorkloads(all []load.Workload, list []string) ([]load.Workload, error) {
 	if len(list) == 0 {
 		return all, nil
 	}
@@ -121,32 +96,13 @@ func selectWorkloads(all []workload, list []string) ([]workload, error) {
 			return nil, fmt.Errorf("no workload %q; there are %s", word, strings.Join(known, ", "))
 		}
 	}
-	var ws []workload
+	var ws []load.Workload
 	for i, w := range all {
 		if keep[i] {
 			ws = append(ws, w)
 		}
 	}
 	return ws, nil
-}
-
-// sample is what one cell measured: one workload through one proxy, once.
-// Durations are nanoseconds.
-type sample struct {
-	// Units is how many connections or round trips were made, or bytes moved.
-	Units   int64
-	Elapsed time.Duration
-	// Proxy is the CPU time of the proxy and its descendants.
-	Proxy time.Duration
-	// Machine is the time the CPUs of the machine were not idle.
-	Machine        time.Duration
-	P50, P99, P999 time.Duration
-	// Memory, in bytes, and Descriptors are the growth of the proxy over
-	// Units idle connections.
-	Memory, Descriptors int64
-	// Loops is how many sessions each loop of the proxy held at the end;
-	// empty if it does not tell.
-	Loops []int
 }
 
 // figure is one number of the table.
@@ -160,9 +116,9 @@ type figure struct {
 
 // figures turns a sample into the numbers shown for its workload. Those that
 // not every proxy tells come last.
-func figures(w workload, s sample) []figure {
+func figures(w load.Workload, s load.Sample) []figure {
 	fs := commonFigures(w, s)
-	if slices.ContainsFunc(s.Loops, func(n int) bool { return n > 0 }) && len(s.Loops) > 1 && w.Kind != kindShort {
+	if slices.ContainsFunc(s.Loops, func(n int) bool { return n > 0 }) && len(s.Loops) > 1 && w.Kind != load.Short {
 		total := 0
 		for _, n := range s.Loops {
 			total += n
@@ -174,16 +130,16 @@ func figures(w workload, s sample) []figure {
 }
 
 // commonFigures are those that every proxy has of such a workload.
-func commonFigures(w workload, s sample) []figure {
+func commonFigures(w load.Workload, s load.Sample) []figure {
 	units := float64(s.Units)
 	micros := func(d time.Duration) float64 { return float64(d) / 1e3 }
 	switch w.Kind {
-	case kindIdle:
+	case load.Idle:
 		return []figure{
 			{Name: "private memory", Unit: "B", Value: float64(s.Memory) / units},
 			{Name: "descriptors", Unit: "each", Value: float64(s.Descriptors) / units},
 		}
-	case kindDown, kindUp:
+	case load.Down, load.Up:
 		gigabytes := units / 1e9
 		return []figure{
 			{Name: "proxy CPU", Unit: "ms/GB", Value: float64(s.Proxy) / 1e6 / gigabytes},
@@ -198,7 +154,7 @@ func commonFigures(w workload, s sample) []figure {
 		{Name: "p50", Unit: "µs", Value: micros(s.P50)},
 		{Name: "p99", Unit: "µs", Value: micros(s.P99)},
 	}
-	if w.Kind == kindLatency {
+	if w.Kind == load.Latency {
 		fs = append(fs, figure{Name: "p99.9", Unit: "µs", Value: micros(s.P999)})
 	}
 	return fs

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"balance/cmd/balance-bench/internal/load"
 	"balance/cmd/balance-bench/internal/process"
 )
 
@@ -33,7 +34,7 @@ type instance struct {
 	proxy
 	process *process.Process
 	address string
-	status  []string // as job.Status
+	status  []string // as load.Job has it
 }
 
 // bench is one run: what is measured, and everything that must be ended.
@@ -156,7 +157,7 @@ func (b *bench) rows(ctx context.Context) (rows []proxy, notes []string, err err
 // peer that does not start becomes a note.
 func (b *bench) startAll(ctx context.Context, rows []proxy) error {
 	for range max(2, b.threads) {
-		p, address, err := startBackend()
+		p, address, err := load.StartBackend()
 		if err != nil {
 			return err
 		}
@@ -209,14 +210,14 @@ func (b *bench) start(ctx context.Context, x proxy) (*instance, error) {
 
 // cell measures one workload through one proxy, once. What goes wrong becomes
 // a note.
-func (b *bench) cell(ctx context.Context, w workload, in *instance) {
+func (b *bench) cell(ctx context.Context, w load.Workload, in *instance) {
 	fail := func(err error) {
 		if ctx.Err() == nil {
 			b.failed++
 			b.report.note(fmt.Sprintf("%s, %s: %v", in.name, w.Name, err))
 		}
 	}
-	if w.Kind == kindIdle {
+	if w.Kind == load.Idle {
 		// What earlier cells made it allocate would be used again unseen.
 		fresh, err := b.start(ctx, in.proxy)
 		if err != nil {
@@ -230,10 +231,11 @@ func (b *bench) cell(ctx context.Context, w workload, in *instance) {
 		fail(fmt.Errorf("the proxy has ended: %v", in.process.State()))
 		return
 	}
-	s, err := runJob(ctx, job{
+	j := load.Job{
 		Workload: w, Target: in.address, Root: in.process.PID(), Status: in.status, Threads: b.threads,
 		Warm: b.warm(), Duration: b.duration, Count: b.count, Settle: min(b.duration, 300*time.Millisecond),
-	})
+	}
+	s, err := j.Run(ctx)
 	if err != nil {
 		fail(err)
 		return

@@ -14,12 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"balance/cmd/balance-bench/internal/load"
 	"balance/cmd/balance-bench/internal/process"
 )
 
 // The backends and generators of a test are copies of the test program.
 func TestMain(m *testing.M) {
-	if ok, err := playRole(); ok {
+	if ok, err := load.PlayRole(); ok {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -88,7 +89,7 @@ func TestQuick(t *testing.T) {
 		var rows []string
 		for _, row := range b.Rows {
 			rows = append(rows, row.Proxy)
-			if want := len(figures(all[i], sample{})); len(row.Figures) != want {
+			if want := len(figures(all[i], load.Sample{})); len(row.Figures) != want {
 				t.Errorf("%s, %s: %d figures, want %d", b.Name, row.Proxy, len(row.Figures), want)
 			}
 			for _, c := range row.Figures {
@@ -96,7 +97,7 @@ func TestQuick(t *testing.T) {
 					t.Errorf("%s, %s, %s: median %v of %v", b.Name, row.Proxy, c.Name, c.Median, c.Rounds)
 				}
 				// A proxy that allocates ahead grows by nothing.
-				if c.Median <= 0 && b.workload.Kind != kindIdle && c.Name != "private memory" {
+				if c.Median <= 0 && b.workload.Kind != load.Idle && c.Name != "private memory" {
 					t.Errorf("%s, %s: %s is %v", b.Name, row.Proxy, c.Name, c.Median)
 				}
 				if c.Name == "descriptors" && (c.Median < 2 || c.Median > 2.005) {

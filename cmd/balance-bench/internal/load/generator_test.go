@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package load
 
 import (
 	"io"
@@ -17,9 +17,9 @@ import (
 )
 
 // testLoop makes the loop of a workload against address, opened.
-func testLoop(t *testing.T, w workload, address string) loop {
+func testLoop(t *testing.T, w Workload, address string) loop {
 	t.Helper()
-	loops, err := newLoops(job{Workload: w, Target: address, Threads: 1})
+	loops, err := newLoops(Job{Workload: w, Target: address, Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func testLoop(t *testing.T, w workload, address string) loop {
 
 func startTestBackend(t *testing.T) string {
 	t.Helper()
-	p, address, err := startBackend()
+	p, address, err := StartBackend()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,18 +43,18 @@ func startTestBackend(t *testing.T) string {
 func TestLoopsAgainstTheBackend(t *testing.T) {
 	address := startTestBackend(t)
 	for _, c := range []struct {
-		w         workload
+		w         Workload
 		count     int64
 		latencies bool
 	}{
-		{workload{Kind: kindShort, Connections: 1, Size: 64}, 20, true},
-		{workload{Kind: kindShort, Connections: 8, Size: 64}, 100, true},
-		{workload{Kind: kindTrip, Connections: 1, Size: 64}, 100, true},
-		{workload{Kind: kindTrip, Connections: 200, Size: 64}, 1000, true},
-		{workload{Kind: kindTrip, Connections: 3, Size: 4096}, 100, true},
-		{workload{Kind: kindLatency, Connections: 3, Size: 64, Offered: 10000}, 300, true},
-		{workload{Kind: kindDown, Connections: 2}, 64 << 20, false},
-		{workload{Kind: kindUp, Connections: 2}, 64 << 20, false},
+		{Workload{Kind: Short, Connections: 1, Size: 64}, 20, true},
+		{Workload{Kind: Short, Connections: 8, Size: 64}, 100, true},
+		{Workload{Kind: Trip, Connections: 1, Size: 64}, 100, true},
+		{Workload{Kind: Trip, Connections: 200, Size: 64}, 1000, true},
+		{Workload{Kind: Trip, Connections: 3, Size: 4096}, 100, true},
+		{Workload{Kind: Latency, Connections: 3, Size: 64, Offered: 10000}, 300, true},
+		{Workload{Kind: Down, Connections: 2}, 64 << 20, false},
+		{Workload{Kind: Up, Connections: 2}, 64 << 20, false},
 	} {
 		l := testLoop(t, c.w, address)
 		for range 2 { // the second time as if the first had warmed it up
@@ -77,7 +77,7 @@ func TestLoopsAgainstTheBackend(t *testing.T) {
 func TestShortTakesAConnectionEach(t *testing.T) {
 	var taken atomic.Int64
 	address := serveLoopback(t, func(c net.Conn) { taken.Add(1); io.Copy(c, c) })
-	l := testLoop(t, workload{Kind: kindShort, Connections: 3, Size: 64}, address)
+	l := testLoop(t, Workload{Kind: Short, Connections: 3, Size: 64}, address)
 	if err := l.run(&budget{counted: true, left: 20}); err != nil {
 		t.Fatal(err)
 	}
@@ -89,19 +89,19 @@ func TestShortTakesAConnectionEach(t *testing.T) {
 func TestAllThreadsShareTheWork(t *testing.T) {
 	address := startTestBackend(t)
 	for _, c := range []struct {
-		kind  kind
+		kind  Kind
 		count int64
 		want  int64
 		most  int64 // how far each thread may go beyond its share: two turns
 	}{
-		{kindShort, 100, 100, 0},
-		{kindTrip, 1000, 1000, 0},
-		{kindLatency, 100, 100, 0},
-		{kindDown, 16, 16 << 20, 2 << 20},
-		{kindUp, 16, 16 << 20, 2 * bulkTurn << 18},
+		{Short, 100, 100, 0},
+		{Trip, 1000, 1000, 0},
+		{Latency, 100, 100, 0},
+		{Down, 16, 16 << 20, 2 << 20},
+		{Up, 16, 16 << 20, 2 * bulkTurn << 18},
 	} {
-		s, err := measureLoad(job{
-			Workload: workload{Kind: c.kind, Connections: 8, Size: 64, Offered: 5000},
+		s, err := measureLoad(Job{
+			Workload: Workload{Kind: c.kind, Connections: 8, Size: 64, Offered: 5000},
 			Target:   address, Root: os.Getpid(), Threads: 3, Count: c.count, Warm: time.Millisecond,
 		})
 		if err != nil || s.Units < c.want || s.Units > c.want+3*c.most {
@@ -141,7 +141,7 @@ func TestWaitEndsInSpiteOfSignals(t *testing.T) {
 }
 
 func TestTimedStretchEnds(t *testing.T) {
-	l := testLoop(t, workload{Kind: kindTrip, Connections: 2, Size: 64}, startTestBackend(t))
+	l := testLoop(t, Workload{Kind: Trip, Connections: 2, Size: 64}, startTestBackend(t))
 	until := now() + int64(5*time.Millisecond)
 	if err := l.run(&budget{until: until}); err != nil {
 		t.Fatal(err)
@@ -180,7 +180,7 @@ func TestWrongAnswersFail(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := newTrips(ep, to, workload{Kind: kindShort, Connections: 1, Size: 64}, 1)
+		l := newTrips(ep, to, Workload{Kind: Short, Connections: 1, Size: 64}, 1)
 		err = l.run(&budget{counted: true, left: 1})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
@@ -194,7 +194,7 @@ func TestWrongAnswersFail(t *testing.T) {
 func TestLatencyCountsFromTheIntendedTime(t *testing.T) {
 	const stall = 300 * time.Millisecond
 	address := serveLoopback(t, func(c net.Conn) {
-		b := make([]byte, messageSize)
+		b := make([]byte, 64)
 		for i := 0; ; i++ {
 			if _, err := io.ReadFull(c, b); err != nil {
 				return
@@ -207,7 +207,7 @@ func TestLatencyCountsFromTheIntendedTime(t *testing.T) {
 			}
 		}
 	})
-	l := testLoop(t, workload{Kind: kindLatency, Connections: 1, Size: messageSize, Offered: 1000}, address)
+	l := testLoop(t, Workload{Kind: Latency, Connections: 1, Size: 64, Offered: 1000}, address)
 	l.reset()
 	if err := l.run(&budget{counted: true, left: 300}); err != nil {
 		t.Fatal(err)
@@ -229,7 +229,7 @@ func TestLatencyCountsFromTheIntendedTime(t *testing.T) {
 // Far more is offered than can be sent. All is due at the start, so that what
 // is answered later is later by as much, however late it was sent.
 func TestLatencyOfALateGenerator(t *testing.T) {
-	l := testLoop(t, workload{Kind: kindLatency, Connections: 1, Size: messageSize, Offered: 1e9}, startTestBackend(t))
+	l := testLoop(t, Workload{Kind: Latency, Connections: 1, Size: 64, Offered: 1e9}, startTestBackend(t))
 	l.reset()
 	if err := l.run(&budget{counted: true, left: 500}); err != nil {
 		t.Fatal(err)
@@ -288,12 +288,51 @@ func TestBackendEchoesToSlowReaders(t *testing.T) {
 	}
 }
 
-func TestRolesAreNotPlayedUnasked(t *testing.T) {
-	if ok, err := playRole(); ok || err != nil {
-		t.Errorf("a role is played: %v", err)
+func TestPercentile(t *testing.T) {
+	hundred := make([]int64, 100)
+	for i := range hundred {
+		hundred[i] = int64(i + 1)
 	}
-	cmd, err := self(roleBackend)
-	if err != nil || !slices.Contains(cmd.Env, roleVariable+"="+roleBackend) {
-		t.Errorf("environment %q, %v", cmd.Env, err)
+	thousand := make([]int64, 1000)
+	for i := range thousand {
+		thousand[i] = int64(i + 1)
+	}
+	for _, c := range []struct {
+		sorted []int64
+		p      float64
+		want   int64
+	}{
+		{nil, 0.5, 0},
+		{[]int64{3}, 0.001, 3},
+		{[]int64{3}, 0.999, 3},
+		{[]int64{1, 2}, 0.5, 1},
+		{[]int64{1, 2, 3}, 0.5, 2},
+		{hundred, 0, 1},
+		{hundred, 0.5, 50},
+		{hundred, 0.99, 99},
+		{hundred, 0.999, 100},
+		{hundred, 1, 100},
+		{thousand, 0.99, 990},
+		{thousand, 0.999, 999},
+	} {
+		if got := percentile(c.sorted, c.p); got != c.want {
+			t.Errorf("percentile of %d values, %v = %d, want %d", len(c.sorted), c.p, got, c.want)
+		}
+	}
+}
+
+func TestShareLosesNothing(t *testing.T) {
+	for _, c := range []struct{ whole, n int64 }{{0, 1}, {1, 1}, {1, 3}, {10, 3}, {1000, 7}} {
+		var sum int64
+		for i := range c.n {
+			s := share(c.whole, i, c.n)
+			if s < c.whole/c.n || s > c.whole/c.n+1 {
+				t.Errorf("share(%d, %d, %d) = %d", c.whole, i, c.n, s)
+			}
+			sum += s
+		}
+		if sum != c.whole {
+			t.Errorf("%d in %d shares add up to %d", c.whole, c.n, sum)
+		}
 	}
 }

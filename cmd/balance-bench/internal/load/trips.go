@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package load
 
 import (
 	"encoding/binary"
@@ -42,9 +42,9 @@ type tripConn struct {
 	began  int64
 }
 
-func newTrips(ep int, to *unix.SockaddrInet4, w workload, conns int) *trips {
+func newTrips(ep int, to *unix.SockaddrInet4, w Workload, conns int) *trips {
 	t := &trips{
-		ep: ep, to: to, short: w.Kind == kindShort,
+		ep: ep, to: to, short: w.Kind == Short,
 		conns:   make([]tripConn, conns),
 		request: make([]byte, w.Size),
 		buffer:  make([]byte, 64<<10),

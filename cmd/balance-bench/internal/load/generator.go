@@ -1,11 +1,12 @@
 //go:build linux
 
-package main
+package load
 
 import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -18,27 +19,6 @@ import (
 
 	"balance/cmd/balance-bench/internal/process"
 )
-
-// job is one cell, given to a generator process as JSON on its standard
-// input; the sample comes back as JSON on its standard output.
-type job struct {
-	Workload workload
-	// Target is the address of the proxy, Root its process.
-	Target string
-	Root   int
-	// Status is the command that tells how many sessions each loop of the
-	// proxy holds; empty if it cannot.
-	Status []string
-	// Threads is the number of loops that make the load.
-	Threads int
-	// Warm runs unmeasured before Duration does.
-	Warm, Duration time.Duration
-	// Count, unless 0, ends the measured stretch after so many units
-	// (connections, round trips, or MiB of a bulk workload).
-	Count int64
-	// Settle is how long idle connections rest before they are measured.
-	Settle time.Duration
-}
 
 // budget ends a stretch: at a time, or after an amount.
 type budget struct {
@@ -76,14 +56,14 @@ type loop interface {
 
 // generate reads a job, does it and writes its sample.
 func generate(in io.Reader, out io.Writer) error {
-	var j job
+	var j Job
 	if err := json.NewDecoder(in).Decode(&j); err != nil {
 		return fmt.Errorf("read the job: %w", err)
 	}
 	quietRuntime(j.Threads)
-	var s sample
+	var s Sample
 	var err error
-	if j.Workload.Kind == kindIdle {
+	if j.Workload.Kind == Idle {
 		s, err = measureIdle(j)
 	} else {
 		s, err = measureLoad(j)
@@ -94,7 +74,7 @@ func generate(in io.Reader, out io.Writer) error {
 	return json.NewEncoder(out).Encode(s)
 }
 
-func measureLoad(j job) (s sample, err error) {
+func measureLoad(j Job) (s Sample, err error) {
 	loops, err := newLoops(j)
 	if err != nil {
 		return s, err
@@ -175,12 +155,12 @@ func loopSessions(status []string) ([]int, error) {
 }
 
 // measuredBudget is the share of loop i of n.
-func measuredBudget(j job, i, n int) *budget {
+func measuredBudget(j Job, i, n int) *budget {
 	if j.Count == 0 {
 		return &budget{until: now() + int64(j.Duration)}
 	}
 	count := j.Count
-	if j.Workload.Kind == kindDown || j.Workload.Kind == kindUp {
+	if j.Workload.Kind == Down || j.Workload.Kind == Up {
 		count <<= 20
 	}
 	return &budget{counted: true, left: share(count, int64(i), int64(n))}
@@ -190,7 +170,7 @@ func measuredBudget(j job, i, n int) *budget {
 func share(whole, i, n int64) int64 { return whole*(i+1)/n - whole*i/n }
 
 // newLoops spreads the connections of the job over its threads.
-func newLoops(j job) ([]loop, error) {
+func newLoops(j Job) ([]loop, error) {
 	n := min(j.Threads, j.Workload.Connections)
 	loops := make([]loop, n)
 	for i := range loops {
@@ -205,11 +185,11 @@ func newLoops(j job) ([]loop, error) {
 		}
 		conns := int(share(int64(j.Workload.Connections), int64(i), int64(n)))
 		switch j.Workload.Kind {
-		case kindShort, kindTrip, kindIdle:
+		case Short, Trip, Idle:
 			loops[i] = newTrips(ep, to, j.Workload, conns)
-		case kindDown, kindUp:
+		case Down, Up:
 			loops[i] = newBulk(ep, to, j.Workload.Kind, conns)
-		case kindLatency:
+		case Latency:
 			loops[i] = newSchedule(ep, to, j.Workload, conns, j.Workload.Offered/float64(n))
 		default:
 			return nil, fmt.Errorf("unknown kind of workload %q", j.Workload.Kind)
@@ -242,12 +222,12 @@ func each(loops []loop, f func(i int, l loop) error) error {
 // measureIdle opens the connections of the job, one round trip on each, lets
 // them rest and measures by how much they made the proxy grow. A few are
 // opened before, so that what a proxy allocates once is not counted.
-func measureIdle(j job) (s sample, err error) {
+func measureIdle(j Job) (s Sample, err error) {
 	first := j
 	first.Workload.Connections = min(16, j.Workload.Connections)
 	var before, after process.Holdings
 	for _, step := range []struct {
-		job  job
+		job  Job
 		into *process.Holdings
 	}{{first, &before}, {j, &after}} {
 		loops, err := newLoops(step.job)
@@ -274,4 +254,15 @@ func measureIdle(j job) (s sample, err error) {
 	s.Memory = after.Memory - before.Memory
 	s.Descriptors = after.Descriptors - before.Descriptors
 	return s, nil
+}
+
+// percentile is the smallest of the sorted values that at least the share p
+// (0 to 1) of them do not exceed: the nearest rank, nothing interpolated.
+// It is 0 of nothing.
+func percentile[T int64 | uint32](sorted []T, p float64) T {
+	if len(sorted) == 0 {
+		return 0
+	}
+	rank := int(math.Ceil(p * float64(len(sorted))))
+	return sorted[min(max(rank, 1), len(sorted))-1]
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package load
 
 import (
 	"errors"
@@ -14,11 +14,11 @@ import (
 // bulkTurn bounds the writes of one connection before the next has its turn.
 const bulkTurn = 4
 
-// bulk receives (kindDown) or sends (kindUp) as fast as it can.
+// bulk receives (Down) or sends (Up) as fast as it can.
 type bulk struct {
 	ep     int
 	to     *unix.SockaddrInet4
-	kind   kind
+	kind   Kind
 	fds    []int
 	want   int
 	buffer []byte
@@ -26,9 +26,9 @@ type bulk struct {
 	bytes  int64
 }
 
-func newBulk(ep int, to *unix.SockaddrInet4, k kind, conns int) *bulk {
+func newBulk(ep int, to *unix.SockaddrInet4, k Kind, conns int) *bulk {
 	size := 256 << 10
-	if k == kindDown {
+	if k == Down {
 		size = 1 << 20 // never touched: MSG_TRUNC
 	}
 	return &bulk{ep: ep, to: to, kind: k, want: conns,
@@ -37,7 +37,7 @@ func newBulk(ep int, to *unix.SockaddrInet4, k kind, conns int) *bulk {
 
 func (b *bulk) open() error {
 	mode, events := byte(modeSource), uint32(unix.EPOLLIN)
-	if b.kind == kindUp {
+	if b.kind == Up {
 		mode, events = modeSink, unix.EPOLLOUT
 	}
 	for range b.want {
@@ -86,7 +86,7 @@ func (b *bulk) run(limit *budget) error {
 }
 
 func (b *bulk) turn(fd int) (moved int64, err error) {
-	if b.kind == kindDown {
+	if b.kind == Down {
 		n, err := receive(fd, b.buffer, unix.MSG_TRUNC)
 		switch {
 		case err != nil && again(err):

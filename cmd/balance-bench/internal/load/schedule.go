@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package load
 
 import (
 	"errors"
@@ -20,7 +20,7 @@ type schedule struct {
 	due    [][]int64 // by connection: when its unanswered requests were meant to be sent
 }
 
-func newSchedule(ep int, to *unix.SockaddrInet4, w workload, conns int, rate float64) *schedule {
+func newSchedule(ep int, to *unix.SockaddrInet4, w Workload, conns int, rate float64) *schedule {
 	return &schedule{trips: newTrips(ep, to, w, conns), gap: 1e9 / rate, due: make([][]int64, conns)}
 }
 

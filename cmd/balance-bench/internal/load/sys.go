@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package load
 
 import (
 	"fmt"
@@ -119,19 +119,4 @@ func socketAddress(address string) (*unix.SockaddrInet4, error) {
 		return nil, fmt.Errorf("address %q is not IPv4", address)
 	}
 	return &unix.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().As4()}, nil
-}
-
-// raiseDescriptorLimit sets the soft RLIMIT_NOFILE to the hard one, for this
-// process and for those it starts, and returns it.
-func raiseDescriptorLimit() (int, error) {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return 0, os.NewSyscallError("getrlimit", err)
-	}
-	limit.Cur = limit.Max
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return 0, os.NewSyscallError("setrlimit", err)
-	}
-	// Some systems have no limit to speak of; proxies size tables by it.
-	return int(min(limit.Cur, 1<<20)), nil
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package load
 
 import (
 	"bytes"
@@ -55,7 +55,7 @@ func serveBackend(out io.Writer) error {
 	if err := unix.Bind(listener, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		return os.NewSyscallError("bind", err)
 	}
-	if err := unix.Listen(listener, listenBacklog); err != nil {
+	if err := unix.Listen(listener, Backlog); err != nil {
 		return os.NewSyscallError("listen", err)
 	}
 	name, err := unix.Getsockname(listener)

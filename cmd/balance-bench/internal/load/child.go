@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package load
 
 import (
 	"bufio"
@@ -27,11 +27,13 @@ const (
 	roleGenerator = "generator"
 
 	startTimeout = 5 * time.Second
+	// probeSize is the bytes of the request of RoundTrip, and of its answer.
+	probeSize = 64
 )
 
-// playRole does what roleVariable asks of a child process; ok is false in a
-// process that is not one.
-func playRole() (ok bool, err error) {
+// PlayRole is a backend or a generator, until that is done, in a process that
+// was started to be one; in any other, played is false.
+func PlayRole() (played bool, err error) {
 	switch os.Getenv(roleVariable) {
 	case roleBackend:
 		return true, serveBackend(os.Stdout)
@@ -52,8 +54,10 @@ func self(role string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// startBackend starts a backend and returns its address.
-func startBackend() (*process.Process, string, error) {
+// StartBackend starts a backend, which listens on a loopback port that the
+// kernel picks, and returns its address. The caller stops it and, until then,
+// stays locked to its thread.
+func StartBackend() (*process.Process, string, error) {
 	cmd, err := self(roleBackend)
 	if err != nil {
 		return nil, "", err
@@ -78,81 +82,45 @@ func startBackend() (*process.Process, string, error) {
 	return p, strings.TrimSpace(line), nil
 }
 
-// runJob has a generator process do the job.
-func runJob(ctx context.Context, j job) (sample, error) {
+// Run has a generator process do the job. It returns early with an error if ctx
+// ends. The caller is locked to its thread.
+func (j Job) Run(ctx context.Context) (Sample, error) {
 	// Opening, stalls and the last answers come on top of the load itself.
 	ctx, cancel := context.WithTimeout(ctx, j.Warm+j.Duration+2*j.Settle+6*stallTimeout)
 	defer cancel()
 	cmd, err := self(roleGenerator)
 	if err != nil {
-		return sample{}, err
+		return Sample{}, err
 	}
 	in, err := json.Marshal(j)
 	if err != nil {
-		return sample{}, err
+		return Sample{}, err
 	}
 	var out, complaint bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &out, &complaint
 	p, err := process.Start(cmd, syscall.SIGKILL)
 	if err != nil {
-		return sample{}, fmt.Errorf("start a generator: %w", err)
+		return Sample{}, fmt.Errorf("start a generator: %w", err)
 	}
 	select {
 	case <-p.Done():
 	case <-ctx.Done():
 		p.Stop()
-		return sample{}, fmt.Errorf("the generator was ended: %w", context.Cause(ctx))
+		return Sample{}, fmt.Errorf("the generator was ended: %w", context.Cause(ctx))
 	}
 	if !p.State().Success() {
-		return sample{}, fmt.Errorf("the generator failed, %v: %s", p.State(), process.LastLine(complaint.Bytes()))
+		return Sample{}, fmt.Errorf("the generator failed, %v: %s", p.State(), process.LastLine(complaint.Bytes()))
 	}
-	var s sample
+	var s Sample
 	if err := json.Unmarshal(out.Bytes(), &s); err != nil {
-		return sample{}, fmt.Errorf("read the generator's sample: %w", err)
+		return Sample{}, fmt.Errorf("read the generator's sample: %w", err)
 	}
 	return s, nil
 }
 
-// freeAddress is a loopback address that nobody listens on now. Somebody may
-// by the time it is used: callers try again.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
-// checkRelay waits until the proxy p relays at address, and proves it by
-// round trips over several connections.
-func checkRelay(ctx context.Context, p *process.Process, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	for {
-		err := relayOnce(ctx, address)
-		switch {
-		case err == nil:
-			for range 3 {
-				if err := relayOnce(ctx, address); err != nil {
-					return err
-				}
-			}
-			return nil
-		case p.Ended():
-			return fmt.Errorf("it has ended: %v", p.State())
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("nothing relayed after %v: %w", startTimeout, err)
-		case <-p.Done():
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-}
-
-// relayOnce makes one round trip on a connection of its own.
-func relayOnce(ctx context.Context, address string) error {
+// RoundTrip makes one round trip on a connection of its own, and fails unless a
+// backend answers at the address, or whatever relays to one.
+func RoundTrip(ctx context.Context, address string) error {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp4", address)
 	if err != nil {
@@ -160,7 +128,7 @@ func relayOnce(ctx context.Context, address string) error {
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(startTimeout / 2))
-	request := bytes.Repeat([]byte{modeEcho}, messageSize)
+	request := bytes.Repeat([]byte{modeEcho}, probeSize)
 	if _, err := conn.Write(request); err != nil {
 		return err
 	}

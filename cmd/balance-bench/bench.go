@@ -9,11 +9,11 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"balance/cmd/balance-bench/internal/load"
+	"balance/cmd/balance-bench/internal/peers"
 	"balance/cmd/balance-bench/internal/process"
 )
 
@@ -29,21 +29,13 @@ const (
 	quietEnough = 0.1
 )
 
-// instance is a proxy that has been started.
-type instance struct {
-	proxy
-	process *process.Process
-	address string
-	status  []string // as load.Job has it
-}
-
 // bench is one run: what is measured, and everything that must be ended.
 type bench struct {
 	options
 	dir       string
-	settings  settings
+	settings  peers.Settings
 	backends  []*process.Process
-	instances []*instance
+	instances []*peers.Instance
 	progress  io.Writer
 	report    *report
 	failed    int
@@ -68,7 +60,7 @@ func compareProxies(ctx context.Context, o options, progress io.Writer) (_ *repo
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{options: o, dir: dir, progress: progress, settings: settings{threads: o.threads, descriptors: limit}}
+	b := &bench{options: o, dir: dir, progress: progress, settings: peers.Settings{Threads: o.threads, Descriptors: limit}}
 	defer func() { err = errors.Join(err, b.close()) }()
 
 	rows, more, err := b.rows(ctx)
@@ -117,56 +109,44 @@ func compareProxies(ctx context.Context, o options, progress io.Writer) (_ *repo
 func (b *bench) warm() time.Duration { return b.duration / 10 }
 
 // rows finds what there is to measure: balance and its peers.
-func (b *bench) rows(ctx context.Context) (rows []proxy, notes []string, err error) {
+func (b *bench) rows(ctx context.Context) (rows []peers.Proxy, notes []string, err error) {
 	paths := names(b.balance)
 	switch {
 	case b.balance == "none":
 		paths = nil
 	case b.balance == "":
-		path, err := build(ctx, b.dir)
+		path, err := peers.Build(ctx, b.dir)
 		if err != nil {
 			notes = append(notes, fmt.Sprintf("balance is not measured: %v", err))
 		} else {
 			paths = []string{path}
 		}
 	}
-	for _, path := range paths {
-		program, err := filepath.Abs(path)
-		if err != nil {
-			return nil, nil, err
-		}
-		found, err := balances(ctx, program, b.dir)
-		if err != nil {
-			return nil, nil, err
-		}
-		for _, x := range found {
-			if len(paths) > 1 {
-				x.name += " of " + path
-			}
-			rows = append(rows, x)
-		}
-	}
-	found, more, err := peers(ctx, names(b.against))
+	ours, err := peers.Balances(ctx, paths, b.dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	return append(rows, found...), append(notes, more...), nil
+	theirs, missing, err := peers.Find(ctx, names(b.against))
+	if err != nil {
+		return nil, nil, err
+	}
+	return append(ours, theirs...), append(notes, missing...), nil
 }
 
 // startAll starts the backends and every row, and the first row once more. A
 // peer that does not start becomes a note.
-func (b *bench) startAll(ctx context.Context, rows []proxy) error {
+func (b *bench) startAll(ctx context.Context, rows []peers.Proxy) error {
 	for range max(2, b.threads) {
 		p, address, err := load.StartBackend()
 		if err != nil {
 			return err
 		}
 		b.backends = append(b.backends, p)
-		b.settings.backends = append(b.settings.backends, address)
+		b.settings.Backends = append(b.settings.Backends, address)
 	}
 	for _, x := range rows {
 		in, err := b.start(ctx, x)
-		if err != nil && (x.ours || ctx.Err() != nil) {
+		if err != nil && (x.Ours || ctx.Err() != nil) {
 			return err
 		}
 		if err != nil {
@@ -180,8 +160,8 @@ func (b *bench) startAll(ctx context.Context, rows []proxy) error {
 	if len(b.instances) == 0 {
 		return errors.New("nothing to measure: " + strings.Join(b.report.Notes, "; "))
 	}
-	x := b.instances[0].proxy
-	x.name, x.again = "A/A "+x.name, true
+	x := b.instances[0].Proxy
+	x.Name, x.Again = "A/A "+x.Name, true
 	in, err := b.start(ctx, x)
 	if err != nil {
 		return err
@@ -192,47 +172,39 @@ func (b *bench) startAll(ctx context.Context, rows []proxy) error {
 }
 
 // start starts a row in a directory of its own.
-func (b *bench) start(ctx context.Context, x proxy) (*instance, error) {
+func (b *bench) start(ctx context.Context, x peers.Proxy) (*peers.Instance, error) {
 	dir, err := os.MkdirTemp(b.dir, "proxy-")
 	if err != nil {
 		return nil, err
 	}
-	p, address, err := x.start(ctx, dir, b.settings)
-	if err != nil {
-		return nil, err
-	}
-	in := &instance{proxy: x, process: p, address: address}
-	if x.ours && b.threads > 1 {
-		in.status = []string{"env", runtimeDirectory(dir), x.program, "-config", configPath(dir), "-c", "status"}
-	}
-	return in, nil
+	return x.Start(ctx, dir, b.settings)
 }
 
 // cell measures one workload through one proxy, once. What goes wrong becomes
 // a note.
-func (b *bench) cell(ctx context.Context, w load.Workload, in *instance) {
+func (b *bench) cell(ctx context.Context, w load.Workload, in *peers.Instance) {
 	fail := func(err error) {
 		if ctx.Err() == nil {
 			b.failed++
-			b.report.note(fmt.Sprintf("%s, %s: %v", in.name, w.Name, err))
+			b.report.note(fmt.Sprintf("%s, %s: %v", in.Name, w.Name, err))
 		}
 	}
 	if w.Kind == load.Idle {
 		// What earlier cells made it allocate would be used again unseen.
-		fresh, err := b.start(ctx, in.proxy)
+		fresh, err := b.start(ctx, in.Proxy)
 		if err != nil {
 			fail(err)
 			return
 		}
-		defer fresh.process.Stop()
+		defer fresh.Process.Stop()
 		in = fresh
 	}
-	if in.process.Ended() {
-		fail(fmt.Errorf("the proxy has ended: %v", in.process.State()))
+	if in.Process.Ended() {
+		fail(fmt.Errorf("the proxy has ended: %v", in.Process.State()))
 		return
 	}
 	j := load.Job{
-		Workload: w, Target: in.address, Root: in.process.PID(), Status: in.status, Threads: b.threads,
+		Workload: w, Target: in.Address, Root: in.Process.PID(), Status: in.Status, Threads: b.threads,
 		Warm: b.warm(), Duration: b.duration, Count: b.count, Settle: min(b.duration, 300*time.Millisecond),
 	}
 	s, err := j.Run(ctx)
@@ -240,7 +212,7 @@ func (b *bench) cell(ctx context.Context, w load.Workload, in *instance) {
 		fail(err)
 		return
 	}
-	b.report.sample(w, in.name, s)
+	b.report.sample(w, in.Name, s)
 	select {
 	case <-time.After(rest):
 	case <-ctx.Done():
@@ -250,7 +222,7 @@ func (b *bench) cell(ctx context.Context, w load.Workload, in *instance) {
 // close ends everything that was started and removes what was written.
 func (b *bench) close() error {
 	for _, in := range b.instances {
-		in.process.Stop()
+		in.Process.Stop()
 	}
 	for _, p := range b.backends {
 		p.Stop()

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"balance/cmd/balance-bench/internal/load"
+	"balance/cmd/balance-bench/internal/peers"
 	"balance/cmd/balance-bench/internal/process"
 )
 
@@ -36,7 +37,7 @@ func TestMain(m *testing.M) {
 func installed(t *testing.T) []string {
 	var found []string
 	for _, name := range []string{"haproxy", "nginx", "pen"} {
-		if _, err := lookPath(name); err == nil {
+		if rows, _, err := peers.Find(t.Context(), []string{name}); err == nil && len(rows) > 0 {
 			found = append(found, name)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"balance/cmd/balance-bench/internal/load"
+	"balance/cmd/balance-bench/internal/peers"
 )
 
 // report is everything a run found out.
@@ -27,7 +28,7 @@ type report struct {
 	Workloads []*block `json:"workloads"`
 	Notes     []string `json:"notes,omitempty"`
 
-	rows []proxy
+	rows []peers.Proxy
 }
 
 // block is one workload of the table.
@@ -87,13 +88,13 @@ func machine() string {
 func (r *report) note(text string) { r.Notes = append(r.Notes, text) }
 
 // add makes a row for x in every block.
-func (r *report) add(x proxy) {
+func (r *report) add(x peers.Proxy) {
 	r.rows = append(r.rows, x)
-	if !slices.Contains(r.Versions, x.version) {
-		r.Versions = append(r.Versions, x.version)
+	if !slices.Contains(r.Versions, x.Version) {
+		r.Versions = append(r.Versions, x.Version)
 	}
 	for _, b := range r.Workloads {
-		b.Rows = append(b.Rows, &row{Proxy: x.name})
+		b.Rows = append(b.Rows, &row{Proxy: x.Name})
 	}
 }
 
@@ -137,22 +138,22 @@ func (b *block) columns() []figure {
 }
 
 // compare computes the ratios of figure i.
-func (b *block) compare(i int, rows []proxy) {
-	var peers []float64
+func (b *block) compare(i int, rows []peers.Proxy) {
+	var theirs []float64
 	most := false
 	for k, row := range b.Rows {
-		if i < len(row.Figures) && !rows[k].ours && !rows[k].again {
-			peers = append(peers, row.Figures[i].Median)
+		if i < len(row.Figures) && !rows[k].Ours && !rows[k].Again {
+			theirs = append(theirs, row.Figures[i].Median)
 			most = row.Figures[i].Most
 		}
 	}
-	base := best(peers, most)
+	base := best(theirs, most)
 	for k, row := range b.Rows {
 		if i >= len(row.Figures) {
 			continue
 		}
 		to := base
-		if rows[k].again {
+		if rows[k].Again {
 			// It repeats the first row.
 			if i >= len(b.Rows[0].Figures) {
 				continue

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"balance/cmd/balance-bench/internal/load"
+	"balance/cmd/balance-bench/internal/peers"
 )
 
 func TestSelectWorkloads(t *testing.T) {
@@ -57,10 +58,10 @@ func exampleReport() *report {
 	ws, _ := selectWorkloads(all, []string{"short-1", "idle"})
 	r := newReport(options{rounds: 2, duration: time.Second, threads: 1}, ws, []string{"a note"})
 	r.Machine = "a machine"
-	r.add(proxy{name: "ours", version: "v", ours: true})
-	r.add(proxy{name: "first", version: "w"})
-	r.add(proxy{name: "second", version: "w"})
-	r.add(proxy{name: "A/A ours", version: "v", ours: true, again: true})
+	r.add(peers.Proxy{Name: "ours", Version: "v", Ours: true})
+	r.add(peers.Proxy{Name: "first", Version: "w"})
+	r.add(peers.Proxy{Name: "second", Version: "w"})
+	r.add(peers.Proxy{Name: "A/A ours", Version: "v", Ours: true, Again: true})
 	for name, micros := range map[string][2]int{"ours": {30, 34}, "first": {40, 40}, "second": {50, 10}, "A/A ours": {24, 24}} {
 		for _, m := range micros {
 			r.sample(ws[0], name, load.Sample{Units: 1000, Elapsed: time.Duration(m) * time.Millisecond, Proxy: time.Duration(m) * time.Millisecond,
@@ -110,8 +111,8 @@ note: a note
 func TestTableWithoutPeers(t *testing.T) {
 	all, _ := allWorkloads(1<<20, 1)
 	r := newReport(options{}, all[:1], nil)
-	r.add(proxy{name: "ours", ours: true})
-	r.add(proxy{name: "A/A ours", ours: true, again: true})
+	r.add(peers.Proxy{Name: "ours", Ours: true})
+	r.add(peers.Proxy{Name: "A/A ours", Ours: true, Again: true})
 	for _, name := range []string{"ours", "A/A ours"} {
 		r.sample(all[0], name, load.Sample{Units: 1, Elapsed: 1, Proxy: 1, Machine: 1, P50: 1, P99: 1})
 	}

@@ -18,7 +18,7 @@ var arrows = map[string][]string{
 	"cmd/balance/internal/client":        {"cmd/balance/internal/exit", "config", "control"},
 	"cmd/balance/internal/daemon":        {"cmd/balance/internal/exit", "config", "control", "control/counters", "control/web", "engine", "engine/plane", "engine/spec"},
 	"cmd/balance/internal/exit":          {"config"},
-	"cmd/balance-bench":                  {"cmd/balance-bench/internal/load", "cmd/balance-bench/internal/process"},
+	"cmd/balance-bench":                  {"cmd/balance-bench/internal/load", "cmd/balance-bench/internal/peers", "cmd/balance-bench/internal/process"},
 	"config":                             {"engine/spec", "engine/balancer"},
 	"control":                            {"control/counters", "engine", "engine/spec", "engine/plane", "engine/balancer"},
 	"control/web":                        {"control", "engine", "engine/spec", "engine/plane", "engine/balancer"},
@@ -31,6 +31,7 @@ var arrows = map[string][]string{
 	"engine/plane/planetest":             {"engine/plane", "engine/balancer"},
 	"engine/balancer":                    {},
 	"cmd/balance-bench/internal/load":    {"cmd/balance-bench/internal/process"},
+	"cmd/balance-bench/internal/peers":   {"cmd/balance-bench/internal/load", "cmd/balance-bench/internal/process"},
 	"cmd/balance-bench/internal/process": {},
 }
 

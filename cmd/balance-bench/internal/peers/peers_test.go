@@ -1,9 +1,8 @@
 //go:build linux
 
-package main
+package peers
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,10 +10,10 @@ import (
 	"testing"
 )
 
-var exampleSettings = settings{
+var exampleSettings = Settings{
 	listen:   "127.0.0.1:1000",
-	backends: []string{"127.0.0.1:2001", "127.0.0.1:2002"},
-	threads:  3, descriptors: 8000,
+	Backends: []string{"127.0.0.1:2001", "127.0.0.1:2002"},
+	Threads:  3, Descriptors: 8000,
 }
 
 func TestConfigurations(t *testing.T) {
@@ -75,11 +74,11 @@ func TestBalancesAreWhatTheProgramAccepts(t *testing.T) {
 		{"no such key", `! grep -q data_plane "$3"`, []string{"balance"}},
 		{"nothing", "false", nil},
 	} {
-		found, err := balances(context.Background(), fakeBalance(t, c.condition), t.TempDir())
+		found, err := Balances(t.Context(), []string{fakeBalance(t, c.condition)}, t.TempDir())
 		var rows []string
 		for _, x := range found {
-			rows = append(rows, x.name)
-			if !x.ours || x.version != "fake 1.2" {
+			rows = append(rows, x.Name)
+			if !x.Ours || x.Version != "fake 1.2" {
 				t.Errorf("%s: row %+v", c.name, x)
 			}
 		}
@@ -94,11 +93,10 @@ func TestBalancesAreWhatTheProgramAccepts(t *testing.T) {
 
 func TestSeveralBuildsAreRowsOfTheirOwn(t *testing.T) {
 	old, young := fakeBalance(t, "true"), fakeBalance(t, `! grep -q eventloop "$3"`)
-	b := &bench{options: options{balance: old + "," + young}, dir: t.TempDir()}
-	found, _, err := b.rows(t.Context())
+	found, err := Balances(t.Context(), []string{old, young}, t.TempDir())
 	var rows []string
 	for _, x := range found {
-		rows = append(rows, x.name+" runs "+x.program)
+		rows = append(rows, x.Name+" runs "+x.program)
 	}
 	want := []string{
 		"balance-eventloop of " + old + " runs " + old,
@@ -111,7 +109,7 @@ func TestSeveralBuildsAreRowsOfTheirOwn(t *testing.T) {
 }
 
 func TestUnknownPeer(t *testing.T) {
-	if _, _, err := peers(context.Background(), []string{"squid"}); err == nil || !strings.Contains(err.Error(), `"squid"`) {
+	if _, _, err := Find(t.Context(), []string{"squid"}); err == nil || !strings.Contains(err.Error(), `"squid"`) {
 		t.Errorf("error %v does not name the proxy", err)
 	}
 }
@@ -123,7 +121,7 @@ func TestMissingPeerBecomesANote(t *testing.T) {
 			t.Skipf("%s is installed where it is always found", name)
 		}
 	}
-	found, notes, err := peers(context.Background(), []string{"pen"})
+	found, notes, err := Find(t.Context(), []string{"pen"})
 	if err != nil || len(found) != 0 || len(notes) != 1 || !strings.Contains(notes[0], "pen is not installed") {
 		t.Errorf("found %v, notes %q, %v", found, notes, err)
 	}

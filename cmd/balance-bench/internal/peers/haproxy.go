@@ -1,0 +1,46 @@
+//go:build linux
+
+package peers
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+
+	"balance/cmd/balance-bench/internal/load"
+)
+
+// haproxy: once copying, once splicing whatever it relays. Its splice-auto is
+// not measured: it waits for streams faster than its buffer shows, and copies.
+func haproxy() []Proxy {
+	variant := func(name string, splice bool) Proxy {
+		return Proxy{Name: name, death: syscall.SIGKILL,
+			file: func(s Settings) string { return haproxyConfig(s, splice) },
+			args: func(_ Settings, config string) []string { return []string{"-db", "-f", config} }}
+	}
+	return []Proxy{variant("haproxy", false), variant("haproxy-splice", true)}
+}
+
+func haproxyConfig(s Settings, splice bool) string {
+	global, option := "    nosplice\n", ""
+	if splice {
+		global, option = "", "    option splice-request\n    option splice-response\n"
+	}
+	var servers strings.Builder
+	for i, b := range s.Backends {
+		fmt.Fprintf(&servers, "    server s%d %s\n", i, b)
+	}
+	return fmt.Sprintf(`global
+    nbthread %d
+    maxconn %d
+%sdefaults
+    mode tcp
+    timeout connect 5s
+    timeout client %s
+    timeout server %s
+%slisten bench
+    bind %s backlog %d
+    balance roundrobin
+%s`, s.Threads, s.sessions(), global, seconds(quiet), seconds(quiet), option,
+		s.listen, load.Backlog, servers.String())
+}

@@ -60,7 +60,10 @@ func (noNames) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, err
 }
 
 func newEngine(t testing.TB, config *spec.Config) *engine.Engine {
-	e := engine.New(engine.Options{Log: slog.New(slog.DiscardHandler), Resolver: noNames{}})
+	e, err := engine.New(engine.Options{Log: slog.New(slog.DiscardHandler), Resolver: noNames{}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()

@@ -83,9 +83,6 @@ func validate(config *spec.Config) error {
 
 // fits tells what of the configuration cannot be had without a restart.
 func (e *Engine) fits(config *spec.Config) error {
-	if e.unusable != nil {
-		return e.unusable
-	}
 	var errs []error
 	if config.DataPlane != e.dataPlane {
 		errs = append(errs, spec.Refuse("defaults.data_plane", "", fmt.Errorf("change data_plane from %q to %q: it needs a restart", e.dataPlane, config.DataPlane)))

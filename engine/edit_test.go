@@ -240,7 +240,7 @@ func TestLookup(t *testing.T) {
 
 func TestCountersFromOutside(t *testing.T) {
 	given := map[string]*balancer.Counters{}
-	e := engine.New(engine.Options{
+	e := newEngine(t, engine.Options{
 		Log:       slog.New(slog.DiscardHandler),
 		DataPlane: dataPlane,
 		Counters: func(listener string, key balancer.Key) *balancer.Counters {
@@ -275,7 +275,7 @@ func TestCountersFromOutside(t *testing.T) {
 // while the channel that counts with them stays.
 func TestCountersFromOutsideAreNotShared(t *testing.T) {
 	known := map[string]*balancer.Counters{"web": new(balancer.Counters)}
-	e := engine.New(engine.Options{
+	e := newEngine(t, engine.Options{
 		Log:       slog.New(slog.DiscardHandler),
 		DataPlane: dataPlane,
 		Counters:  func(listener string, _ balancer.Key) *balancer.Counters { return known[listener] },

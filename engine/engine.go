@@ -61,7 +61,6 @@ type Engine struct {
 
 	dataPlane spec.DataPlane // as declared
 	loops     int
-	unusable  error // why there is no such data plane: no Apply succeeds
 	// counters is Options.Counters, or nil.
 	counters func(listener string, key balancer.Key) *balancer.Counters
 
@@ -102,8 +101,9 @@ type listener struct {
 	addrs    []netip.AddrPort // keys of its sockets
 }
 
-// New returns an engine that runs nothing yet. Shutdown ends it.
-func New(options Options) *Engine {
+// New returns an engine that runs nothing yet. Shutdown ends it. It fails if the
+// data plane that is asked for by name cannot be had: the Fault of data_plane.
+func New(options Options) (*Engine, error) {
 	e := &Engine{
 		log:        options.Log,
 		sessionLog: cmp.Or(options.SessionLog, options.Log),
@@ -111,6 +111,13 @@ func New(options Options) *Engine {
 		applied:    make(chan struct{}, 1),
 		retiring:   make(map[plane.Socket]netip.AddrPort),
 		budget:     plane.NewBudget(),
+	}
+	var err error
+	e.plane, err = newPlane(options, plane.Options{
+		Log: options.Log, Ended: e.ended, Pipes: maxPipes(descriptorLimit()), Dump: options.Dump, Budget: e.budget,
+	})
+	if err != nil {
+		return nil, err
 	}
 	e.life, e.end = context.WithCancel(context.Background())
 	e.patience, e.hurry = context.WithCancel(context.Background())
@@ -120,17 +127,14 @@ func New(options Options) *Engine {
 	}
 	e.names = newNames(resolver, options.Log)
 	e.dataPlane, e.loops = options.DataPlane, options.Loops
-	e.plane, e.unusable = newPlane(options, plane.Options{
-		Log: options.Log, Ended: e.ended, Pipes: maxPipes(descriptorLimit()), Dump: options.Dump, Budget: e.budget,
-	})
 	e.current.Store(&state{})
 	e.workers.Add(1)
 	go e.refresh()
-	return e
+	return e, nil
 }
 
-// newPlane makes the data plane that the options ask for. Where it cannot be
-// had the portable one stands in, and the error says why unless any is welcome.
+// newPlane makes the data plane that the options ask for. Where any is welcome
+// the portable one stands in for what cannot be had.
 func newPlane(options Options, o plane.Options) (plane.Plane, error) {
 	if options.NewPlane != nil {
 		return options.NewPlane(o), nil
@@ -143,7 +147,7 @@ func newPlane(options Options, o plane.Options) (plane.Plane, error) {
 	case err == nil:
 		return loops, nil
 	case options.DataPlane == spec.EventLoop:
-		return portable.New(o), fmt.Errorf("data_plane %q: %w", spec.EventLoop, err)
+		return nil, spec.Refuse("defaults.data_plane", "", fmt.Errorf("data_plane %q: %w", spec.EventLoop, err))
 	case !errors.Is(err, errors.ErrUnsupported):
 		o.Log.Warn("the event loop cannot start, the portable data plane takes its place", "error", err)
 	}

@@ -54,7 +54,7 @@ type rig struct {
 func newRig(t testing.TB) *rig {
 	goroutines := goleak.IgnoreCurrent()
 	r := &rig{TB: t, names: &nameService{hosts: map[string][]netip.Addr{}}, log: new(logBuffer)}
-	r.Engine = engine.New(engine.Options{
+	r.Engine = newEngine(t, engine.Options{
 		Log:       slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Resolver:  r.names,
 		DataPlane: dataPlane,
@@ -67,6 +67,15 @@ func newRig(t testing.TB) *rig {
 		}
 	})
 	return r
+}
+
+func newEngine(t testing.TB, options engine.Options) *engine.Engine {
+	t.Helper()
+	e, err := engine.New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
 }
 
 func canceled() context.Context {
@@ -480,6 +489,35 @@ func TestListenOnAName(t *testing.T) {
 	r.apply(declare(listener("web", strings.Replace(address, "127.0.0.1", "me.example", 1), a)))
 	if got := served(t, address, 1); got != "a" {
 		t.Errorf("served by %q", got)
+	}
+}
+
+// Without a descriptor there is no event loop: whoever asks for one by name is
+// told so, and whoever takes any gets the other data plane.
+func TestNewWithoutEventLoop(t *testing.T) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := limit
+	none.Cur = 0
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	options := engine.Options{Log: slog.New(slog.DiscardHandler), DataPlane: spec.EventLoop}
+	_, refused := engine.New(options)
+	options.DataPlane = spec.Auto
+	any, err := engine.New(options)
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	any.Shutdown(canceled())
+	fault, ok := errors.AsType[spec.Fault](refused)
+	if !ok || fault.Path != "defaults.data_plane" || !strings.Contains(refused.Error(), `data_plane "eventloop": `) {
+		t.Errorf("error %v", refused)
 	}
 }
 

@@ -123,7 +123,7 @@ func (s seatingSocket) Serve(l *plane.Listener) { s.s.listener = l }
 
 func newSeating(t testing.TB) *seating {
 	s := &seating{t: t}
-	s.Engine = engine.New(engine.Options{
+	s.Engine = newEngine(t, engine.Options{
 		Log:       slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Resolver:  &nameService{},
 		DataPlane: dataPlane,

@@ -8,7 +8,10 @@ import (
 
 // The limit follows each configuration.
 func TestMaxBufferedIsApplied(t *testing.T) {
-	e := New(Options{Log: slog.New(slog.DiscardHandler), DataPlane: spec.Portable})
+	e, err := New(Options{Log: slog.New(slog.DiscardHandler), DataPlane: spec.Portable})
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer e.Shutdown(t.Context())
 	for _, limit := range []spec.Size{256 << 20, spec.MinBuffered, 0, 3 << 20} {
 		l := spec.Defaults()

@@ -19,7 +19,7 @@ func TestRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		names := &nameService{hosts: map[string][]netip.Addr{}}
 		names.set("db.example", "192.0.2.1")
-		e := engine.New(engine.Options{
+		e := newEngine(t, engine.Options{
 			Log:       slog.New(slog.NewTextHandler(io.Discard, nil)),
 			Resolver:  names,
 			DataPlane: dataPlane,

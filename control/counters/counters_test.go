@@ -74,7 +74,9 @@ func newRig(t *testing.T, path string) *rig {
 			r.file.Close()
 		}
 	})
-	r.Engine = engine.New(engine.Options{Log: slog.New(slog.DiscardHandler), Counters: r.file.Lookup})
+	if r.Engine, err = engine.New(engine.Options{Log: slog.New(slog.DiscardHandler), Counters: r.file.Lookup}); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()

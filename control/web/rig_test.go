@@ -56,7 +56,10 @@ type rig struct {
 func newRig(t testing.TB) *rig {
 	r := &rig{TB: t, log: new(lockedBuffer)}
 	log := slog.New(slog.NewTextHandler(r.log, nil))
-	r.engine = engine.New(engine.Options{Log: log})
+	var err error
+	if r.engine, err = engine.New(engine.Options{Log: log}); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		over, cancel := context.WithCancel(context.Background())
 		cancel()

@@ -98,11 +98,15 @@ func serve(ctx context.Context, o Options, stdout, stderr io.Writer) int {
 		}
 	}
 	defer logging.close()
-	d := newDaemon(ctx, o, logging, stdout)
+	d, err := newDaemon(ctx, o, logging, stdout)
 	defer d.stop()
 	defer d.hurry()
 	if d.dump != nil {
 		defer d.dump.Close()
+	}
+	if err != nil {
+		d.closeCounters()
+		return d.refuse(err, exit.System, stderr)
 	}
 	var listening sync.WaitGroup
 	defer listening.Wait()
@@ -123,7 +127,7 @@ func serve(ctx context.Context, o Options, stdout, stderr io.Writer) int {
 	return exit.OK
 }
 
-func newDaemon(ctx context.Context, o Options, logging *logging, stdout io.Writer) *daemon {
+func newDaemon(ctx context.Context, o Options, logging *logging, stdout io.Writer) (*daemon, error) {
 	d := &daemon{options: o, logging: logging, started: time.Now(), hangUps: make(chan struct{}, 1)}
 	d.life, d.stop = context.WithCancel(ctx)
 	d.patience, d.hurry = context.WithCancel(context.Background())
@@ -136,7 +140,10 @@ func newDaemon(ctx context.Context, o Options, logging *logging, stdout io.Write
 	if d.openCounters(); d.counters != nil {
 		engineOptions.Counters = d.counters.Lookup
 	}
-	d.engine = engine.New(engineOptions)
+	var err error
+	if d.engine, err = engine.New(engineOptions); err != nil {
+		return d, err
+	}
 	if o.File != "" {
 		d.reloader = &reloader{
 			path: o.File, debug: o.Debug,
@@ -145,7 +152,7 @@ func newDaemon(ctx context.Context, o Options, logging *logging, stdout io.Write
 		}
 	}
 	d.http = d.newHTTP()
-	return d
+	return d, nil
 }
 
 // heed acts on signals until done is closed: one to stop ends the daemon's life,
@@ -202,10 +209,6 @@ func (d *daemon) start(stderr io.Writer) (code int, started bool) {
 	if d.life.Err() != nil {
 		return exit.OK, false
 	}
-	err = d.options.Document.Locate(err)
-	d.logging.close() // what it says comes first
-	// Nobody may read this; a signal is to end the wait.
-	signal.Reset(syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 	switch {
 	case errors.Is(err, engine.ErrUnresolved):
 		code = exit.Address
@@ -214,11 +217,21 @@ func (d *daemon) start(stderr io.Writer) (code int, started bool) {
 	default:
 		code = exit.System
 	}
-	exit.Because(err, code, stderr)
+	d.refuse(err, code, stderr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		tellHolders(c, stderr)
 	}
 	return code, false
+}
+
+// refuse says why the daemon does not start, with the lines of the file, and
+// returns the code.
+func (d *daemon) refuse(err error, code int, stderr io.Writer) int {
+	err = d.options.Document.Locate(err)
+	d.logging.close() // what it says comes first
+	// Nobody may read this; a signal is to end the wait.
+	signal.Reset(syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
+	return exit.Because(err, code, stderr)
 }
 
 // run serves until the daemon is to stop, then lets the sessions finish.

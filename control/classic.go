@@ -162,7 +162,7 @@ func (c *conversation) assign(args []string) Status {
 		return c.failed(err)
 	}
 	err = c.editChannel(number, func(old *spec.Channel) error {
-		if status, ok := c.channel(c.group, number); !ok || status.Enabled {
+		if status, ok := c.channel(c.group, number); !ok || status.State.Enabled() {
 			return errEnabled
 		}
 		channel.MaxConns = old.MaxConns

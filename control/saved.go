@@ -89,8 +89,7 @@ func (s *Saved) add(r counters.Record) {
 	}
 	channel := engine.ChannelStatus{
 		Key:      r.Key,
-		Enabled:  r.State == counters.Enabled,
-		Draining: r.State == counters.Draining,
+		State:    r.ChannelState(),
 		Active:   r.Active,
 		Limit:    r.Limit,
 		Sessions: r.Sessions, Failures: r.Failures, Sent: r.Sent, Received: r.Received,

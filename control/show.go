@@ -62,9 +62,9 @@ func typeOf(mode balancer.Mode) string {
 
 func stateOf(ch engine.ChannelStatus) string {
 	switch {
-	case ch.Draining:
+	case ch.State == balancer.StateDraining:
 		return "drn"
-	case ch.Enabled:
+	case ch.State.Enabled():
 		return "ENA"
 	default:
 		return "dis"

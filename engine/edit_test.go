@@ -104,7 +104,7 @@ func TestEditForgetsNothing(t *testing.T) {
 	l.AutoDisable = true
 	r.apply(declare(l))
 	served(t, address, 1)
-	if !r.status("web", gone).AutoDisabled {
+	if r.status("web", gone).State != balancer.StateAutoDisabled {
 		t.Fatal("the channel that fails is not disabled")
 	}
 	if _, err := r.Edit(t.Context(), func(c *spec.Config) error {
@@ -113,7 +113,7 @@ func TestEditForgetsNothing(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if c := r.status("web", gone); !c.AutoDisabled || c.Limit != 5 {
+	if c := r.status("web", gone); c.State != balancer.StateAutoDisabled || c.Limit != 5 {
 		t.Errorf("after an edit of its limit: %+v", c)
 	}
 }
@@ -179,7 +179,7 @@ func TestDrain(t *testing.T) {
 		t.Errorf("served by %q while a drains", got)
 	}
 	held.works()
-	if c := r.status("web", a); !c.Draining || c.Enabled {
+	if c := r.status("web", a); c.State != balancer.StateDraining {
 		t.Errorf("while it drains: %+v", c)
 	}
 	for range 20 {
@@ -189,7 +189,7 @@ func TestDrain(t *testing.T) {
 	}
 	held.Close()
 	eventually(t, "the end of the draining is logged", func() bool { return strings.Contains(r.log.String(), "channel drained") })
-	if c := r.status("web", a); c.Draining || c.Enabled {
+	if c := r.status("web", a); c.State != balancer.StateDisabled {
 		t.Errorf("drained: %+v", c)
 	}
 	if changed, err := r.Enable("web", 0, 0, true); !changed || err != nil {

@@ -68,11 +68,11 @@ func TestAnAddressComesToAnEarlierGroup(t *testing.T) {
 					if g == 0 && i == 0 {
 						continue // the dead one
 					}
-					want := engine.ChannelStatus{Enabled: false}
+					want := engine.ChannelStatus{State: balancer.StateDisabled}
 					if at == [2]int{g, i} {
-						want = engine.ChannelStatus{Enabled: true, Active: 1, Sessions: 1, Limit: 1}
+						want = engine.ChannelStatus{State: balancer.StateFull, Active: 1, Sessions: 1, Limit: 1}
 					}
-					if c.Enabled != want.Enabled || c.Active != want.Active || c.Sessions != want.Sessions || c.Limit != want.Limit {
+					if c.State != want.State || c.Active != want.Active || c.Sessions != want.Sessions || c.Limit != want.Limit {
 						t.Errorf("group %d channel %d: %+v", g, i, c)
 					}
 				}
@@ -599,8 +599,8 @@ func (s *seating) count(where string) {
 		}
 	}
 	for channel, n := range sessions { // what is left runs on channels that are gone
-		if !channel.Removed() || channel.Active() != n {
-			s.t.Errorf("%s: %s counts %d sessions of %d, and is removed: %t", where, channel.Key(), channel.Active(), n, channel.Removed())
+		if channel.State() != balancer.StateRemoved || channel.Active() != n {
+			s.t.Errorf("%s: %s counts %d sessions of %d, and is removed: %t", where, channel.Key(), channel.Active(), n, channel.State() == balancer.StateRemoved)
 		}
 	}
 }

@@ -329,19 +329,19 @@ func TestAutoDisabledStaysSo(t *testing.T) {
 	l.AutoDisable = true
 	r.apply(declare(l))
 	served(t, web, 1)
-	if s := r.status("web", dead); !s.AutoDisabled || s.Enabled {
+	if s := r.status("web", dead); s.State != balancer.StateAutoDisabled {
 		t.Fatalf("the dead channel: %+v", s)
 	}
 	l.Groups = []spec.Group{group(dead, a)}
 	l.Groups[0].Channels[1].MaxConns = 9
 	r.apply(declare(l))
-	if s := r.status("web", dead); !s.AutoDisabled {
+	if s := r.status("web", dead); s.State != balancer.StateAutoDisabled {
 		t.Error("a reload that does not name the channel enabled it")
 	}
 	l.Groups = []spec.Group{group(dead, a)}
 	l.Groups[0].Channels[0].MaxConns = 9
 	r.apply(declare(l))
-	if s := r.status("web", dead); s.AutoDisabled {
+	if s := r.status("web", dead); s.State == balancer.StateAutoDisabled {
 		t.Error("a reload that changes the channel did not give it a new chance")
 	}
 }
@@ -367,7 +367,7 @@ func TestSettingsTakeEffect(t *testing.T) {
 	if got := served(t, web, 1); got != "a" {
 		t.Errorf("served by %q", got)
 	}
-	if g := r.Snapshot().Listeners[0].Groups; g[0].Mode != balancer.Hash || g[0].Channels[0].Enabled || g[1].Channels[0].Sessions != 1 {
+	if g := r.Snapshot().Listeners[0].Groups; g[0].Mode != balancer.Hash || g[0].Channels[0].State.Enabled() || g[1].Channels[0].Sessions != 1 {
 		t.Errorf("groups %+v", g)
 	}
 }

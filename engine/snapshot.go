@@ -38,19 +38,16 @@ type GroupStatus struct {
 
 // ChannelStatus is a picture of a channel.
 type ChannelStatus struct {
-	Key          balancer.Key
-	Addresses    []netip.AddrPort // empty while the host does not resolve
-	Enabled      bool
-	AutoDisabled bool
-	Draining     bool // the operator lets its sessions finish
-	Failing      bool // connecting to it failed when it was tried last
-	Active       int
-	Limit        int // 0 = none
-	Sessions     uint64
-	Failures     uint64
-	Sent         uint64
-	Received     uint64
-	Dials        *balancer.DialStats // not a picture: they go on counting
+	Key       balancer.Key
+	Addresses []netip.AddrPort // empty while the host does not resolve
+	State     balancer.State
+	Active    int
+	Limit     int // 0 = none
+	Sessions  uint64
+	Failures  uint64
+	Sent      uint64
+	Received  uint64
+	Dials     *balancer.DialStats // not a picture: they go on counting
 }
 
 // Snapshot returns a picture of the engine.
@@ -85,19 +82,16 @@ func (e *Engine) Snapshot() Snapshot {
 
 func channelStatus(c *balancer.Channel) ChannelStatus {
 	return ChannelStatus{
-		Key:          c.Key(),
-		Addresses:    c.Addresses(),
-		Enabled:      c.Enabled(),
-		AutoDisabled: c.AutoDisabled(),
-		Draining:     c.Draining(),
-		Failing:      c.Failing(),
-		Active:       c.Active(),
-		Limit:        c.Limit(),
-		Sessions:     c.Counters.Sessions.Load(),
-		Failures:     c.Counters.Failures.Load(),
-		Sent:         c.Counters.Sent.Load(),
-		Received:     c.Counters.Received.Load(),
-		Dials:        c.Dials,
+		Key:       c.Key(),
+		Addresses: c.Addresses(),
+		State:     c.State(),
+		Active:    c.Active(),
+		Limit:     c.Limit(),
+		Sessions:  c.Counters.Sessions.Load(),
+		Failures:  c.Counters.Failures.Load(),
+		Sent:      c.Counters.Sent.Load(),
+		Received:  c.Counters.Received.Load(),
+		Dials:     c.Dials,
 	}
 }
 

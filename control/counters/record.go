@@ -26,7 +26,7 @@ type Record struct {
 	Sessions, Failures, Sent, Received uint64
 }
 
-// State is that of a channel.
+// State is as much of the state of a channel as a file tells.
 type State int
 
 // The states, as they stand in a file.
@@ -35,6 +35,28 @@ const (
 	Enabled
 	Draining
 )
+
+func stateOf(state balancer.State) State {
+	switch {
+	case state == balancer.StateDraining:
+		return Draining
+	case state.Enabled():
+		return Enabled
+	}
+	return Disabled
+}
+
+// ChannelState returns the state of the channel, as far as the file tells. One
+// that is not known counts as disabled.
+func (r *Record) ChannelState() balancer.State {
+	switch r.State {
+	case Draining:
+		return balancer.StateDraining
+	case Enabled:
+		return balancer.StateUp
+	}
+	return balancer.StateDisabled
+}
 
 // nowhere is the Group of a channel that is in no configuration any more.
 const nowhere = -1

@@ -203,13 +203,7 @@ func describe(listener, listen string, group, number int, mode balancer.Mode, ch
 	r := Record{
 		Listener: listener, Listen: listen, Key: channel.Key(),
 		Group: group, Number: number, Mode: mode,
-		Active: channel.Active(), Limit: channel.Limit(),
-	}
-	switch {
-	case channel.Draining():
-		r.State = Draining
-	case channel.Enabled():
-		r.State = Enabled
+		State: stateOf(channel.State()), Active: channel.Active(), Limit: channel.Limit(),
 	}
 	if addrs := channel.Addresses(); len(addrs) > 0 {
 		r.Address = addrs[0].Addr()

@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"balance/config"
+	"balance/engine/balancer"
 	"balance/engine/spec"
 )
 
@@ -339,6 +340,19 @@ func TestStatus(t *testing.T) {
 	if first.Channel != good.String() || first.Active != 2 || first.Maxc != 3 || first.Connections != 2 || first.Sent != 20 ||
 		first.ConnectDuration.Count != 2 || l.Groups[0].Channels[1].ConnectErrors["refused"] == 0 || l.Groups[0].Mode != "rr" {
 		t.Errorf("%+v", l.Groups[0])
+	}
+}
+
+// The page has a look and a meaning for every word that status says.
+func TestPageKnowsEveryState(t *testing.T) {
+	script, err := embedded.ReadFile("page/listeners.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for state := balancer.StateUp; state <= balancer.StateRemoved; state++ {
+		if !strings.Contains(string(script), fmt.Sprintf("\n  %s: { look:", state)) {
+			t.Errorf("it does not know %q", state)
+		}
 	}
 }
 

@@ -122,7 +122,7 @@ func collectChannel(metrics chan<- prometheus.Metric, listener string, group int
 	durations(metrics, channelConnectDuration, &c.Dials.Durations, listener, name)
 	counter(metrics, channelBytes, c.Sent, listener, name, "sent")
 	counter(metrics, channelBytes, c.Received, listener, name, "received")
-	gauge(metrics, channelUp, number(stateOf(c).up()), listener, name)
+	gauge(metrics, channelUp, number(c.State.Up()), listener, name)
 	gauge(metrics, channelMaxConns, float64(c.Limit), listener, name)
 	gauge(metrics, channelGroup, float64(group), listener, name)
 }

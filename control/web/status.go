@@ -52,7 +52,7 @@ type groupStatus struct {
 type channelStatus struct {
 	Channel   balancer.Key      `json:"channel"`
 	Addresses []netip.AddrPort  `json:"addresses"`
-	State     channelState      `json:"state"`
+	State     balancer.State    `json:"state"`
 	Active    int               `json:"active"`
 	MaxConns  int               `json:"maxc"` // 0 = no limit
 	Sessions  uint64            `json:"connections"`
@@ -66,40 +66,6 @@ type connectTimes struct {
 	Count   uint64  `json:"count"`
 	Seconds float64 `json:"seconds"` // all together
 }
-
-// channelState is the state of a channel in a word.
-type channelState string
-
-const (
-	stateUp           channelState = "up"
-	stateFull         channelState = "full"         // in service, without a free slot
-	stateFailing      channelState = "failing"      // in service, but did not answer when it was tried last
-	stateUnresolved   channelState = "unresolved"   // its host has no address
-	stateDraining     channelState = "draining"     // its sessions finish, then it is disabled
-	stateDisabled     channelState = "disabled"     // by the configuration or the operator
-	stateAutoDisabled channelState = "autodisabled" // until the operator enables it
-)
-
-func stateOf(c *engine.ChannelStatus) channelState {
-	switch {
-	case c.Draining:
-		return stateDraining
-	case !c.Enabled && c.AutoDisabled:
-		return stateAutoDisabled
-	case !c.Enabled:
-		return stateDisabled
-	case len(c.Addresses) == 0:
-		return stateUnresolved
-	case c.Failing:
-		return stateFailing
-	case c.Limit > 0 && c.Active >= c.Limit:
-		return stateFull
-	}
-	return stateUp
-}
-
-// up reports whether the channel serves, as far as is known.
-func (s channelState) up() bool { return s == stateUp || s == stateFull }
 
 func (d *Daemon) serveStatus(w http.ResponseWriter, _ *http.Request) {
 	snapshot := d.Engine.Snapshot()
@@ -160,7 +126,7 @@ func statusOfChannel(c *engine.ChannelStatus) channelStatus {
 	s := channelStatus{
 		Channel:   c.Key,
 		Addresses: c.Addresses,
-		State:     stateOf(c),
+		State:     c.State,
 		Active:    c.Active,
 		MaxConns:  c.Limit,
 		Sessions:  c.Sessions,

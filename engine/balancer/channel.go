@@ -111,7 +111,8 @@ func (c *Channel) Addresses() []netip.AddrPort {
 // then on. A channel without addresses is not usable.
 func (c *Channel) SetAddresses(addrs []netip.AddrPort) { c.addrs.Store(&addrs) }
 
-// Usable reports whether a client could be given a slot now.
+// Usable reports whether a client could be given a slot now: whether there is no
+// obstacle, in a form that the compiler inlines where many are passed over.
 func (c *Channel) Usable() bool {
 	return c.Enabled() && len(c.Addresses()) > 0 && c.slots.free()
 }

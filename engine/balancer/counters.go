@@ -155,7 +155,7 @@ func (r *Route) Rejection() Rejection {
 	}
 	for i := range r.router.groups {
 		for _, channel := range r.router.groups[i].Channels {
-			if channel.Enabled() && !channel.slots.free() {
+			if channel.reason() == IsFull {
 				return AllFull
 			}
 		}

@@ -1,5 +1,46 @@
 package balancer
 
+// State is what there is to say of a channel, in a word.
+type State uint8
+
+// The states, by rank: of those that hold the last one is the channel's. It is
+// failing rather than full, since one that answers nobody is full whenever its
+// last slot is being dialled.
+const (
+	StateUp           State = iota
+	StateFull               // in service, without a free slot
+	StateFailing            // in service, but did not answer when it was tried last
+	StateUnresolved         // in service, but its host has no address
+	StateDisabled           // by the configuration or the operator
+	StateAutoDisabled       // because connecting to it failed, until the operator enables it
+	StateDraining           // the operator lets its sessions finish, then it is disabled
+	StateRemoved            // in no configuration any more
+)
+
+// String returns the state as one word.
+func (s State) String() string {
+	return [...]string{
+		StateUp:           "up",
+		StateFull:         "full",
+		StateFailing:      "failing",
+		StateUnresolved:   "unresolved",
+		StateDisabled:     "disabled",
+		StateAutoDisabled: "autodisabled",
+		StateDraining:     "draining",
+		StateRemoved:      "removed",
+	}[s]
+}
+
+// MarshalText returns what String does, for JSON.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Enabled reports whether the channel is in service: whether neither the
+// configuration, nor the operator, nor a failure took it out.
+func (s State) Enabled() bool { return s <= StateUnresolved }
+
+// Up reports whether the channel serves, as far as is known.
+func (s State) Up() bool { return s <= StateFull }
+
 // Three words about a channel are kept apart: what the configuration declares,
 // what the operator says, and what was observed. Enabled joins them.
 //
@@ -41,22 +82,40 @@ func enabled(state uint64) bool {
 // Enabled reports whether the channel is in service.
 func (c *Channel) Enabled() bool { return enabled(c.state.Load()) }
 
-// AutoDisabled reports whether the channel is out of service because
-// connecting to it failed.
-func (c *Channel) AutoDisabled() bool { return c.state.Load()&autoDisabled != 0 }
-
 // Failing reports whether connecting to the channel failed when it was tried
 // last.
 func (c *Channel) Failing() bool { return c.state.Load()&failing != 0 }
 
-// Removed reports whether the channel is in no configuration any more.
-func (c *Channel) Removed() bool { return c.state.Load()&removed != 0 }
-
-// Override reports whether the operator's word differs from the declared one,
-// and which it is.
-func (c *Channel) Override() (enable, overridden bool) {
+// State joins all words about the channel. Whoever shows one asks here.
+func (c *Channel) State() State {
 	state := c.state.Load()
-	return state&operatorEnabled != 0, state&(operatorEnabled|operatorDisabled) != 0
+	if joined := c.obstacle(state); joined > StateFull || state&failing == 0 {
+		return joined
+	}
+	return StateFailing
+}
+
+// obstacle returns what keeps a client from being given the channel, whose words
+// are these, now; StateUp if nothing does. That it fails is no obstacle.
+func (c *Channel) obstacle(state uint64) State {
+	if !enabled(state) {
+		switch {
+		case state&removed != 0:
+			return StateRemoved
+		case state&draining != 0 && c.Active() > 0:
+			return StateDraining
+		case state&autoDisabled != 0:
+			return StateAutoDisabled
+		}
+		return StateDisabled
+	}
+	switch {
+	case len(c.Addresses()) == 0:
+		return StateUnresolved
+	case !c.slots.free():
+		return StateFull
+	}
+	return StateUp
 }
 
 // Enable is the operator's word that the channel is to serve. It clears an

@@ -13,47 +13,31 @@ type Verdict struct {
 	Reason  Reason
 }
 
-// Reason is why a channel would be chosen or passed over.
-type Reason uint8
+// Reason is the state for which a channel would be passed over, or Chosen.
+// StateFailing is none.
+type Reason State
 
-// The reasons.
+// Reasons that are told apart from the rest.
 const (
-	Chosen Reason = iota
-	IsDisabled
-	IsDraining
-	IsAutoDisabled
-	HasNoAddress
-	IsFull
+	Chosen = Reason(StateUp)
+	IsFull = Reason(StateFull)
 )
 
 // String returns the reason in words.
 func (r Reason) String() string {
-	return [...]string{
-		Chosen:         "chosen",
-		IsDisabled:     "disabled",
-		IsDraining:     "draining",
-		IsAutoDisabled: "disabled because connecting to it failed",
-		HasNoAddress:   "its host does not resolve",
-		IsFull:         "full",
-	}[r]
+	switch r {
+	case Chosen:
+		return "chosen"
+	case Reason(StateUnresolved):
+		return "its host does not resolve"
+	case Reason(StateAutoDisabled):
+		return "disabled because connecting to it failed"
+	}
+	return State(r).String()
 }
 
 // reason returns why the channel could not be given a slot now, or Chosen.
-func (c *Channel) reason() Reason {
-	switch {
-	case c.Draining():
-		return IsDraining
-	case !c.Enabled() && c.AutoDisabled():
-		return IsAutoDisabled
-	case !c.Enabled():
-		return IsDisabled
-	case len(c.Addresses()) == 0:
-		return HasNoAddress
-	case !c.slots.free():
-		return IsFull
-	}
-	return Chosen
-}
+func (c *Channel) reason() Reason { return Reason(c.obstacle(c.state.Load())) }
 
 // Why returns the channels that a journey of the client would come by now, in
 // their order. The last is Chosen; where none is, the client would be turned

@@ -122,11 +122,11 @@ func TestWhyNamesTheReason(t *testing.T) {
 		setUp func(*Channel)
 	}{
 		{Chosen, reachable},
-		{HasNoAddress, func(*Channel) {}},
-		{IsDisabled, func(c *Channel) { reachable(c); c.Disable() }},
-		{IsDisabled, func(c *Channel) { reachable(c); c.Drain() }}, // nothing runs on it
-		{IsDraining, func(c *Channel) { reachable(c); c.slots.take(); c.Drain() }},
-		{IsAutoDisabled, func(c *Channel) { reachable(c); fail(c) }},
+		{Reason(StateUnresolved), func(*Channel) {}},
+		{Reason(StateDisabled), func(c *Channel) { reachable(c); c.Disable() }},
+		{Reason(StateDisabled), func(c *Channel) { reachable(c); c.Drain() }}, // nothing runs on it
+		{Reason(StateDraining), func(c *Channel) { reachable(c); c.slots.take(); c.Drain() }},
+		{Reason(StateAutoDisabled), func(c *Channel) { reachable(c); fail(c) }},
 		{IsFull, func(c *Channel) { reachable(c); c.SetLimit(1); c.slots.take() }},
 	}
 	for _, c := range cases {

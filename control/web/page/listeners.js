@@ -12,6 +12,7 @@ const states = {
   draining: { look: "off", mark: "▼", text: "draining", meaning: "no new sessions; disabled when the last has ended" },
   disabled: { look: "off", mark: "○", text: "disabled", meaning: "by the configuration or the operator" },
   autodisabled: { look: "bad", mark: "✕", text: "failed", meaning: "disabled because connecting to it failed, until it is enabled again" },
+  removed: { look: "off", mark: "○", text: "removed", meaning: "in no configuration any more" },
 };
 
 const unknown = { look: "warn", mark: "?", text: "unknown", meaning: "" };

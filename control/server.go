@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"balance/engine/plane"
+	"balance/engine/socket"
 )
 
 const (
@@ -132,7 +132,7 @@ func (s *Server) drop() {
 }
 
 func (s *Server) accept() {
-	var backoff plane.Backoff
+	var backoff socket.Backoff
 	for {
 		conn, err := s.socket.AcceptUnix()
 		switch {

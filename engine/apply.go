@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -59,7 +60,7 @@ func (e *Engine) applyLocked(ctx context.Context, config *spec.Config, edited bo
 	if err := e.resolve(ctx, config, unknown, old.config == nil); err != nil {
 		return nil, err
 	}
-	opening := &opening{plane: e.plane, open: old.sockets, retiring: e.retiringSockets(), opened: sockets{}}
+	opening := &opening{engine: e, open: old.sockets, retiring: e.retiringSockets(), opened: sockets{}}
 	next, err := e.prepare(ctx, old, config, from, opening)
 	if err != nil {
 		return nil, errors.Join(err, e.abandon(old, opening))
@@ -345,7 +346,7 @@ func (e *Engine) swap(old, next *state) {
 	e.budget.SetLimit(int64(next.config.Process.MaxBuffered))
 	for _, l := range next.listeners {
 		for _, addr := range l.addrs {
-			next.sockets[addr].Serve(l.plane)
+			next.sockets[addr].acceptor.Serve(l.plane)
 		}
 	}
 	for _, l := range next.listeners {
@@ -435,12 +436,8 @@ func address(addr netip.AddrPort) string {
 	return addr.String()
 }
 
-func (e *Engine) retiringSockets() []boundSocket {
+func (e *Engine) retiringSockets() []*boundSocket {
 	e.retiringMu.Lock()
 	defer e.retiringMu.Unlock()
-	var list []boundSocket
-	for socket, addr := range e.retiring {
-		list = append(list, boundSocket{socket, addr})
-	}
-	return list
+	return slices.Collect(maps.Keys(e.retiring))
 }

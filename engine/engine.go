@@ -19,6 +19,7 @@ import (
 	"balance/engine/eventloop"
 	"balance/engine/plane"
 	"balance/engine/portable"
+	"balance/engine/socket"
 	"balance/engine/spec"
 )
 
@@ -48,6 +49,8 @@ type Options struct {
 	Loops     int
 	// NewPlane, if not nil, makes the data plane instead.
 	NewPlane func(plane.Options) plane.Plane
+	// Open opens the listening sockets; default: socket.Open.
+	Open func(ctx context.Context, addr netip.AddrPort, shared bool) (*socket.Socket, error)
 }
 
 // Engine runs one configuration at a time. All methods may be called from any
@@ -56,6 +59,7 @@ type Engine struct {
 	log        *slog.Logger
 	sessionLog *slog.Logger
 	plane      plane.Plane
+	open       func(ctx context.Context, addr netip.AddrPort, shared bool) (*socket.Socket, error)
 	names      *names
 	budget     *plane.Budget
 
@@ -72,7 +76,7 @@ type Engine struct {
 	closed   bool          // guarded by applying
 
 	retiringMu sync.Mutex
-	retiring   map[plane.Socket]netip.AddrPort // guarded by retiringMu
+	retiring   map[*boundSocket]bool // guarded by retiringMu
 
 	life     context.Context // ends with Shutdown
 	end      context.CancelFunc
@@ -107,9 +111,10 @@ func New(options Options) (*Engine, error) {
 	e := &Engine{
 		log:        options.Log,
 		sessionLog: cmp.Or(options.SessionLog, options.Log),
+		open:       options.Open,
 		counters:   options.Counters,
 		applied:    make(chan struct{}, 1),
-		retiring:   make(map[plane.Socket]netip.AddrPort),
+		retiring:   make(map[*boundSocket]bool),
 		budget:     plane.NewBudget(),
 	}
 	var err error
@@ -121,6 +126,9 @@ func New(options Options) (*Engine, error) {
 	}
 	e.life, e.end = context.WithCancel(context.Background())
 	e.patience, e.hurry = context.WithCancel(context.Background())
+	if e.open == nil {
+		e.open = socket.Open
+	}
 	resolver := options.Resolver
 	if resolver == nil {
 		resolver = net.DefaultResolver
@@ -256,8 +264,8 @@ func (e *Engine) Shutdown(ctx context.Context) {
 	defer e.hurry()
 	defer context.AfterFunc(ctx, e.hurry)()
 	var retired sync.WaitGroup
-	for _, socket := range e.current.Load().sockets {
-		retired.Go(func() { socket.Retire(e.patience) })
+	for _, s := range e.current.Load().sockets {
+		retired.Go(func() { s.Retire(e.patience, s.acceptor, e.log) })
 	}
 	retired.Wait()
 	e.workers.Wait()

@@ -15,6 +15,7 @@ import (
 	"balance/engine"
 	"balance/engine/balancer"
 	"balance/engine/plane"
+	"balance/engine/socket"
 	"balance/engine/spec"
 )
 
@@ -110,16 +111,16 @@ type seatingPlane struct {
 	s *seating
 }
 
-func (p seatingPlane) Listen(_ context.Context, addr netip.AddrPort, _ bool) (plane.Socket, error) {
-	return seatingSocket{idleSocket{addr}, p.s}, nil
+func (p seatingPlane) Adopt(*socket.Socket) (plane.Acceptor, error) {
+	return seatingAcceptor{s: p.s}, nil
 }
 
-type seatingSocket struct {
-	idleSocket
+type seatingAcceptor struct {
+	idleAcceptor
 	s *seating
 }
 
-func (s seatingSocket) Serve(l *plane.Listener) { s.s.listener = l }
+func (a seatingAcceptor) Serve(l *plane.Listener) { a.s.listener = l }
 
 func newSeating(t testing.TB) *seating {
 	s := &seating{t: t}
@@ -128,6 +129,7 @@ func newSeating(t testing.TB) *seating {
 		Resolver:  &nameService{},
 		DataPlane: dataPlane,
 		NewPlane:  func(plane.Options) plane.Plane { return seatingPlane{s: s} },
+		Open:      openNone,
 	})
 	t.Cleanup(func() { s.Shutdown(canceled()) })
 	return s

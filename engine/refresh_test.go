@@ -11,6 +11,7 @@ import (
 
 	"balance/engine"
 	"balance/engine/plane"
+	"balance/engine/socket"
 	"balance/engine/spec"
 )
 
@@ -24,6 +25,7 @@ func TestRefresh(t *testing.T) {
 			Resolver:  names,
 			DataPlane: dataPlane,
 			NewPlane:  func(plane.Options) plane.Plane { return idlePlane{} },
+			Open:      openNone,
 		})
 		defer e.Shutdown(context.Background())
 		l := listener("db", "127.0.0.1:5432")
@@ -51,19 +53,20 @@ func TestRefresh(t *testing.T) {
 // idlePlane is a plane without a network.
 type idlePlane struct{}
 
-func (idlePlane) Listen(_ context.Context, addr netip.AddrPort, _ bool) (plane.Socket, error) {
-	return idleSocket{addr}, nil
-}
+func (idlePlane) Adopt(*socket.Socket) (plane.Acceptor, error)         { return idleAcceptor{}, nil }
 func (idlePlane) SetMaxSessions(int)                                   {}
 func (idlePlane) Sessions(func(plane.Session) bool)                    {}
 func (idlePlane) Loops() []int                                         { return nil }
 func (idlePlane) Abort(plane.Cause, func(*plane.Session) bool) (n int) { return 0 }
 func (idlePlane) Shutdown(context.Context)                             {}
 
-type idleSocket struct{ addr netip.AddrPort }
+type idleAcceptor struct{}
 
-func (s idleSocket) Addr() netip.AddrPort { return s.addr }
-func (idleSocket) Serve(*plane.Listener)  {}
-func (idleSocket) Share(bool) error       { return nil }
-func (idleSocket) Retire(context.Context) {}
-func (idleSocket) Close() error           { return nil }
+func (idleAcceptor) Serve(*plane.Listener)                {}
+func (idleAcceptor) Drain(context.Context, time.Duration) {}
+func (idleAcceptor) Stop()                                {}
+
+// openNone stands for the network of an idlePlane.
+func openNone(context.Context, netip.AddrPort, bool) (*socket.Socket, error) {
+	return new(socket.Socket), nil
+}

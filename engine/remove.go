@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"net/netip"
 	"sync"
 	"time"
 
@@ -38,7 +37,7 @@ func (e *Engine) removeListeners(old, next *state) {
 		var retired sync.WaitGroup
 		for _, addr := range l.addrs {
 			if next.sockets[addr] == nil {
-				e.retire(old.sockets[addr], addr, &retired)
+				e.retire(old.sockets[addr], &retired)
 			}
 		}
 		if next.byPlane[l.plane] != nil {
@@ -56,17 +55,17 @@ func (e *Engine) removeListeners(old, next *state) {
 }
 
 // retire closes a socket once its queue is empty.
-func (e *Engine) retire(socket plane.Socket, addr netip.AddrPort, retired *sync.WaitGroup) {
+func (e *Engine) retire(retiring *boundSocket, retired *sync.WaitGroup) {
 	e.retiringMu.Lock()
 	defer e.retiringMu.Unlock()
-	e.retiring[socket] = addr
+	e.retiring[retiring] = true
 	retired.Add(1)
 	e.workers.Go(func() {
 		defer retired.Done()
-		socket.Retire(e.patience)
+		retiring.Retire(e.patience, retiring.acceptor, e.log)
 		e.retiringMu.Lock()
 		defer e.retiringMu.Unlock()
-		delete(e.retiring, socket)
+		delete(e.retiring, retiring)
 	})
 }
 

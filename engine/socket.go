@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,28 +12,30 @@ import (
 	"syscall"
 
 	"balance/engine/plane"
+	"balance/engine/socket"
 	"balance/engine/spec"
 )
 
 // sockets are listening sockets by the address that was asked for. A zero Addr
 // stands for every address; port 0 for one that the kernel picked.
-type sockets map[netip.AddrPort]plane.Socket
+type sockets map[netip.AddrPort]*boundSocket
 
-// boundSocket is a socket and the address that was asked for.
+// boundSocket is a socket that the plane has adopted.
 type boundSocket struct {
-	plane.Socket
-	addr netip.AddrPort
+	*socket.Socket
+	acceptor plane.Acceptor
+	addr     netip.AddrPort // that was asked for
 }
 
 // opening is a set of sockets that are opened beside others of this process.
 // Exactly one of commit and abandon ends it.
 type opening struct {
-	plane    plane.Plane
-	open     sockets       // serving; not written to
-	retiring []boundSocket // on their way out
+	engine   *Engine
+	open     sockets        // serving; not written to
+	retiring []*boundSocket // on their way out
 	opened   sockets
-	shared   []plane.Socket // older ones that are shareable for a while
-	sharing  []plane.Socket // new ones that were bound beside them
+	shared   []*boundSocket // older ones that are shareable for a while
+	sharing  []*boundSocket // new ones that were bound beside them
 }
 
 // listen opens a socket for the address unless there is one that serves. While
@@ -43,10 +46,7 @@ func (o *opening) listen(ctx context.Context, addr netip.AddrPort) error {
 	if o.open[addr] != nil || o.opened[addr] != nil {
 		return nil
 	}
-	older := slices.Clone(o.retiring)
-	for other, socket := range o.open {
-		older = append(older, boundSocket{socket, other})
-	}
+	older := slices.AppendSeq(slices.Clone(o.retiring), maps.Values(o.open))
 	overlapped := false
 	for _, other := range older {
 		if !addressesOverlap(addr, other.addr) {
@@ -61,22 +61,35 @@ func (o *opening) listen(ctx context.Context, addr netip.AddrPort) error {
 		o.shared = append(o.shared, other)
 		overlapped = true
 	}
-	socket, err := o.plane.Listen(ctx, addr, overlapped)
+	opened, err := o.engine.openSocket(ctx, addr, overlapped)
 	if err != nil {
 		return err
 	}
-	o.opened[addr] = socket
+	o.opened[addr] = opened
 	if overlapped {
-		o.sharing = append(o.sharing, socket)
+		o.sharing = append(o.sharing, opened)
 	}
 	return nil
+}
+
+func (e *Engine) openSocket(ctx context.Context, addr netip.AddrPort, shared bool) (*boundSocket, error) {
+	opened, err := e.open(ctx, addr, shared)
+	if err != nil {
+		return nil, err
+	}
+	acceptor, err := e.plane.Adopt(opened)
+	if err != nil {
+		opened.Close()
+		return nil, err
+	}
+	return &boundSocket{opened, acceptor, addr}, nil
 }
 
 // commit forbids sharing again.
 func (o *opening) commit() error {
 	var errs []error
-	for _, socket := range append(o.shared, o.sharing...) {
-		if err := socket.Share(false); err != nil && !errors.Is(err, net.ErrClosed) {
+	for _, shared := range append(o.shared, o.sharing...) {
+		if err := shared.Share(false); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}
@@ -87,12 +100,13 @@ func (o *opening) commit() error {
 // may have clients in its queue already; they are served as before.
 func (e *Engine) abandon(old *state, o *opening) error {
 	var retired sync.WaitGroup
-	for addr, socket := range o.opened {
+	for addr, opened := range o.opened {
 		if l := old.overlapping(addr); l != nil {
-			socket.Serve(l.plane)
-			e.retire(socket, addr, &retired)
+			opened.acceptor.Serve(l.plane)
+			e.retire(opened, &retired)
 		} else {
-			socket.Close()
+			opened.acceptor.Stop()
+			opened.Close()
 		}
 	}
 	return o.commit()

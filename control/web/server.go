@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"balance/control"
-	"balance/engine/plane"
+	"balance/engine/socket"
 	"balance/engine/spec"
 )
 
@@ -115,7 +115,7 @@ func listen(address string, old *site) (net.Listener, error) {
 		if err := share(old.listener, true); err != nil {
 			return nil, err
 		}
-		config.Control = func(_, _ string, c syscall.RawConn) error { return plane.ShareRaw(c, true) }
+		config.Control = func(_, _ string, c syscall.RawConn) error { return socket.ShareRaw(c, true) }
 	}
 	config.SetMultipathTCP(false)
 	listener, err := config.Listen(context.Background(), "tcp", address)
@@ -138,7 +138,7 @@ func share(listener net.Listener, on bool) error {
 	if err != nil {
 		return err
 	}
-	return plane.ShareRaw(raw, on)
+	return socket.ShareRaw(raw, on)
 }
 
 // dressLocked gives a site the handler that its settings ask for.

@@ -13,7 +13,7 @@ import (
 // level-triggered, so clients beyond a batch are reported again, and exclusive:
 // the kernel wakes one loop that waits for a client, not all.
 type acceptor struct {
-	socket  *socket
+	socket  *adopted
 	fd      int32
 	number  int32 // in loop.acceptors
 	batch   int
@@ -25,7 +25,7 @@ type acceptor struct {
 const maxBatch = 64
 
 // add starts accepting from the socket.
-func (l *loop) add(s *socket) {
+func (l *loop) add(s *adopted) {
 	number := 0
 	for number < len(l.acceptors) && l.acceptors[number] != nil {
 		number++
@@ -33,14 +33,14 @@ func (l *loop) add(s *socket) {
 	if number == len(l.acceptors) {
 		l.acceptors = append(l.acceptors, nil)
 	}
-	a := &acceptor{socket: s, fd: int32(s.fd), number: int32(number), batch: 1}
+	a := &acceptor{socket: s, fd: s.fd, number: int32(number), batch: 1}
 	a.timer.owner = a
 	l.acceptors[number] = a
 	a.watch(l)
 }
 
 // remove ends accepting from the socket.
-func (l *loop) remove(s *socket) {
+func (l *loop) remove(s *adopted) {
 	for i, a := range l.acceptors {
 		if a != nil && a.socket == s {
 			a.unwatch(l)
@@ -103,7 +103,6 @@ func (a *acceptor) take(l *loop, n int) bool {
 		}
 	}()
 	listener := a.socket.listener.Load()
-	a.socket.follow(listener.Service())
 	for range places {
 		fd, peer, errno := accept(a.fd)
 		switch {

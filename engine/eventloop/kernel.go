@@ -41,7 +41,7 @@ type kernel interface {
 	noDelay(fd int32)
 	quickAck(fd int32) // sends the ACK that is held back
 	keepAlive(fd int32, interval time.Duration)
-	userTimeout(fd int32, timeout time.Duration) // as plane.SetUserTimeout
+	userTimeout(fd int32, timeout time.Duration) // as socket.SetUserTimeout
 	close(fd int32)
 	// reset closes a connection so that the peer sees a reset.
 	reset(fd int32)

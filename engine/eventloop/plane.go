@@ -5,7 +5,6 @@ package eventloop
 import (
 	"context"
 	"math"
-	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -16,7 +15,7 @@ import (
 
 // Plane is a plane.Plane. New makes one; Shutdown ends it. Options.Ended and
 // the log are called on the loops: neither may call Sessions, Abort or
-// Shutdown, or close a socket.
+// Shutdown, or stop an acceptor.
 type Plane struct {
 	options plane.Options
 	epoch   time.Time // sessions keep times as nanoseconds since then
@@ -77,15 +76,6 @@ func New(options plane.Options, loops int) (*Plane, error) {
 
 // now returns the time since the plane began, never 0.
 func (p *Plane) now() int64 { return int64(time.Since(p.epoch)) + 1 }
-
-// Listen implements plane.Plane.
-func (p *Plane) Listen(ctx context.Context, addr netip.AddrPort, shared bool) (plane.Socket, error) {
-	s, err := listen(ctx, p, addr, shared)
-	if err != nil {
-		return nil, err // a nil Socket, not one that holds a nil *socket
-	}
-	return s, nil
-}
 
 // SetMaxSessions implements plane.Plane.
 func (p *Plane) SetMaxSessions(n int) { p.places.SetLimit(n) }

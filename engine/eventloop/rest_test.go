@@ -11,9 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"balance/engine/plane"
+	"balance/engine/socket"
 )
 
 // stillLoops returns a plane whose loops do not run: the test takes their turns.
@@ -35,20 +34,25 @@ func stillLoops(t *testing.T, n int) *Plane {
 
 // accepting has the loops accept from a new socket, for clients who find no
 // channel.
-func (p *Plane) accepting(t *testing.T) *socket {
+func (p *Plane) accepting(t *testing.T) netip.AddrPort {
 	t.Helper()
-	s, err := listen(context.Background(), p, netip.MustParseAddrPort("127.0.0.1:0"), false)
+	opened, err := socket.Open(context.Background(), netip.MustParseAddrPort("127.0.0.1:0"), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Close(s.fd) })
+	t.Cleanup(func() { opened.Close() })
+	acceptor, err := p.Adopt(opened)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := acceptor.(*adopted)
 	listener := new(plane.Listener)
 	listener.SetService(&plane.Service{Name: "test", ConnectTimeout: time.Second})
 	s.listener.Store(listener)
 	for _, l := range p.loops {
 		l.add(s)
 	}
-	return s
+	return opened.Addr()
 }
 
 // A session that ends while its loop goes to rest ends the rest: then the loop
@@ -58,7 +62,7 @@ func TestRestIsEndedInItsMiddle(t *testing.T) {
 	first := p.accepting(t)
 	p.accepting(t)
 	p.accepting(t)
-	conn, err := net.Dial("tcp", first.addr.String())
+	conn, err := net.Dial("tcp", first.String())
 	if err != nil {
 		t.Fatal(err)
 	}

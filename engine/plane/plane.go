@@ -1,5 +1,5 @@
 // Package plane is the contract between the engine and a data plane: what a
-// plane is given (listeners and their services), what it offers (sockets and
+// plane is given (listeners and their services), what it offers (acceptors and
 // sessions), and the parts that every plane needs alike.
 package plane
 
@@ -10,14 +10,15 @@ import (
 	"time"
 
 	"balance/engine/balancer"
+	"balance/engine/socket"
 )
 
 // Plane accepts clients, connects them to channels and relays their bytes.
 // All methods may be called from any goroutine.
 type Plane interface {
-	// Listen opens a listening socket at addr as Open does. It accepts nobody
-	// before Serve. The caller ends it with Close or Retire.
-	Listen(ctx context.Context, addr netip.AddrPort, shared bool) (Socket, error)
+	// Adopt returns what accepts clients from the socket, which is still the
+	// caller's to close, once that has stopped. It accepts nobody before Serve.
+	Adopt(*socket.Socket) (Acceptor, error)
 	// SetMaxSessions says how many sessions there may be. While there are as
 	// many, clients wait in the queues of their sockets. At first there may be
 	// any number.
@@ -32,37 +33,20 @@ type Plane interface {
 	// match, and returns how many they were. It does not wait for their end.
 	Abort(cause Cause, match func(*Session) bool) int
 	// Shutdown waits until the last session has ended. When ctx ends first it
-	// aborts the rest, and returns once they have ended. All sockets must
-	// have been closed before.
+	// aborts the rest, and returns once they have ended. All acceptors must
+	// have been stopped before.
 	Shutdown(ctx context.Context)
 }
 
-// Socket is a listening socket.
-type Socket interface {
-	// Addr returns the address that the socket is bound to. Its port is never
-	// 0, and its address is the zero Addr if the socket takes IPv4 and IPv6
-	// on every address.
-	Addr() netip.AddrPort
+// Acceptor accepts clients from a socket that a plane has adopted. One goroutine
+// at a time may call its methods.
+type Acceptor interface {
+	socket.Acceptor
 	// Serve starts accepting clients for the listener. Called again, it gives
-	// the clients that are accepted from then on to another listener.
+	// the clients that are accepted from then on to another listener, or to the
+	// service that the listener has now.
 	Serve(*Listener)
-	// Share says whether another socket may be bound to an overlapping
-	// address. It fails with net.ErrClosed once the socket is closed.
-	Share(bool) error
-	// Retire keeps new clients away (see Divert), accepts those who wait in
-	// the queue or are on their way into it, then closes the socket. It
-	// returns when the socket is closed: that is when ctx has ended, or after
-	// RetireTimeout, even if somebody still comes.
-	Retire(ctx context.Context)
-	// Close closes the socket. The clients that wait in its queue are reset.
-	Close() error
 }
-
-// RetireTimeout bounds the emptying of the queue of a socket that is retired.
-// New clients may keep it from getting empty where they cannot be kept away, and
-// so may a client who completes one handshake after the other, each of which he
-// may leave half-open for about a minute (tcp_synack_retries in tcp(7)).
-const RetireTimeout = 2 * time.Second
 
 // Listener is what a plane knows of a listener. It outlives every
 // configuration that names the listener, and every session that it accepted.
@@ -94,7 +78,7 @@ type Service struct {
 	IdleTimeout      time.Duration // 0 = never
 	HalfCloseTimeout time.Duration // 0 = never
 	KeepAlive        time.Duration // between probes; 0 = off
-	UserTimeout      time.Duration // as SetUserTimeout has it
+	UserTimeout      time.Duration // as socket.SetUserTimeout has it
 
 	complaints balancer.Throttle // for the log: that this machine cannot dial
 }

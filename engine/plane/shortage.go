@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"balance/engine/socket"
 )
 
 // Exhausted reports whether a system call failed because the machine or the
@@ -21,27 +23,14 @@ func Exhausted(err error) bool {
 	return false
 }
 
-// Backoff paces attempts while the kernel has no room: 5 ms at first, doubling
-// to 1 s.
-type Backoff struct{ pause time.Duration }
-
-// Next returns how long to wait before the next attempt.
-func (b *Backoff) Next() time.Duration {
-	b.pause = min(max(2*b.pause, 5*time.Millisecond), time.Second)
-	return b.pause
-}
-
-// Reset starts anew after an attempt that succeeded.
-func (b *Backoff) Reset() { b.pause = 0 }
-
 // Shortage is a time in which the machine lacks what sessions take: nobody of
 // the process accepts or dials until a pause is over. Times are nanoseconds of
 // a clock that runs on and is never 0.
 type Shortage struct {
 	until atomic.Int64 // 0 = the last attempt succeeded
 
-	mu      sync.Mutex
-	backoff Backoff // guarded by mu
+	mu      sync.Mutex     // loops take it: whoever holds it only reckons
+	backoff socket.Backoff // guarded by mu
 }
 
 // Begin is called after an attempt failed, and returns how long to make none.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"balance/engine/plane"
+	"balance/engine/socket"
 )
 
 // dial connects to the first of the addresses that answers. All together have
@@ -76,7 +77,7 @@ func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, 
 			return nil, fmt.Errorf("dial %s from %s: %w", addr, source, syscall.EAFNOSUPPORT)
 		}
 		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
-		dialer.Control = func(_, _ string, c syscall.RawConn) error { return plane.BindWithoutPort(c) }
+		dialer.Control = func(_, _ string, c syscall.RawConn) error { return socket.BindWithoutPort(c) }
 	}
 	dialer.SetMultipathTCP(false)
 	conn, err := dialer.DialContext(ctx, "tcp", addr.String())

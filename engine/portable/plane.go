@@ -9,7 +9,6 @@ package portable
 import (
 	"context"
 	"math"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +23,7 @@ type Plane struct {
 
 	ids     atomic.Uint64
 	pipes   pipePool
-	workers sync.WaitGroup // sockets and sessions
+	workers sync.WaitGroup // acceptors and sessions
 	stop    chan struct{}  // closed to end the sweeper
 	swept   chan struct{}  // closed when the sweeper has ended
 
@@ -58,11 +57,6 @@ func New(options plane.Options) *Plane {
 	}
 	go p.sweep()
 	return p
-}
-
-// Listen implements plane.Plane.
-func (p *Plane) Listen(ctx context.Context, addr netip.AddrPort, shared bool) (plane.Socket, error) {
-	return listen(ctx, p, addr, shared)
 }
 
 // SetMaxSessions implements plane.Plane.

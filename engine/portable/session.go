@@ -10,6 +10,7 @@ import (
 
 	"balance/engine/balancer"
 	"balance/engine/plane"
+	"balance/engine/socket"
 )
 
 // session is one client on its way to, and then joined with, a channel. It
@@ -91,7 +92,7 @@ func userTimeout(conn *net.TCPConn, timeout time.Duration) {
 		return
 	}
 	if raw, err := conn.SyscallConn(); err == nil {
-		plane.SetUserTimeout(raw, timeout)
+		socket.SetUserTimeout(raw, timeout)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"balance/engine/balancer"
 	"balance/engine/plane"
+	"balance/engine/socket"
 )
 
 // patience bounds every wait of the suite.
@@ -73,7 +74,8 @@ func newRigWith(t testing.TB, newPlane New, dump io.Writer) *rig {
 type door struct {
 	*rig
 	listener *plane.Listener
-	socket   plane.Socket
+	socket   *socket.Socket
+	acceptor plane.Acceptor
 }
 
 func service(router *balancer.Router) *plane.Service {
@@ -88,7 +90,7 @@ func (r *rig) listen(router *balancer.Router) *door {
 func (r *rig) listenAt(host string, s *plane.Service) *door {
 	r.Helper()
 	d := r.bind(host, s)
-	d.socket.Serve(d.listener)
+	d.acceptor.Serve(d.listener)
 	return d
 }
 
@@ -98,14 +100,25 @@ func (r *rig) bind(host string, s *plane.Service) *door {
 	if host != "" {
 		addr = netip.MustParseAddr(host)
 	}
-	socket, err := r.plane.Listen(context.Background(), netip.AddrPortFrom(addr, 0), false)
+	opened, err := socket.Open(context.Background(), netip.AddrPortFrom(addr, 0), false)
 	if err != nil {
 		r.Fatal(err)
 	}
-	r.Cleanup(func() { socket.Close() })
-	d := &door{rig: r, listener: new(plane.Listener), socket: socket}
+	acceptor, err := r.plane.Adopt(opened)
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.Cleanup(func() {
+		acceptor.Stop()
+		opened.Close()
+	})
+	d := &door{rig: r, listener: new(plane.Listener), socket: opened, acceptor: acceptor}
 	d.listener.SetService(s)
 	return d
+}
+
+func (d *door) retire() {
+	d.socket.Retire(d.Context(), d.acceptor, slog.New(slog.NewTextHandler(d.log, nil)))
 }
 
 // dial connects a client that gives up after patience.

@@ -74,6 +74,7 @@ func Run(t *testing.T, newPlane New) {
 		"Shutdown":           testShutdown,
 		"ServeAnother":       testServeAnother,
 		"Retire":             testRetire,
+		"AdoptAgain":         testAdoptAgain,
 		"OneDescriptor":      testOneDescriptor,
 		"MaxSessions":        testMaxSessions,
 		"NoDescriptors":      testNoDescriptors,
@@ -354,7 +355,7 @@ func testResetAtOnce(t *testing.T, newPlane New) {
 		client.SetLinger(0)
 		client.Close()
 	}
-	d.socket.Serve(d.listener)
+	d.acceptor.Serve(d.listener)
 	for range clients {
 		if end := r.end(); end.Cause != plane.ClientFailed || !errors.Is(end.Err, syscall.ECONNRESET) {
 			t.Errorf("cause %v, error %v", end.Cause, end.Err)
@@ -995,7 +996,7 @@ func testShutdown(t *testing.T, newPlane New) {
 	polite, stubborn := d.dial(), d.dial()
 	exchange(t, polite, "x")
 	exchange(t, stubborn, "x")
-	d.socket.Retire(t.Context())
+	d.retire()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { r.plane.Shutdown(ctx); close(done) }()
@@ -1022,7 +1023,7 @@ func testServeAnother(t *testing.T, newPlane New) {
 	r.relaying(1)
 	another := new(plane.Listener)
 	another.SetService(service(r.router(r.serve(greet("two")))))
-	d.socket.Serve(another)
+	d.acceptor.Serve(another)
 	client := d.dial()
 	client.CloseWrite()
 	if got := readAll(t, client); got != "two" {
@@ -1037,6 +1038,32 @@ func testServeAnother(t *testing.T, newPlane New) {
 	}
 }
 
+// A socket goes from one plane to another with the clients in its queue.
+func testAdoptAgain(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	d := r.listen(r.router(r.serve(greet("served"))))
+	old := d.dial()
+	r.relaying(1)
+	d.acceptor.Stop()
+	waiting := d.dial()
+	another := newRig(t, newPlane)
+	acceptor, err := another.plane.Adopt(d.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	acceptor.Serve(d.listener)
+	defer acceptor.Stop()
+	for _, client := range []*net.TCPConn{waiting, d.dial(), old} {
+		client.CloseWrite()
+		if got := readAll(t, client); got != "served" {
+			t.Errorf("a client got %q", got)
+		}
+	}
+	r.end()
+	another.end()
+	another.end()
+}
+
 // Whoever has connected before a socket is retired is served.
 func testRetire(t *testing.T, newPlane New) {
 	r := newRig(t, newPlane)
@@ -1045,8 +1072,8 @@ func testRetire(t *testing.T, newPlane New) {
 	for range 50 {
 		waiting = append(waiting, d.dial())
 	}
-	d.socket.Serve(d.listener)
-	d.socket.Retire(t.Context())
+	d.acceptor.Serve(d.listener)
+	d.retire()
 	for _, client := range waiting {
 		client.CloseWrite()
 		if got := readAll(t, client); got != "served" {
@@ -1070,7 +1097,7 @@ func testNoDescriptors(t *testing.T, newPlane New) {
 		clients = append(clients, d.dial())
 	}
 	restore := limitDescriptors(t, 3)
-	d.socket.Serve(d.listener)
+	d.acceptor.Serve(d.listener)
 	eventually(t, "the plane pauses", func() bool { return strings.Contains(r.log.String(), ", pausing") })
 	time.Sleep(100 * time.Millisecond)
 	if n := strings.Count(r.log.String(), ", pausing"); n > 10 {
@@ -1094,7 +1121,7 @@ func testOneDescriptor(t *testing.T, newPlane New) {
 	d := r.bind("127.0.0.1", s)
 	client := d.dial()
 	restore := limitDescriptors(t, 1)
-	d.socket.Serve(d.listener)
+	d.acceptor.Serve(d.listener)
 	if got := readAll(t, client); got != "" {
 		t.Errorf("the client got %q", got)
 	}
@@ -1262,7 +1289,7 @@ func testChain(t *testing.T, newPlane New) {
 	d.listener.SetService(service(balancer.NewRouter([]balancer.Group{
 		{Channels: channels[:1]}, {Channels: channels[1:2]}, {Channels: channels[2:4]}, {Channels: channels[4:]},
 	}, balancer.Options{}, nil)))
-	d.socket.Serve(d.listener)
+	d.acceptor.Serve(d.listener)
 	client := d.dial()
 	exchange(t, client, "through 20 sessions of our own")
 	for i, want := range []int{12, 4, 2, 2, 1} {

@@ -1,6 +1,6 @@
 //go:build unix
 
-package plane
+package socket
 
 import (
 	"os"

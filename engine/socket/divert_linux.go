@@ -1,4 +1,4 @@
-package plane
+package socket
 
 import (
 	"math"
@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Divert keeps new clients away from a listening socket without closing it,
+// divert keeps new clients away from a listening socket without closing it,
 // so that it can be emptied: they reach another socket with an overlapping
 // address, or are refused. Handshakes that have begun still end up in the
 // queue; it has been emptied once nobody has come for the time returned.
@@ -22,7 +22,7 @@ import (
 // Without CAP_NET_RAW it fails before Linux 5.7, and ever since if the socket is
 // bound to an interface already, as that of a link-local address is. Some
 // sandboxes forbid it.
-func Divert(conn syscall.RawConn) (quiet time.Duration, err error) {
+func divert(conn syscall.RawConn) (quiet time.Duration, err error) {
 	err = control(conn, "setsockopt", func(fd int) error {
 		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, math.MaxInt32)
 	})

@@ -1,0 +1,146 @@
+// Package socket opens listening TCP sockets, and holds what sockets need that
+// package net has no word for. Whoever opens a socket closes it; a data plane
+// only accepts from it.
+package socket
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Socket is a listening TCP socket. The zero Socket is a closed one. All methods
+// may be called from any goroutine, but none by an event loop.
+type Socket struct {
+	addr netip.AddrPort
+	name string // of the address, for the log
+
+	mu       sync.Mutex
+	listener *net.TCPListener // guarded by mu; nil once it is a descriptor, or closed
+	raw      syscall.RawConn  // guarded by mu; nil once the socket is closed
+}
+
+// Open opens a listening TCP socket. A zero Addr in addr stands for every
+// address of the machine: IPv4 and IPv6 where the kernel has both. An IPv6
+// address takes no IPv4 clients. With shared, other sockets that are shared
+// and belong to the same user may be bound to an overlapping address. The caller
+// ends the socket with Close or Retire.
+func Open(ctx context.Context, addr netip.AddrPort, shared bool) (*Socket, error) {
+	network, host := "tcp", ""
+	if addr.Addr().IsValid() {
+		host = addr.Addr().String()
+		network = "tcp6"
+		if addr.Addr().Is4() {
+			network = "tcp4"
+		}
+	}
+	config := net.ListenConfig{
+		KeepAlive: -1, // set with the listener's own interval
+		Control: func(_, _ string, c syscall.RawConn) error {
+			if !shared {
+				return nil
+			}
+			return ShareRaw(c, true)
+		},
+	}
+	config.SetMultipathTCP(false)
+	opened, err := config.Listen(ctx, network, net.JoinHostPort(host, strconv.Itoa(int(addr.Port()))))
+	if err != nil {
+		return nil, err
+	}
+	listener := opened.(*net.TCPListener)
+	raw, err := listener.SyscallConn()
+	if err != nil {
+		listener.Close()
+		return nil, err
+	}
+	port := uint16(listener.Addr().(*net.TCPAddr).Port)
+	return &Socket{addr: netip.AddrPortFrom(addr.Addr(), port), name: listener.Addr().String(), listener: listener, raw: raw}, nil
+}
+
+// Addr returns the address that the socket is bound to. Its port is never 0,
+// and its address is the zero Addr if the socket takes IPv4 and IPv6 on every
+// address.
+func (s *Socket) Addr() netip.AddrPort { return s.addr }
+
+// Listener returns what package net accepts clients by, or nil once Descriptor
+// was called. It is the socket's own: the caller may set deadlines, but not
+// close it.
+func (s *Socket) Listener() *net.TCPListener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listener
+}
+
+// Descriptor returns the descriptor of the socket, which does not block. It is
+// the socket's own. From the first call on it is not registered any more with
+// the runtime's poller, which would be woken for each client too.
+func (s *Socket) Descriptor() (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.raw == nil {
+		return -1, net.ErrClosed
+	}
+	if s.listener != nil {
+		var fd int
+		err := control(s.raw, "fcntl", func(registered int) (err error) {
+			fd, err = unix.FcntlInt(uintptr(registered), unix.F_DUPFD_CLOEXEC, 0)
+			return err
+		})
+		if err != nil {
+			return -1, err
+		}
+		s.listener.Close()
+		s.listener, s.raw = nil, descriptor(fd)
+	}
+	return int(s.raw.(descriptor)), nil
+}
+
+// Share says whether another socket may be bound to an overlapping address. It
+// fails with net.ErrClosed once the socket is closed.
+func (s *Socket) Share(on bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.raw == nil {
+		return net.ErrClosed
+	}
+	return ShareRaw(s.raw, on)
+}
+
+// Close closes the socket. The clients that wait in its queue are reset. Nobody
+// may accept from it any more. It fails with net.ErrClosed the second time.
+func (s *Socket) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	raw, listener := s.raw, s.listener
+	s.raw, s.listener = nil, nil
+	switch {
+	case raw == nil:
+		return net.ErrClosed
+	case listener != nil:
+		return listener.Close()
+	}
+	return os.NewSyscallError("close", unix.Close(int(raw.(descriptor))))
+}
+
+// descriptor is a file descriptor for those who ask for a RawConn.
+type descriptor int
+
+// Control implements syscall.RawConn.
+func (d descriptor) Control(f func(fd uintptr)) error {
+	f(uintptr(d))
+	return nil
+}
+
+// Read is not offered.
+func (descriptor) Read(func(fd uintptr) bool) error { return errors.ErrUnsupported }
+
+// Write is not offered.
+func (descriptor) Write(func(fd uintptr) bool) error { return errors.ErrUnsupported }

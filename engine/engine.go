@@ -162,6 +162,10 @@ func newPlane(options Options, o plane.Options) (plane.Plane, error) {
 	return portable.New(o), nil
 }
 
+// Processors returns how many processors the engine can make use of at a time:
+// one for each event loop, and one for all else. GOMAXPROCS should be no less.
+func (e *Engine) Processors() int { return len(e.plane.Loops()) + 1 }
+
 // Config returns the configuration in force, or nil before the first Apply.
 func (e *Engine) Config() *spec.Config { return e.current.Load().config }
 

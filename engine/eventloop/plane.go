@@ -34,15 +34,12 @@ type Plane struct {
 
 var _ plane.Plane = (*Plane)(nil)
 
-// atStart is what GOMAXPROCS was before any plane raised it.
-var atStart = runtime.GOMAXPROCS(0)
-
 // New returns a plane that runs until Shutdown. If loops is not positive, it
-// has as many as GOMAXPROCS was when the program started. GOMAXPROCS is raised
-// to one more than the loops: each may keep a processor busy.
+// has as many as GOMAXPROCS, which should be one more than the loops from then
+// on: each may keep a processor busy.
 func New(options plane.Options, loops int) (*Plane, error) {
 	if loops <= 0 {
-		loops = atStart
+		loops = runtime.GOMAXPROCS(0)
 	}
 	p := &Plane{options: options, epoch: time.Now(), picked: lowestPort()}
 	p.places.Freed = p.feed
@@ -60,9 +57,6 @@ func New(options plane.Options, loops int) (*Plane, error) {
 			}
 			return nil, err
 		}
-	}
-	if runtime.GOMAXPROCS(0) < loops+1 {
-		runtime.GOMAXPROCS(loops + 1)
 	}
 	for _, l := range p.loops {
 		go l.run()

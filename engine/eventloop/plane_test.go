@@ -3,6 +3,7 @@
 package eventloop_test
 
 import (
+	"runtime"
 	"testing"
 
 	"balance/engine/eventloop"
@@ -25,4 +26,8 @@ func TestPlane(t *testing.T) {
 	t.Run("ThreeLoops", func(t *testing.T) { planetest.Run(t, with(3)) })
 }
 
-func BenchmarkPlane(b *testing.B) { planetest.Benchmark(b, with(0)) }
+func BenchmarkPlane(b *testing.B) {
+	loops := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(loops + 1))
+	planetest.Benchmark(b, with(loops))
+}

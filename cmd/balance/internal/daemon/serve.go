@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -144,6 +145,7 @@ func newDaemon(ctx context.Context, o Options, logging *logging, stdout io.Write
 	if d.engine, err = engine.New(engineOptions); err != nil {
 		return d, err
 	}
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), d.engine.Processors()))
 	if o.File != "" {
 		d.reloader = &reloader{
 			path: o.File, debug: o.Debug,

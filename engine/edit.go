@@ -99,7 +99,7 @@ func (e *Engine) Why(listener string, client netip.Addr) ([]balancer.Verdict, er
 	if err != nil {
 		return nil, err
 	}
-	return l.router.Why(client), nil
+	return l.router.Why(balancer.Client{Addr: client}, time.Now().UnixNano()), nil
 }
 
 // Channels calls yield for each channel in the configuration in force.

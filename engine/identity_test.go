@@ -191,8 +191,8 @@ func (s *seating) places() [][]*balancer.Channel {
 func (s *seating) sit(channel *balancer.Channel) {
 	s.t.Helper()
 	only := balancer.NewRouter([]balancer.Group{{Channels: []*balancer.Channel{channel}}}, balancer.Options{}, nil)
-	session := &seated{route: only.Route(netip.AddrFrom4([4]byte{10, 0, 0, 1})), channel: channel}
-	if _, ok := session.route.Next(); !ok {
+	session := &seated{route: only.Route(balancer.Client{Addr: netip.AddrFrom4([4]byte{10, 0, 0, 1})}, 0), channel: channel}
+	if session.route.Next(0) != balancer.Dial {
 		s.t.Fatalf("%s takes no session", channel.Key())
 	}
 	s.sessions = append(s.sessions, session)
@@ -559,12 +559,12 @@ func limits(groups []spec.Group, channel spec.Channel) (n int) {
 func (s *seating) admit(where string) {
 	s.t.Helper()
 	s.clients++
-	session := &seated{route: s.listener.Service().Router.Route(netip.AddrFrom4([4]byte{10, 0, 0, s.clients}))}
-	channel, ok := session.route.Next()
-	if !ok {
+	session := &seated{route: s.listener.Service().Router.Route(balancer.Client{Addr: netip.AddrFrom4([4]byte{10, 0, 0, s.clients})}, 0)}
+	if session.route.Next(0) != balancer.Dial {
 		return
 	}
-	session.route.Connected(0)
+	session.route.Connected(0, 0)
+	channel := session.route.Channel()
 	session.channel = channel
 	s.sessions = append(s.sessions, session)
 	if channel.Limit() > 0 && channel.Active() > channel.Limit() {
@@ -581,7 +581,7 @@ func (s *seating) leave(random *rand.Rand) {
 		return
 	}
 	i := random.IntN(len(s.sessions))
-	s.sessions[i].route.Close()
+	s.sessions[i].route.Close(0)
 	s.sessions = slices.Delete(s.sessions, i, i+1)
 }
 

@@ -117,6 +117,10 @@ func (c *Channel) Usable() bool {
 	return c.Enabled() && len(c.Addresses()) > 0 && c.slots.free()
 }
 
+// Leave gives back the slot of a session that has ended, if its Route is not
+// there any more to be closed.
+func (c *Channel) Leave(now int64) { c.slots.give() }
+
 // slots counts the taken slots (low half) against a limit (high half) in one
 // word, so that a reservation is one compare-and-swap and a limit is never
 // exceeded.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"syscall"
 	"testing"
@@ -61,14 +60,16 @@ func TestHistogram(t *testing.T) {
 }
 
 func TestDialStats(t *testing.T) {
-	group := roundRobin("a", "b")
+	group := rr("a", "b")
 	r := NewRouter([]Group{group}, Options{}, nil)
-	route := r.Route(client)
-	failed, _ := route.Next()
-	route.Failed(errRefused)
-	answered, _ := route.Next()
-	route.Connected(3 * time.Millisecond)
-	route.Close()
+	route := r.Route(client, 0)
+	route.Next(0)
+	failed := route.Channel()
+	route.Failed(errRefused, 0)
+	route.Next(0)
+	answered := route.Channel()
+	route.Connected(3*time.Millisecond, 0)
+	route.Close(0)
 	if n := failed.Dials.Failed(Refused); n != 1 {
 		t.Errorf("%d refused", n)
 	}
@@ -84,45 +85,13 @@ func TestDialStats(t *testing.T) {
 	}
 }
 
-func TestRejection(t *testing.T) {
-	for _, test := range []struct {
-		want    string
-		prepare func(a, b *Channel)
-	}{
-		{"failed", func(a, b *Channel) { b.Disable() }},
-		{"failed", func(a, b *Channel) { b.SetLimit(1); b.slots.take() }},
-		{"full", func(a, b *Channel) { a.Disable(); b.SetLimit(1); b.slots.take() }},
-		{"disabled", func(a, b *Channel) { a.Disable(); b.Disable(); b.SetLimit(1); b.slots.take() }},
-		{"disabled", func(a, b *Channel) { a.SetAddresses(nil); b.Disable() }},
-		{"disabled", func(a, b *Channel) { a.Disable(); b.SetAddresses(nil); b.SetLimit(1); b.slots.take() }},
-	} {
-		group := roundRobin("a", "b")
-		test.prepare(group.Channels[0], group.Channels[1])
-		route := NewRouter([]Group{group}, Options{}, nil).Route(client)
-		for {
-			if _, ok := route.Next(); !ok {
-				break
-			}
-			route.Failed(errRefused)
-		}
-		if got := route.Rejection().String(); got != test.want {
-			t.Errorf("got %q, want %q", got, test.want)
-		}
-	}
-	var nowhere Route
-	if got := nowhere.Rejection(); got != NoneInService {
-		t.Errorf("a route without a router: %q", got)
-	}
-}
-
 func TestCountingAllocatesNothing(t *testing.T) {
-	r := NewRouter([]Group{roundRobin("a", "b")}, Options{}, nil)
-	addr := netip.MustParseAddr("192.0.2.1")
+	r := NewRouter([]Group{rr("a", "b")}, Options{}, nil)
 	if n := testing.AllocsPerRun(100, func() {
-		route := r.Route(addr)
-		route.Next()
-		route.Connected(time.Millisecond)
-		route.Close()
+		route := r.Route(client, 0)
+		route.Next(0)
+		route.Connected(time.Millisecond, 0)
+		route.Close(0)
 	}); n > 0 {
 		t.Errorf("%v allocations a journey", n)
 	}

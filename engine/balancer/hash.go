@@ -27,9 +27,9 @@ func hashAddr(addr netip.Addr) uint64 {
 	return mix(mix(binary.BigEndian.Uint64(b[:8])) ^ binary.BigEndian.Uint64(b[8:]))
 }
 
-// rendezvous is the score of a channel for a client: the channel with the
-// highest is the client's own.
-func rendezvous(channel, client uint64) uint64 { return mix(channel ^ client) }
+// score is that of a channel for a client: the channel with the highest is the
+// client's own.
+func score(channel, client uint64) uint64 { return mix(channel ^ client) }
 
 // mix is the finalizer of SplitMix64 (Steele, Lea, Flood: Fast Splittable
 // Pseudorandom Number Generators, 2014): each input bit changes each output

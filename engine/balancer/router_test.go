@@ -17,7 +17,7 @@ import (
 var (
 	somewhere  = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:80")}
 	errRefused = os.NewSyscallError("connect", syscall.ECONNREFUSED)
-	client     = netip.MustParseAddr("198.51.100.7")
+	client     = Client{Addr: netip.MustParseAddr("198.51.100.7")}
 )
 
 // channels makes usable channels from "name" or "name:limit".
@@ -37,24 +37,24 @@ func channels(specs ...string) []*Channel {
 	return made
 }
 
-func roundRobin(specs ...string) Group { return Group{Mode: RoundRobin, Channels: channels(specs...)} }
-func hash(specs ...string) Group       { return Group{Mode: Hash, Channels: channels(specs...)} }
+func rr(specs ...string) Group   { return Group{Mode: RoundRobin, Channels: channels(specs...)} }
+func hash(specs ...string) Group { return Group{Mode: Hash, Channels: channels(specs...)} }
 
 // journey lists the hosts that one client tries, of which only those in up
 // answer. An established route is left open.
-func journey(r *Router, from netip.Addr, up ...string) (tried []string, served string) {
-	route := r.Route(from)
+func journey(r *Router, from Client, up ...string) (tried []string, served string) {
+	route := r.Route(from, 0)
 	for {
-		c, ok := route.Next()
-		if !ok {
+		if route.Next(0) != Dial {
 			return tried, ""
 		}
+		c := route.Channel()
 		tried = append(tried, c.Key().Host)
 		if slices.Contains(up, c.Key().Host) {
-			route.Connected(0)
+			route.Connected(0, 0)
 			return tried, c.Key().Host
 		}
-		route.Failed(errRefused)
+		route.Failed(errRefused, 0)
 	}
 }
 
@@ -68,23 +68,23 @@ func TestRoundRobinOrder(t *testing.T) {
 			tried string
 		}
 	}{
-		{"in turn", []Group{roundRobin("a", "b", "c")}, []struct {
+		{"in turn", []Group{rr("a", "b", "c")}, []struct {
 			up    []string
 			tried string
 		}{{all, "a"}, {all, "b"}, {all, "c"}, {all, "a"}}},
-		{"the turn goes on behind the channel that answered", []Group{roundRobin("a", "b", "c")}, []struct {
+		{"the turn goes on behind the channel that answered", []Group{rr("a", "b", "c")}, []struct {
 			up    []string
 			tried string
 		}{{[]string{"b", "c"}, "a b"}, {all, "c"}, {all, "a"}}},
-		{"each is tried once, then the next group", []Group{roundRobin("a", "b"), roundRobin("c")}, []struct {
+		{"each is tried once, then the next group", []Group{rr("a", "b"), rr("c")}, []struct {
 			up    []string
 			tried string
 		}{{[]string{"c"}, "a b c"}, {[]string{"c"}, "a b c"}, {all, "a"}}},
-		{"a full channel is passed over", []Group{roundRobin("a:1", "b:2", "c")}, []struct {
+		{"a full channel is passed over", []Group{rr("a:1", "b:2", "c")}, []struct {
 			up    []string
 			tried string
 		}{{all, "a"}, {all, "b"}, {all, "c"}, {all, "b"}, {all, "c"}, {all, "c"}}},
-		{"full groups are passed over", []Group{roundRobin("a:1"), roundRobin("b:1"), roundRobin("c:1")}, []struct {
+		{"full groups are passed over", []Group{rr("a:1"), rr("b:1"), rr("c:1")}, []struct {
 			up    []string
 			tried string
 		}{{all, "a"}, {all, "b"}, {all, "c"}, {all, ""}}},
@@ -103,12 +103,12 @@ func TestRoundRobinOrder(t *testing.T) {
 }
 
 func TestClientsAtOnceGetDifferentChannels(t *testing.T) {
-	r := NewRouter([]Group{roundRobin("a", "b", "c", "d")}, Options{}, nil)
+	r := NewRouter([]Group{rr("a", "b", "c", "d")}, Options{}, nil)
 	seen := map[string]int{}
 	for range 8 { // all dial before the first connects
-		route := r.Route(client)
-		c, _ := route.Next()
-		seen[c.Key().Host]++
+		route := r.Route(client, 0)
+		route.Next(0)
+		seen[route.Channel().Key().Host]++
 	}
 	for _, host := range []string{"a", "b", "c", "d"} {
 		if seen[host] != 2 {
@@ -118,19 +118,19 @@ func TestClientsAtOnceGetDifferentChannels(t *testing.T) {
 }
 
 func TestSlotsAreGivenBack(t *testing.T) {
-	group := roundRobin("a:2")
+	group := rr("a:2")
 	r := NewRouter([]Group{group}, Options{}, nil)
 	a := group.Channels[0]
-	first, second := r.Route(client), r.Route(client)
-	first.Next()
-	second.Next()
-	second.Connected(0)
+	first, second := r.Route(client, 0), r.Route(client, 0)
+	first.Next(0)
+	second.Next(0)
+	second.Connected(0, 0)
 	if got := a.Active(); got != 2 {
 		t.Fatalf("active is %d, want 2", got)
 	}
-	first.Failed(errRefused)
-	second.Close()
-	second.Close()
+	first.Failed(errRefused, 0)
+	second.Close(0)
+	second.Close(0)
 	if got := a.Active(); got != 0 {
 		t.Errorf("active is %d at the end, want 0", got)
 	}
@@ -144,7 +144,7 @@ func TestSlotsAreGivenBack(t *testing.T) {
 
 func TestLimitIsNeverExceeded(t *testing.T) {
 	const limit = 5
-	group := roundRobin("a:5", "b:5")
+	group := rr("a:5", "b:5")
 	r := NewRouter([]Group{group}, Options{}, nil)
 	var inside [2]atomic.Int32
 	var served atomic.Int32
@@ -152,19 +152,19 @@ func TestLimitIsNeverExceeded(t *testing.T) {
 	for range 64 {
 		wg.Go(func() {
 			for range 2000 {
-				route := r.Route(client)
-				c, ok := route.Next()
-				if !ok {
+				route := r.Route(client, 0)
+				if route.Next(0) != Dial {
 					continue
 				}
+				c := route.Channel()
 				i := slices.Index(group.Channels, c)
 				if n := inside[i].Add(1); n > limit {
 					t.Errorf("%d sessions on %s, limit %d", n, c.Key(), limit)
 				}
 				served.Add(1)
-				route.Connected(0)
+				route.Connected(0, 0)
 				inside[i].Add(-1)
-				route.Close()
+				route.Close(0)
 			}
 		})
 	}
@@ -180,12 +180,12 @@ func TestLimitIsNeverExceeded(t *testing.T) {
 }
 
 func TestLoweringTheLimitClosesNobody(t *testing.T) {
-	group := roundRobin("a:3")
+	group := rr("a:3")
 	r := NewRouter([]Group{group}, Options{}, nil)
 	var routes []*Route
 	for range 3 {
-		route := r.Route(client)
-		route.Next()
+		route := r.Route(client, 0)
+		route.Next(0)
 		routes = append(routes, &route)
 	}
 	a := group.Channels[0]
@@ -194,7 +194,7 @@ func TestLoweringTheLimitClosesNobody(t *testing.T) {
 		t.Errorf("active %d, usable %v, want 3 and false", a.Active(), a.Usable())
 	}
 	for _, route := range routes {
-		route.Close()
+		route.Close(0)
 	}
 	if !a.Usable() {
 		t.Error("the channel is not usable once the sessions have ended")
@@ -208,7 +208,7 @@ func hashed(t *testing.T, hosts ...string) map[netip.Addr]string {
 	got := map[netip.Addr]string{}
 	for i := range 20000 {
 		from := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-		_, got[from] = journey(r, from, hosts...)
+		_, got[from] = journey(r, Client{Addr: from}, hosts...)
 	}
 	return got
 }
@@ -256,14 +256,14 @@ func TestHashTakesTheAddressAlone(t *testing.T) {
 	r := NewRouter([]Group{hash("a", "b", "c", "d", "e")}, Options{}, nil)
 	for i := range 100 {
 		v4 := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
-		_, one := journey(r, v4, "a", "b", "c", "d", "e")
-		_, two := journey(r, netip.AddrFrom16(v4.As16()), "a", "b", "c", "d", "e")
+		_, one := journey(r, Client{Addr: v4}, "a", "b", "c", "d", "e")
+		_, two := journey(r, Client{Addr: netip.AddrFrom16(v4.As16())}, "a", "b", "c", "d", "e")
 		if one != two {
 			t.Errorf("%s goes to %s, and on an IPv6 socket to %s", v4, one, two)
 		}
 	}
-	_, plain := journey(r, netip.MustParseAddr("fe80::1"), "a", "b", "c", "d", "e")
-	_, zoned := journey(r, netip.MustParseAddr("fe80::1%eth0"), "a", "b", "c", "d", "e")
+	_, plain := journey(r, Client{Addr: netip.MustParseAddr("fe80::1")}, "a", "b", "c", "d", "e")
+	_, zoned := journey(r, Client{Addr: netip.MustParseAddr("fe80::1%eth0")}, "a", "b", "c", "d", "e")
 	if plain != zoned {
 		t.Errorf("fe80::1 goes to %s, with a zone to %s", plain, zoned)
 	}
@@ -271,7 +271,7 @@ func TestHashTakesTheAddressAlone(t *testing.T) {
 
 func TestHashFailover(t *testing.T) {
 	for _, failover := range []bool{false, true} {
-		r := NewRouter([]Group{hash("a", "b", "c"), roundRobin("z")}, Options{HashFailover: failover}, nil)
+		r := NewRouter([]Group{hash("a", "b", "c"), rr("z")}, Options{HashFailover: failover}, nil)
 		tried, _ := journey(r, client, "z")
 		want := 2
 		if failover {
@@ -289,18 +289,18 @@ func TestHashFailover(t *testing.T) {
 func TestHashFailoverIsTheNextBest(t *testing.T) {
 	hosts := []string{"a", "b", "c", "d"}
 	for i := range 200 {
-		from := netip.AddrFrom4([4]byte{10, 1, 0, byte(i)})
+		from := Client{Addr: netip.AddrFrom4([4]byte{10, 1, 0, byte(i)})}
 		full := NewRouter([]Group{hash(hosts...)}, Options{HashFailover: true}, nil)
 		tried, _ := journey(full, from)
 		without := NewRouter([]Group{hash(slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return h == tried[0] })...)}, Options{}, nil)
 		if next, _ := journey(without, from); next[0] != tried[1] {
-			t.Errorf("%s: after %s comes %s, but without it the first is %s", from, tried[0], tried[1], next[0])
+			t.Errorf("%s: after %s comes %s, but without it the first is %s", from.Addr, tried[0], tried[1], next[0])
 		}
 	}
 }
 
 func TestAutoDisable(t *testing.T) {
-	group := roundRobin("a", "b")
+	group := rr("a", "b")
 	r := NewRouter([]Group{group}, Options{AutoDisable: true}, nil)
 	a := group.Channels[0]
 	if tried, _ := journey(r, client, "b"); strings.Join(tried, " ") != "a b" {
@@ -324,11 +324,11 @@ func TestAutoDisable(t *testing.T) {
 
 func TestLocalErrorsDisableNothing(t *testing.T) {
 	for _, err := range []error{syscall.EMFILE, syscall.EADDRNOTAVAIL, context.Canceled, fmt.Errorf("dial: %w", syscall.ENOBUFS)} {
-		group := roundRobin("a")
+		group := rr("a")
 		r := NewRouter([]Group{group}, Options{AutoDisable: true}, nil)
-		route := r.Route(client)
-		route.Next()
-		if change := route.Failed(err); change != Unchanged || !group.Channels[0].Enabled() {
+		route := r.Route(client, 0)
+		route.Next(0)
+		if change := route.Failed(err, 0); change != Unchanged || !group.Channels[0].Enabled() {
 			t.Errorf("%v: change %d, enabled %v", err, change, group.Channels[0].Enabled())
 		}
 	}
@@ -338,18 +338,18 @@ func TestLocalErrorsDisableNothing(t *testing.T) {
 }
 
 func TestOnlyTheFirstFailureIsAChange(t *testing.T) {
-	group := roundRobin("a")
+	group := rr("a")
 	r := NewRouter([]Group{group}, Options{}, nil)
 	fail := func() Change {
-		route := r.Route(client)
-		route.Next()
-		return route.Failed(errRefused)
+		route := r.Route(client, 0)
+		route.Next(0)
+		return route.Failed(errRefused, 0)
 	}
 	answer := func() Change {
-		route := r.Route(client)
-		route.Next()
-		defer route.Close()
-		return route.Connected(0)
+		route := r.Route(client, 0)
+		route.Next(0)
+		defer route.Close(0)
+		return route.Connected(0, 0)
 	}
 	got := []Change{answer(), fail(), fail(), answer(), answer(), fail()}
 	want := []Change{Unchanged, Failing, Unchanged, Recovered, Unchanged, Failing}
@@ -371,37 +371,37 @@ func TestAFailureFromBeforeANewChance(t *testing.T) {
 		"a new declaration":      func(c *Channel) { c.Forgive() },
 	} {
 		for _, failed := range []bool{false, true} { // before the new chance
-			group := roundRobin("a")
+			group := rr("a")
 			r := NewRouter([]Group{group}, Options{AutoDisable: true}, nil)
 			a := group.Channels[0]
 			var early [3]Route
 			for i := range early {
-				early[i] = r.Route(client)
-				early[i].Next()
+				early[i] = r.Route(client, 0)
+				early[i].Next(0)
 			}
 			want := uint64(1)
 			if failed {
-				early[2].Failed(errRefused)
+				early[2].Failed(errRefused, 0)
 				want++
 			}
 			chance(a)
 			failing := a.Failing()
-			if change := early[0].Failed(errRefused); change != Unchanged || !a.Enabled() || a.Failing() != failing {
+			if change := early[0].Failed(errRefused, 0); change != Unchanged || !a.Enabled() || a.Failing() != failing {
 				t.Errorf("%s: a failure from before changed the channel: %d", name, change)
 			}
 			if n := a.Counters.Failures.Load(); n != want || a.Dials.Failed(Refused) != want {
 				t.Errorf("%s: %d failures are counted, want %d", name, n, want)
 			}
-			late := r.Route(client)
-			late.Next()
-			if change := late.Failed(errRefused); change != Disabled || a.Enabled() {
+			late := r.Route(client, 0)
+			late.Next(0)
+			if change := late.Failed(errRefused, 0); change != Disabled || a.Enabled() {
 				t.Errorf("%s: a failure from after changed nothing: %d", name, change)
 			}
-			if change := early[1].Connected(0); change != Recovered {
+			if change := early[1].Connected(0, 0); change != Recovered {
 				t.Errorf("%s: an answer from before is no news: %d", name, change)
 			}
-			early[1].Close()
-			early[2].Close()
+			early[1].Close(0)
+			early[2].Close(0)
 			if a.Active() != 0 {
 				t.Errorf("%s: %d slots are lost", name, a.Active())
 			}
@@ -477,10 +477,10 @@ func TestANewRouterContinuesTheTurn(t *testing.T) {
 
 func TestZeroRoute(t *testing.T) {
 	var route Route
-	if _, ok := route.Next(); ok {
+	if route.Next(0) != Reject {
 		t.Error("the zero route has a channel")
 	}
-	route.Close()
+	route.Close(0)
 }
 
 func TestKeyString(t *testing.T) {
@@ -504,11 +504,11 @@ func BenchmarkRoute(b *testing.B) {
 			}
 			group := Group{Mode: mode, Channels: channels(specs...)}
 			r := NewRouter([]Group{group}, Options{}, nil)
-			one := func(from netip.Addr) {
-				route := r.Route(from)
-				route.Next()
-				route.Connected(0)
-				route.Close()
+			one := func(from Client) {
+				route := r.Route(from, 0)
+				route.Next(0)
+				route.Connected(0, 0)
+				route.Close(0)
 			}
 			b.Run(fmt.Sprintf("%s/%d", mode, n), func(b *testing.B) {
 				b.ReportAllocs()
@@ -541,11 +541,11 @@ func BenchmarkPassedOver(b *testing.B) {
 				b.Run(fmt.Sprintf("%s/%d/%s", mode, n, usable), func(b *testing.B) {
 					b.ReportAllocs()
 					for b.Loop() {
-						route := r.Route(client)
-						if _, ok := route.Next(); !ok {
+						route := r.Route(client, 0)
+						if route.Next(0) != Dial {
 							route.Rejection()
 						}
-						route.Close()
+						route.Close(0)
 					}
 				})
 			}
@@ -562,21 +562,30 @@ func passedOver(mode Mode, n int) (*Router, *Channel) {
 	}
 	group := Group{Mode: mode, Channels: channels(specs...)}
 	r := NewRouter([]Group{group}, Options{HashFailover: true}, nil)
-	order := r.order(0, hashAddr(client))
-	for _, i := range order[:n-1] {
-		group.Channels[i].Disable()
+	order := r.order(client)
+	for _, channel := range order[:n-1] {
+		channel.Disable()
 	}
-	return r, group.Channels[order[n-1]]
+	return r, order[n-1]
+}
+
+// order returns the channels that a client may come by, usable or not.
+func (r *Router) order(client Client) (order []*Channel) {
+	route := r.Route(client, 0)
+	for channel := route.candidate(false); channel != nil; channel = route.candidate(false) {
+		order = append(order, channel)
+	}
+	return order
 }
 
 func TestChoosingAllocatesNothing(t *testing.T) {
 	for _, mode := range []Mode{RoundRobin, Hash} {
 		r := NewRouter([]Group{{Mode: mode, Channels: channels("a", "b", "c")}}, Options{HashFailover: true}, nil)
 		if n := testing.AllocsPerRun(100, func() {
-			route := r.Route(client)
-			route.Next()
-			route.Connected(0)
-			route.Close()
+			route := r.Route(client, 0)
+			route.Next(0)
+			route.Connected(0, 0)
+			route.Close(0)
 		}); n != 0 {
 			t.Errorf("%s: %v allocations a client", mode, n)
 		}

@@ -9,45 +9,81 @@ import (
 )
 
 // TestWhyAgreesWithRoute compares what Why says with what a client gets, over
-// random groups in random states.
+// random groups in random states: each channel that it is said to pass over
+// cannot serve it, none that can is left out before the one that is chosen, and
+// the client gets that one. Looking changes nothing.
 func TestWhyAgreesWithRoute(t *testing.T) {
 	for seed := range uint64(500) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		var groups []Group
 		for g := range 1 + random.IntN(3) {
 			group := Group{Mode: Mode(random.IntN(2))}
-			for i := range 1 + random.IntN(4) {
+			for i := range random.IntN(5) {
 				group.Channels = append(group.Channels, randomChannel(random, fmt.Sprintf("h%d-%d", g, i)))
 			}
 			groups = append(groups, group)
 		}
-		router := NewRouter(groups, Options{HashFailover: random.IntN(2) == 0}, nil)
+		failover := random.IntN(2) == 0
+		router := NewRouter(groups, Options{HashFailover: failover}, nil)
 		for range 10 {
-			client := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(256))})
-			verdicts := router.Why(client)
-			route := router.Route(client)
-			channel, ok := route.Next()
+			client := Client{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(256))})}
+			verdicts := router.Why(client, 0)
+			if again := router.Why(client, 0); !slices.Equal(again, verdicts) {
+				t.Fatalf("seed %d: Why says %v, and then %v", seed, verdicts, again)
+			}
+			named := map[*Channel]bool{}
 			var chosen *Channel
 			for i, v := range verdicts {
+				named[v.Channel] = true
+				if router.Groups()[v.Group].Channels[v.Index] != v.Channel || (v.Reason == Chosen) != v.Channel.Usable() {
+					t.Fatalf("seed %d: verdict %d is %+v, usable %t", seed, i, v, v.Channel.Usable())
+				}
 				if v.Reason == Chosen {
-					chosen = v.Channel
-					if i != len(verdicts)-1 || v.Group != route.Group() || router.Groups()[v.Group].Channels[v.Index] != chosen {
-						t.Fatalf("seed %d: verdict %d of %d, group %d, the client got group %d", seed, i, len(verdicts), v.Group, route.Group())
+					if chosen = v.Channel; i != len(verdicts)-1 {
+						t.Fatalf("seed %d: verdict %d of %d is the choice", seed, i, len(verdicts))
 					}
 				}
 			}
-			if ok != (chosen != nil) || chosen != channel {
-				t.Fatalf("seed %d: Why says %v, the client got %v", seed, chosen, channel)
+			route := router.Route(client, 0)
+			step := route.Next(0)
+			if (step == Dial) != (chosen != nil) || chosen != route.Channel() {
+				t.Fatalf("seed %d: Why says %v, the client got %v", seed, chosen, route.Channel())
 			}
-			if random.IntN(2) == 0 {
-				route.Close() // else the slot stays taken
+			last := len(groups) - 1
+			if chosen != nil {
+				if last = verdicts[len(verdicts)-1].Group; route.Group() != last {
+					t.Fatalf("seed %d: the client got group %d, not %d", seed, route.Group(), last)
+				}
+			}
+			for g, group := range groups[:last] { // all of these were passed over
+				n := 0
+				for _, channel := range group.Channels {
+					if named[channel] {
+						n++
+					}
+				}
+				want := len(group.Channels)
+				if group.Mode == Hash && !failover {
+					want = min(want, 1)
+				}
+				if n != want {
+					t.Fatalf("seed %d: Why names %d channels of group %d, want %d", seed, n, g, want)
+				}
+			}
+			switch random.IntN(3) {
+			case 0:
+				route.Close(0) // else the slot stays taken
+			case 1:
+				if step == Dial {
+					route.Failed(errRefused, 0)
+				}
 			}
 		}
 	}
 }
 
 // A journey of which every dial fails comes by the usable channels in the order
-// in which Why would list them, ties included.
+// in which Why lists them, ties included.
 func TestJourneyFollowsTheOrder(t *testing.T) {
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 2))
@@ -59,17 +95,13 @@ func TestJourneyFollowsTheOrder(t *testing.T) {
 		}
 		router := NewRouter([]Group{group}, Options{HashFailover: random.IntN(4) > 0}, nil)
 		for range 5 {
-			client := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(256))})
-			var want, got []*Channel
-			for _, i := range router.order(0, hashAddr(client)) {
-				if group.Channels[i].Usable() {
-					want = append(want, group.Channels[i])
-				}
-			}
-			route := router.Route(client)
-			for channel, ok := route.Next(); ok; channel, ok = route.Next() {
-				got = append(got, channel)
-				route.Failed(errRefused)
+			client := Client{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(256))})}
+			want := slices.DeleteFunc(router.order(client), func(c *Channel) bool { return !c.Usable() })
+			var got []*Channel
+			route := router.Route(client, 0)
+			for route.Next(0) == Dial {
+				got = append(got, route.Channel())
+				route.Failed(errRefused, 0)
 			}
 			if !slices.Equal(got, want) {
 				t.Fatalf("seed %d, %s: the client tried %v, want %v", seed, group.Mode, got, want)
@@ -82,17 +114,18 @@ func TestJourneyFollowsTheOrder(t *testing.T) {
 // over a hash group once.
 func TestOnePassOverChannelsOutOfService(t *testing.T) {
 	r, last := passedOver(Hash, 1000)
-	group := &r.groups[0]
-	if best, _ := group.next(hashAddr(client), -1, 0, true); best < 0 || group.Channels[best] != last {
+	group := r.pickers[0].(*rendezvous)
+	hashed, start := hashAddr(client.Addr), place{index: -1, left: 1000}
+	if best, _ := group.after(hashed, start, true); best < 0 || group.channels[best] != last {
 		t.Errorf("the first pass found %d", best)
 	}
 	last.Disable()
-	if best, _ := group.next(hashAddr(client), -1, 0, true); best >= 0 {
+	if best, _ := group.after(hashed, start, true); best >= 0 {
 		t.Errorf("a pass found %d though none is usable", best)
 	}
-	route := r.Route(client)
-	if _, ok := route.Next(); ok || route.left != 0 || route.Rejection() != NoneInService {
-		t.Errorf("found %t, left %d, %s", ok, route.left, route.Rejection())
+	route := r.Route(client, 0)
+	if step := route.Next(0); step != Reject || route.place.left != 0 || route.Rejection() != NoneInService {
+		t.Errorf("step %d, left %d, %s", step, route.place.left, route.Rejection())
 	}
 }
 
@@ -133,7 +166,7 @@ func TestWhyNamesTheReason(t *testing.T) {
 		channel := NewChannel(Key{Host: "h", Port: 1})
 		c.setUp(channel)
 		router := NewRouter([]Group{{Channels: []*Channel{channel}}}, Options{}, nil)
-		verdicts := router.Why(netip.MustParseAddr("10.0.0.1"))
+		verdicts := router.Why(client, 0)
 		if len(verdicts) != 1 || verdicts[0].Reason != c.want {
 			t.Errorf("%+v, want %q", verdicts, c.want)
 		}

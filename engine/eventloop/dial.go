@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"balance/engine/balancer"
 	"balance/engine/plane"
 )
 
@@ -18,20 +19,20 @@ import (
 // if none is left. While it dials, the client is not read from.
 func (l *loop) connect(s *session) {
 	for {
-		channel, ok := s.route.Next()
-		if current := s.tenant.listener.Service(); !ok && current != s.service {
+		step := s.route.Next(l.now)
+		if current := s.tenant.listener.Service(); step == balancer.Reject && current != s.service {
 			// What this client had left was taken away by a change of the
 			// configuration.
 			s.service = current
-			s.route = current.Router.Route(s.client.Addr())
+			s.route = current.Router.Route(balancer.Client{Addr: s.client.Addr()}, l.now)
 			continue
 		}
-		if !ok {
+		if step == balancer.Reject {
 			s.tenant.listener.Reject(&s.route)
 			l.end(s, plane.NoChannel, nil, false)
 			return
 		}
-		s.channel, s.group = channel, uint16(s.route.Group())
+		s.channel, s.group = s.route.Channel(), uint16(s.route.Group())
 		s.address, s.err = 0, nil
 		s.dialled = l.now + int64(s.service.ConnectTimeout)
 		if l.dial(s) {
@@ -46,7 +47,7 @@ func (l *loop) connect(s *session) {
 // failed tells of the failure of a channel. It reports whether the session has
 // ended with that: a lack on this machine is no reason to go to another channel.
 func (l *loop) failed(s *session) bool {
-	l.plane.options.Failed(s.service, &s.route, s.err)
+	l.plane.options.Failed(s.service, &s.route, s.err, l.now)
 	if !plane.Exhausted(s.err) {
 		return false
 	}
@@ -129,7 +130,7 @@ func (l *loop) answered(s *session, events uint32) {
 		return
 	}
 	took := s.service.ConnectTimeout - time.Duration(s.dialled-l.now)
-	l.plane.options.Connected(s.service, &s.route, took)
+	l.plane.options.Connected(s.service, &s.route, took, l.now)
 	s.state = plane.Relaying
 	s.service, s.err = nil, nil
 	s.active = l.now

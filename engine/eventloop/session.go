@@ -101,7 +101,7 @@ func (l *loop) begin(fd int32, peer netip.AddrPort, listener *plane.Listener) {
 		l.end(s, plane.ClientFailed, os.NewSyscallError("epoll_ctl", errno), true)
 		return
 	}
-	s.route = s.service.Router.Route(peer.Addr())
+	s.route = s.service.Router.Route(balancer.Client{Addr: peer.Addr()}, l.now)
 	l.connect(s)
 }
 
@@ -181,7 +181,7 @@ func (l *loop) end(s *session, cause plane.Cause, err error, reset bool) {
 		l.dropPipe(&s.streams[i])
 	}
 	l.wheel.disarm(&s.timer)
-	s.route.Close()
+	s.route.Close(l.now)
 	l.hangUp(&s.sides[client], reset)
 	s.state = plane.Closed
 	if ended := l.plane.options.Ended; ended != nil {

@@ -14,6 +14,8 @@ import (
 	"balance/engine/balancer"
 )
 
+func now() int64 { return time.Now().UnixNano() }
+
 // A machine without ports fails each client, and says so once a second.
 func TestLocalFailuresAreLoggedOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -24,12 +26,12 @@ func TestLocalFailuresAreLoggedOnceASecond(t *testing.T) {
 		service := &Service{Name: "web", Router: balancer.NewRouter([]balancer.Group{{Channels: []*balancer.Channel{channel}}}, balancer.Options{}, nil)}
 		for range 3 {
 			for range 100 {
-				route := service.Router.Route(netip.MustParseAddr("127.0.0.1"))
-				if _, ok := route.Next(); !ok {
+				route := service.Router.Route(balancer.Client{Addr: netip.MustParseAddr("127.0.0.1")}, now())
+				if route.Next(now()) != balancer.Dial {
 					t.Fatal("the channel is not to be had")
 				}
-				options.Failed(service, &route, errors.Join(errors.New("dial"), syscall.EADDRNOTAVAIL))
-				route.Close()
+				options.Failed(service, &route, errors.Join(errors.New("dial"), syscall.EADDRNOTAVAIL), now())
+				route.Close(now())
 			}
 			time.Sleep(time.Second)
 		}
@@ -60,15 +62,15 @@ func TestFlappingIsLoggedOnceASecond(t *testing.T) {
 		channel.SetAddresses([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")})
 		service := &Service{Name: "web", Router: balancer.NewRouter([]balancer.Group{{Channels: []*balancer.Channel{channel}}}, balancer.Options{}, nil)}
 		dial := func(err error) {
-			route := service.Router.Route(netip.MustParseAddr("127.0.0.1"))
-			defer route.Close()
-			if _, ok := route.Next(); !ok {
+			route := service.Router.Route(balancer.Client{Addr: netip.MustParseAddr("127.0.0.1")}, now())
+			defer route.Close(now())
+			if route.Next(now()) != balancer.Dial {
 				t.Fatal("the channel is not to be had")
 			}
 			if err != nil {
-				options.Failed(service, &route, err)
+				options.Failed(service, &route, err, now())
 			} else {
-				options.Connected(service, &route, time.Millisecond)
+				options.Connected(service, &route, time.Millisecond, now())
 			}
 		}
 		for range 2 {

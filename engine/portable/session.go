@@ -72,7 +72,7 @@ func (p *Plane) serve(client *net.TCPConn, l *plane.Listener) {
 	// is free before the client knows, so that limits hold and a client that
 	// comes again is not turned away.
 	s.leave()
-	s.route.Close()
+	s.route.Close(p.now())
 	s.close(false)
 	if p.options.Ended != nil {
 		p.options.Ended(s.end())
@@ -102,21 +102,22 @@ func keepAliveConfig(interval time.Duration) net.KeepAliveConfig {
 
 // connect finds a channel that answers. Without one the client is closed.
 func (s *session) connect(ctx context.Context, service *plane.Service) bool {
-	s.route = service.Router.Route(s.peer.Addr())
+	s.route = service.Router.Route(balancer.Client{Addr: s.peer.Addr()}, s.plane.now())
 	for {
-		channel, ok := s.route.Next()
-		if current := s.listener.Service(); !ok && current != service {
+		step := s.route.Next(s.plane.now())
+		if current := s.listener.Service(); step == balancer.Reject && current != service {
 			// What this client had left was taken away by a change of the
 			// configuration.
 			service = current
-			s.route = service.Router.Route(s.peer.Addr())
+			s.route = service.Router.Route(balancer.Client{Addr: s.peer.Addr()}, s.plane.now())
 			continue
 		}
-		if !ok {
+		if step == balancer.Reject {
 			s.listener.Reject(&s.route)
 			s.note(plane.NoChannel)
 			return false
 		}
+		channel := s.route.Channel()
 		s.group.Store(int32(s.route.Group()))
 		s.channel.Store(channel)
 		if err := failed(s.client); err != nil {
@@ -129,7 +130,7 @@ func (s *session) connect(ctx context.Context, service *plane.Service) bool {
 			if ctx.Err() != nil {
 				return false
 			}
-			s.plane.options.Failed(service, &s.route, err)
+			s.plane.options.Failed(service, &s.route, err, s.plane.now())
 			if plane.Exhausted(err) {
 				// A lack on this machine is no reason to go to another channel.
 				s.listener.Reject(&s.route)
@@ -138,7 +139,7 @@ func (s *session) connect(ctx context.Context, service *plane.Service) bool {
 			}
 			continue
 		}
-		s.plane.options.Connected(service, &s.route, time.Since(began))
+		s.plane.options.Connected(service, &s.route, time.Since(began), s.plane.now())
 		return s.join(conn)
 	}
 }

@@ -1,0 +1,40 @@
+package balancer
+
+// Rejection is why a client found no channel.
+type Rejection uint8
+
+// The rejections.
+const (
+	NoneInService Rejection = iota // every channel is disabled, or without an address
+	AllFull                        // a channel in service has no slot left
+	NoneAnswered                   // connecting to at least one channel was tried, and failed
+	Rejections                     // how many there are
+)
+
+// String returns the rejection as one word.
+func (r Rejection) String() string {
+	return [Rejections]string{
+		NoneInService: "disabled",
+		AllFull:       "full",
+		NoneAnswered:  "failed",
+	}[r]
+}
+
+// Rejection returns why the route, which has come to its end, found no
+// channel. It looks at the channels as they are now.
+func (r *Route) Rejection() Rejection {
+	if r.failed {
+		return NoneAnswered
+	}
+	if r.router == nil {
+		return NoneInService
+	}
+	for i := range r.router.groups {
+		for _, channel := range r.router.groups[i].Channels {
+			if channel.reason() == IsFull {
+				return AllFull
+			}
+		}
+	}
+	return NoneInService
+}

@@ -1,0 +1,82 @@
+package balancer
+
+import "sync/atomic"
+
+// roundRobin offers the channels from the one whose turn it is. The turn moves
+// with the reservation, not with the connection: clients who arrive together
+// get different channels, and clients one after the other see the same order
+// either way.
+//
+// The mark of a place is where the cursor was, or where the journey left it;
+// then it is claimed.
+type roundRobin struct {
+	channels []*Channel
+	cursor   atomic.Uint32 // whose turn it is
+}
+
+const claimed = 1 << 32
+
+func (p *roundRobin) next(_ uint64, at place, usable bool) (place, *Channel) {
+	n := int32(len(p.channels))
+	first := at.index < 0 && n > 0
+	if first {
+		cursor := p.cursor.Load()
+		at.mark = uint64(cursor)
+		at.index = int32(cursor) - 1
+	}
+	for at.left > 0 {
+		at.left--
+		if at.index++; at.index == n {
+			at.index = 0
+		}
+		if channel := p.channels[at.index]; !usable || channel.Usable() {
+			if first {
+				at.left = n - 1 // those passed over may be usable by then
+			}
+			return at, channel
+		}
+	}
+	return at, nil
+}
+
+// take takes the turn with the first channel of a journey: if another client
+// has taken it, the journey begins anew.
+func (p *roundRobin) take(at place, channel *Channel) (place, bool) {
+	next := uint32(at.index + 1)
+	if int(next) == len(p.channels) {
+		next = 0
+	}
+	if at.mark&claimed == 0 {
+		if !p.cursor.CompareAndSwap(uint32(at.mark), next) {
+			return place{index: -1, left: int32(len(p.channels))}, false
+		}
+		at.mark = claimed | uint64(next)
+		return at, channel.slots.take()
+	}
+	if !channel.slots.take() {
+		return at, false
+	}
+	p.cursor.CompareAndSwap(uint32(at.mark), next)
+	at.mark = claimed | uint64(next)
+	return at, true
+}
+
+// follow gives the turn to the first channel that the older picker would have
+// offered and that this one has too.
+func (p *roundRobin) follow(older picker) {
+	before, ok := older.(*roundRobin)
+	if !ok {
+		return
+	}
+	at := make(map[*Channel]int, len(p.channels))
+	for i, channel := range p.channels {
+		at[channel] = i
+	}
+	start := int(before.cursor.Load())
+	for i := range before.channels {
+		if now, ok := at[before.channels[(start+i)%len(before.channels)]]; ok {
+			p.cursor.Store(uint32(now))
+			return
+		}
+	}
+}

@@ -79,7 +79,7 @@ func (l *loop) pump(s *session, from int) outcome {
 			continue
 		}
 		if t.finished {
-			return l.finish(s, from)
+			return l.passOnEnd(s, from)
 		}
 		if !in.readable {
 			return waits
@@ -128,7 +128,7 @@ func (l *loop) fillBuffer(s *session, from int) (int, unix.Errno) {
 	case n == 0 && in.broken: // which is no end of stream
 		return 0, l.kernel.socketError(in.fd)
 	case n == 0:
-		l.finished(s, from)
+		l.sawEnd(s, from)
 		return 0, 0
 	case n == len(l.shared):
 		t.splicing = l.plane.options.Dump == nil
@@ -137,7 +137,7 @@ func (l *loop) fillBuffer(s *session, from int) (int, unix.Errno) {
 		// reset the next read tells of that.
 		in.drained()
 		if in.finished {
-			l.finished(s, from)
+			l.sawEnd(s, from)
 		}
 	}
 	l.dump(from, l.shared[:n])
@@ -276,9 +276,9 @@ func (l *loop) count(s *session, from, n int) {
 	}
 }
 
-// finished takes note of the end of a stream, which counts as the last of its
+// sawEnd takes note of the end of a stream, which counts as the last of its
 // bytes for the timeouts.
-func (l *loop) finished(s *session, from int) {
+func (l *loop) sawEnd(s *session, from int) {
 	s.streams[from].finished = true
 	if s.state == plane.Relaying {
 		s.state = plane.HalfClosed
@@ -288,9 +288,9 @@ func (l *loop) finished(s *session, from int) {
 	}
 }
 
-// finish passes the end of a stream on. The second ends the session, and with
+// passOnEnd passes the end of a stream on. The second ends the session, and with
 // it both connections.
-func (l *loop) finish(s *session, from int) outcome {
+func (l *loop) passOnEnd(s *session, from int) outcome {
 	s.streams[from].closed = true
 	if s.streams[from^1].closed {
 		l.end(s, s.cause, nil, false)

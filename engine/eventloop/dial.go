@@ -3,11 +3,7 @@
 package eventloop
 
 import (
-	"errors"
-	"net"
-	"net/netip"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -15,59 +11,47 @@ import (
 	"balance/engine/plane"
 )
 
-// connect dials the next channel of the session's route, or ends the session
-// if none is left. While it dials, the client is not read from.
-func (l *loop) connect(s *session) {
-	for {
-		step := s.route.Next(l.now)
-		if current := s.tenant.listener.Service(); step == balancer.Reject && current != s.service {
-			// What this client had left was taken away by a change of the
-			// configuration.
-			s.service = current
-			s.route = current.Router.Route(balancer.Client{Addr: s.client.Addr()}, l.now)
-			continue
-		}
-		if step == balancer.Reject {
-			s.tenant.listener.Reject(&s.route)
-			l.end(s, plane.NoChannel, nil, false)
-			return
-		}
-		s.channel, s.group = s.route.Channel(), uint16(s.route.Group())
-		s.address, s.err = 0, nil
-		s.dialled = l.now + int64(s.service.ConnectTimeout)
-		if l.dial(s) {
-			return
-		}
-		if l.failed(s) {
-			return
-		}
+// searches keeps what sessions need while they dial, and leave behind then.
+type searches struct{ idle []*plane.Search }
+
+// idleSearches is how many are kept for the next sessions: less than 256 KiB.
+const idleSearches = 1024
+
+func (p *searches) get() *plane.Search {
+	if last := len(p.idle) - 1; last >= 0 {
+		s := p.idle[last]
+		p.idle = p.idle[:last]
+		return s
+	}
+	return new(plane.Search)
+}
+
+func (p *searches) put(s *plane.Search) {
+	*s = plane.Search{}
+	if len(p.idle) < idleSearches {
+		p.idle = append(p.idle, s)
 	}
 }
 
-// failed tells of the failure of a channel. It reports whether the session has
-// ended with that: a lack on this machine is no reason to go to another channel.
-func (l *loop) failed(s *session) bool {
-	l.plane.options.Failed(s.service, &s.route, s.err, l.now)
-	if !plane.Exhausted(s.err) {
-		return false
+// connect dials the next channel that is to be had, or ends the session if none
+// is left. While it dials, the client is not read from.
+func (l *loop) connect(s *session) {
+	for s.search.Next(l.now) == balancer.Dial {
+		s.channel, s.group = s.search.Channel(), uint16(s.search.Group())
+		if l.dial(s) {
+			return
+		}
+		s.search.Failed(l.now)
 	}
-	s.tenant.listener.Reject(&s.route)
 	l.end(s, plane.NoChannel, nil, false)
-	return true
 }
 
 // dial starts connecting to the next address of the channel, or waits until
 // this machine has what that takes. It reports false if there is no address
-// left, or no time; the session's err tells why. All
-// addresses together have the connect timeout; each may use an equal share of
-// what is left.
+// left.
 func (l *loop) dial(s *session) bool {
-	addrs := s.channel.Addresses()
-	for int(s.address) < len(addrs) {
-		addr := addrs[s.address]
-		share := time.Duration(s.dialled-l.now) / time.Duration(len(addrs)-int(s.address))
-		s.address++
-		fd, err := l.kernel.dial(addr, s.service.Source)
+	for addr, share, ok := s.search.Address(l.now); ok; addr, share, ok = s.search.Address(l.now) {
+		fd, err := l.kernel.dial(addr, s.search.Service().Source)
 		if err == nil {
 			s.sides[server] = side{fd: fd, writable: true}
 			errno := l.kernel.watch(l.epoll, fd, s.token(server))
@@ -81,35 +65,33 @@ func (l *loop) dial(s *session) bool {
 		}
 		if plane.Exhausted(err) {
 			l.lacks("dial", err)
-			if left := time.Duration(s.dialled - l.now); left > 0 {
-				s.address--
+			if left := s.search.Left(l.now); left > 0 {
+				s.search.Again()
 				l.arm(&s.timer, min(left, l.plane.shortage.Left(l.now)))
 				return true
 			}
 		}
-		s.note(addr, err)
-	}
-	if s.err == nil {
-		s.err = errors.New("the channel has no address")
+		s.search.Undialled(plane.DialError(addr, err))
 	}
 	return false
 }
 
 // redial goes on with a session that waits until it can dial.
 func (l *loop) redial(s *session) {
-	left := time.Duration(s.dialled - l.now)
-	if pause := l.plane.shortage.Left(l.now); pause > 0 && left > 0 {
+	left, pause := s.search.Left(l.now), l.plane.shortage.Left(l.now)
+	if pause > 0 && left > 0 {
 		l.arm(&s.timer, min(left, pause))
 		return
 	}
-	if !l.dial(s) && !l.failed(s) {
-		l.connect(s)
-	}
+	l.dialOn(s)
 }
 
-// note adds the failure of one address to those of the channel.
-func (s *session) note(addr netip.AddrPort, err error) {
-	s.err = plane.Undialled(s.err, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: err})
+// dialOn goes on with the next address, or the next channel.
+func (l *loop) dialOn(s *session) {
+	if !l.dial(s) {
+		s.search.Failed(l.now)
+		l.connect(s)
+	}
 }
 
 // answered is called when something has come of the connection attempt.
@@ -129,10 +111,10 @@ func (l *loop) answered(s *session, events uint32) {
 		l.undialled(s, os.NewSyscallError("connect", unix.ECONNREFUSED))
 		return
 	}
-	took := s.service.ConnectTimeout - time.Duration(s.dialled-l.now)
-	l.plane.options.Connected(s.service, &s.route, took, l.now)
+	s.search.Connected(l.now)
+	l.searches.put(s.search)
+	s.search = nil
 	s.state = plane.Relaying
-	s.service, s.err = nil, nil
 	s.active = l.now
 	l.schedule(s)
 	if l.relay(s, client) && s.streams[client].moved == 0 {
@@ -152,17 +134,9 @@ func (l *loop) dialTimedOut(s *session) {
 	l.undialled(s, os.ErrDeadlineExceeded)
 }
 
-// undialled goes on with the next address, or the next channel, after an
-// attempt failed.
+// undialled goes on after an attempt failed.
 func (l *loop) undialled(s *session, err error) {
 	l.hangUp(&s.sides[server], false)
-	addrs := s.channel.Addresses()
-	if tried := int(s.address) - 1; tried < len(addrs) {
-		s.note(addrs[tried], err)
-	} else if s.err == nil { // the name was resolved anew meanwhile
-		s.err = err
-	}
-	if !l.dial(s) && !l.failed(s) {
-		l.connect(s)
-	}
+	s.search.Undialled(plane.DialError(s.search.Dialled(), err))
+	l.dialOn(s)
 }

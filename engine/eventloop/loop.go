@@ -31,6 +31,8 @@ type loop struct {
 	buffers buffers
 	pipes   pipes
 
+	searches searches
+
 	live      atomic.Int64 // sessions; others read it
 	resting   atomic.Bool  // others read it
 	invited   atomic.Bool  // others set it

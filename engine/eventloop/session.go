@@ -27,16 +27,14 @@ type session struct {
 	active     int64 // when a byte last moved
 	timer      timer
 
-	route   balancer.Route
+	search  *plane.Search     // while dialling; without it the session holds a slot on the channel
 	channel *balancer.Channel // the last that was tried
-	service *plane.Service    // while dialling: what the route is made of
-	err     error             // while dialling: of the addresses tried so far; then: of the side that broke first
-	dialled int64             // while dialling: when the channel's time is over
-	address uint16            // while dialling: of the channel's, the next to try
+	err     error             // of the side that broke first
 	group   uint16
 
 	state   plane.State
 	cause   plane.Cause // once a peer has finished or broken
+	reset   bool        // the peers are to see a reset at the end
 	queued  bool        // in loop.ready
 	settled bool        // keep-alive and the user timeout are set towards the channel
 	noDelay bool        // likewise TCP_NODELAY
@@ -93,15 +91,15 @@ func (l *loop) begin(fd int32, peer netip.AddrPort, listener *plane.Listener) {
 	s.started, s.active = l.now, l.now
 	s.sides[client] = side{fd: fd, writable: true}
 	s.sides[server].fd = -1
-	s.service = listener.Service()
 	s.tenant = l.tenant(listener)
+	s.search = l.searches.get()
+	s.search.Begin(&l.plane.options, listener, balancer.Client{Addr: peer.Addr()}, l.now)
 	s.tenant.sessions++
 	l.live.Add(1)
 	if errno := l.kernel.watch(l.epoll, fd, s.token(client)); errno != 0 {
 		l.end(s, plane.ClientFailed, os.NewSyscallError("epoll_ctl", errno), true)
 		return
 	}
-	s.route = s.service.Router.Route(balancer.Client{Addr: peer.Addr()}, l.now)
 	l.connect(s)
 }
 
@@ -171,29 +169,55 @@ func (s *session) broken() (which int, ok bool) {
 }
 
 // end closes both connections, gives back what the session held and tells of
-// its end. The peers see a reset or an end of stream. The channel has lost the
-// session before its place is free, and its place is free before the client
-// knows, so that limits hold and a client that comes again is not turned away.
+// its end, in the order of plane.EndSession. The peers see a reset or an end of
+// stream.
 func (l *loop) end(s *session, cause plane.Cause, err error, reset bool) {
-	l.hangUp(&s.sides[server], reset)
+	s.cause, s.err, s.reset = cause, err, reset
+	l.plane.options.EndSession(s, &l.plane.places, l.now)
+	if l.resting.Load() && l.live.Load() <= l.plane.mean() {
+		l.rejoin()
+	}
+}
+
+// LeaveChannel implements plane.Ending.
+func (s *session) LeaveChannel() {
+	l := s.tenant.loop
+	l.hangUp(&s.sides[server], s.reset)
 	for i := range s.streams {
 		l.dropBuffer(&s.streams[i])
 		l.dropPipe(&s.streams[i])
 	}
 	l.wheel.disarm(&s.timer)
-	s.route.Close(l.now)
-	l.hangUp(&s.sides[client], reset)
-	s.state = plane.Closed
-	if ended := l.plane.options.Ended; ended != nil {
-		ended(plane.End{Session: l.picture(s), Cause: cause, Err: err})
+}
+
+// FreeSlot implements plane.Ending.
+func (s *session) FreeSlot(now int64) {
+	if s.search == nil {
+		s.channel.Leave(now)
+		return
 	}
+	s.search.Close(now)
+	s.tenant.loop.searches.put(s.search)
+	s.search = nil
+}
+
+// LeaveClient implements plane.Ending.
+func (s *session) LeaveClient() {
+	s.tenant.loop.hangUp(&s.sides[client], s.reset)
+	s.state = plane.Closed
+}
+
+// End implements plane.Ending.
+func (s *session) End() plane.End {
+	return plane.End{Session: s.tenant.loop.picture(s), Cause: s.cause, Err: s.err}
+}
+
+// Forget implements plane.Ending.
+func (s *session) Forget() {
+	l := s.tenant.loop
 	s.tenant.sessions--
 	l.live.Add(-1)
 	l.slab.give(s)
-	l.plane.places.Give(1)
-	if l.resting.Load() && l.live.Load() <= l.plane.mean() {
-		l.rejoin()
-	}
 }
 
 func (l *loop) hangUp(s *side, reset bool) {
@@ -255,21 +279,9 @@ func (l *loop) schedule(s *session) {
 	}
 }
 
-// timeLeft returns how long the session may go on without a byte, and what it
-// ends of then; without a cause it may go on for ever.
+// timeLeft is that of plane.Service.TimeLeft.
 func (s *session) timeLeft(now int64) (time.Duration, plane.Cause) {
-	if s.state != plane.Relaying && s.state != plane.HalfClosed {
-		return 0, 0
-	}
-	service := s.tenant.listener.Service()
-	limit, cause := service.IdleTimeout, plane.IdleTimeout
-	if half := service.HalfCloseTimeout; half > 0 && s.state == plane.HalfClosed && (limit <= 0 || half < limit) {
-		limit, cause = half, plane.HalfCloseTimeout
-	}
-	if limit <= 0 {
-		return 0, 0
-	}
-	return limit - time.Duration(now-s.active), cause
+	return s.tenant.listener.Service().TimeLeft(s.state, time.Duration(now-s.active))
 }
 
 func (l *loop) picture(s *session) plane.Session {

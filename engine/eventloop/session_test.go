@@ -439,3 +439,39 @@ func TestResetWaitsForUnsentBytes(t *testing.T) {
 		})
 	}
 }
+
+// What only a session that dials needs is left behind once it is connected, or
+// has ended, and is there for the next; the slot is given back all the same.
+func TestOnlyDialingTakesASearch(t *testing.T) {
+	w := newWorld(nil)
+	dial := func(port uint16) (c *fakeSocket, s *session) {
+		c = w.kernel.newSocket()
+		w.clients = append(w.clients, c)
+		w.loop.begin(c.fd, netip.AddrPortFrom(netip.MustParseAddr("198.51.100.1"), port), w.listener)
+		s, _ = w.loop.slab.session(c.token)
+		return c, s
+	}
+	c, s := dial(1)
+	search := s.search
+	server := w.kernel.servers[c.token]
+	server.space, server.connecting, server.event = 1, false, true
+	w.deliver(server)
+	if s.state != plane.Relaying || s.search != nil || w.channels[0].Active() != 1 {
+		t.Fatalf("connected: %s, search %v, %d slots", s.state, s.search, w.channels[0].Active())
+	}
+	second, s := dial(2)
+	if s.search != search {
+		t.Error("the next session has a search of its own")
+	}
+	w.loop.abort(plane.Operator, []token{second.token})
+	if _, s = dial(3); s.search != search {
+		t.Error("a session that has ended while it dialled has kept its search")
+	}
+	w.settle()
+	for _, defect := range w.check() {
+		t.Error(defect)
+	}
+	if n := len(w.loop.searches.idle); n != 1 {
+		t.Errorf("%d searches are kept for one session at a time", n)
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 // tenant is a listener that has, or had lately, sessions on a loop.
 type tenant struct {
+	loop     *loop
 	listener *plane.Listener
 	seen     *plane.Service // what the timers of its sessions follow
 	sessions int
@@ -18,7 +19,7 @@ type tenant struct {
 func (l *loop) tenant(listener *plane.Listener) *tenant {
 	t := l.tenants[listener]
 	if t == nil {
-		t = &tenant{listener: listener, seen: listener.Service()}
+		t = &tenant{loop: l, listener: listener, seen: listener.Service()}
 		l.tenants[listener] = t
 		if !l.reloads.timer.armed() {
 			l.arm(&l.reloads.timer, reloadCheck)

@@ -58,9 +58,6 @@ type Listener struct {
 	Ended    atomic.Uint64                      // sessions that have ended; the engine counts them
 }
 
-// Reject counts a client for whom the route has found no channel.
-func (l *Listener) Reject(route *balancer.Route) { l.Rejected[route.Rejection()].Add(1) }
-
 // Service returns what is in force now: sessions ask again each time they
 // need a setting, so a running session follows a change.
 func (l *Listener) Service() *Service { return l.service.Load() }
@@ -96,16 +93,6 @@ type Session struct {
 	Sent     uint64    // bytes towards the channel
 	Received uint64    // bytes from the channel
 }
-
-// Parting is how a session ends one side of which has broken. What came from
-// that side before still goes to the other, for as long as that takes it; when
-// there is nothing left, or nothing of it was taken for so long since then, the
-// reset is passed on. What comes from the other side is dropped.
-const Parting = time.Second
-
-// PartingLook is how often a plane looks whether the kernel has sent the rest,
-// which no event tells.
-const PartingLook = 10 * time.Millisecond
 
 // State is where a session stands:
 //

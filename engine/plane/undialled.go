@@ -3,6 +3,8 @@ package plane
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"syscall"
@@ -28,6 +30,11 @@ func Undialled(before, err error) error {
 	}
 	several.add(err)
 	return several
+}
+
+// DialError is why one address could not be connected to.
+func DialError(addr netip.AddrPort, err error) error {
+	return &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: err}
 }
 
 // undialled is the failure of more than one address.

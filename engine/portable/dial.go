@@ -2,7 +2,6 @@ package portable
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,36 +13,33 @@ import (
 	"balance/engine/socket"
 )
 
-// dial connects to the first of the addresses that answers. All together have
-// the service's connect timeout; each may use an equal share of what is left.
-// Where this machine lacks what it takes to dial, it waits.
-func (p *Plane) dial(ctx context.Context, service *plane.Service, addrs []netip.AddrPort) (*net.TCPConn, error) {
-	deadline := time.Now().Add(service.ConnectTimeout)
-	var failure error
-	for i := 0; i < len(addrs); i++ {
-		left := time.Until(deadline)
-		conn, err := dialAddr(ctx, service, addrs[i], left/time.Duration(len(addrs)-i))
+// dial connects to the first address of the channel that answers, or returns
+// nil. Where this machine lacks what it takes to dial, it waits.
+func (p *Plane) dial(ctx context.Context, search *plane.Search) *net.TCPConn {
+	for {
+		now := p.now()
+		addr, share, ok := search.Address(now)
+		if !ok {
+			return nil
+		}
+		conn, err := dialAddr(ctx, search.Service(), addr, share)
 		switch {
 		case err == nil:
 			p.shortage.End()
-			return conn, nil
-		case plane.Exhausted(err) && left > 0 && ctx.Err() == nil:
+			return conn
+		case plane.Exhausted(err) && search.Left(now) > 0 && ctx.Err() == nil:
 			p.lacks("dial", err)
-			p.awaitUntil(ctx, deadline)
-			i-- // the same address again
+			p.awaitFor(ctx, search.Left(p.now()))
+			search.Again()
 		default:
-			failure = plane.Undialled(failure, err)
+			search.Undialled(err)
 		}
 	}
-	if failure == nil {
-		failure = errors.New("the channel has no address")
-	}
-	return nil, failure
 }
 
-// awaitUntil waits until a shortage is over, but not longer than to the deadline.
-func (p *Plane) awaitUntil(ctx context.Context, deadline time.Time) {
-	ctx, cancel := context.WithDeadline(ctx, deadline)
+// awaitFor waits until a shortage is over, but not longer than the time given.
+func (p *Plane) awaitFor(ctx context.Context, left time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
 	p.await(ctx)
 }
@@ -82,7 +78,7 @@ func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, 
 	dialer.SetMultipathTCP(false)
 	conn, err := dialer.DialContext(ctx, "tcp", addr.String())
 	if err != nil && context.Cause(ctx) == os.ErrDeadlineExceeded {
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: os.ErrDeadlineExceeded}
+		return nil, plane.DialError(addr, os.ErrDeadlineExceeded)
 	}
 	if err != nil {
 		return nil, err
@@ -94,7 +90,7 @@ func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, 
 		// twice by now. The reset frees that port for the server.
 		tcp.SetLinger(0)
 		tcp.Close()
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+		return nil, plane.DialError(addr, os.NewSyscallError("connect", syscall.ECONNREFUSED))
 	}
 	// Before, it would bound the attempt to connect too (tcp(7)).
 	userTimeout(tcp, service.UserTimeout)

@@ -24,7 +24,7 @@ type session struct {
 	started  time.Time
 	cancel   context.CancelFunc // ends dialling
 
-	route   balancer.Route // used by the session's first goroutine alone
+	search  plane.Search // used by the session's first goroutine alone
 	channel atomic.Pointer[balancer.Channel]
 	group   atomic.Int32
 
@@ -60,24 +60,15 @@ func (p *Plane) serve(client *net.TCPConn, l *plane.Listener) {
 	s.peer = netip.AddrPortFrom(s.peer.Addr().Unmap(), s.peer.Port())
 	s.active.Store(p.now())
 	p.add(s)
-	defer p.remove(s)
 
 	service := l.Service()
 	keepAlive(client, service.KeepAlive)
 	userTimeout(client, service.UserTimeout)
-	if s.connect(ctx, service) {
+	s.search.Begin(&p.options, l, balancer.Client{Addr: s.peer.Addr()}, p.now())
+	if s.connect(ctx) {
 		s.relay()
 	}
-	// The channel has lost the session before its place is free, and its place
-	// is free before the client knows, so that limits hold and a client that
-	// comes again is not turned away.
-	s.leave()
-	s.route.Close(p.now())
-	s.close(false)
-	if p.options.Ended != nil {
-		p.options.Ended(s.end())
-	}
-	p.places.Give(1)
+	p.options.EndSession(s, &p.places, p.now())
 }
 
 // keepAlive sets the probing of a connection; a connection that is gone
@@ -101,47 +92,25 @@ func keepAliveConfig(interval time.Duration) net.KeepAliveConfig {
 }
 
 // connect finds a channel that answers. Without one the client is closed.
-func (s *session) connect(ctx context.Context, service *plane.Service) bool {
-	s.route = service.Router.Route(balancer.Client{Addr: s.peer.Addr()}, s.plane.now())
-	for {
-		step := s.route.Next(s.plane.now())
-		if current := s.listener.Service(); step == balancer.Reject && current != service {
-			// What this client had left was taken away by a change of the
-			// configuration.
-			service = current
-			s.route = service.Router.Route(balancer.Client{Addr: s.peer.Addr()}, s.plane.now())
-			continue
-		}
-		if step == balancer.Reject {
-			s.listener.Reject(&s.route)
-			s.note(plane.NoChannel)
-			return false
-		}
-		channel := s.route.Channel()
-		s.group.Store(int32(s.route.Group()))
-		s.channel.Store(channel)
+func (s *session) connect(ctx context.Context) bool {
+	for s.search.Next(s.plane.now()) == balancer.Dial {
+		s.group.Store(int32(s.search.Group()))
+		s.channel.Store(s.search.Channel())
 		if err := failed(s.client); err != nil {
 			s.abort(plane.ClientFailed, err)
 			return false
 		}
-		began := time.Now()
-		conn, err := s.plane.dial(ctx, service, channel.Addresses())
-		if err != nil {
-			if ctx.Err() != nil {
-				return false
-			}
-			s.plane.options.Failed(service, &s.route, err, s.plane.now())
-			if plane.Exhausted(err) {
-				// A lack on this machine is no reason to go to another channel.
-				s.listener.Reject(&s.route)
-				s.note(plane.NoChannel)
-				return false
-			}
-			continue
+		if conn := s.plane.dial(ctx, &s.search); conn != nil {
+			s.search.Connected(s.plane.now())
+			return s.join(conn)
 		}
-		s.plane.options.Connected(service, &s.route, time.Since(began), s.plane.now())
-		return s.join(conn)
+		if ctx.Err() != nil {
+			return false
+		}
+		s.search.Failed(s.plane.now())
 	}
+	s.note(plane.NoChannel)
+	return false
 }
 
 // join makes the connection the session's own, unless the session was aborted
@@ -286,8 +255,8 @@ func (s *session) abort(cause plane.Cause, err error) bool {
 	return s.close(true)
 }
 
-// leave closes the connection to the channel.
-func (s *session) leave() {
+// LeaveChannel implements plane.Ending.
+func (s *session) LeaveChannel() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != plane.Closed && s.server != nil {
@@ -295,6 +264,24 @@ func (s *session) leave() {
 		s.server = nil
 	}
 }
+
+// FreeSlot implements plane.Ending.
+func (s *session) FreeSlot(now int64) { s.search.Close(now) }
+
+// LeaveClient implements plane.Ending.
+func (s *session) LeaveClient() { s.close(false) }
+
+// End implements plane.Ending.
+func (s *session) End() plane.End {
+	end := plane.End{Session: s.picture()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	end.Cause, end.Err = s.cause, s.err
+	return end
+}
+
+// Forget implements plane.Ending.
+func (s *session) Forget() { s.plane.remove(s) }
 
 func (s *session) close(reset bool) bool {
 	s.mu.Lock()
@@ -316,23 +303,12 @@ func (s *session) close(reset bool) bool {
 	return true
 }
 
-// timeLeft returns how long the session may go on without a byte, and what
-// it ends of then; without a cause it may go on for ever.
+// timeLeft is that of plane.Service.TimeLeft.
 func (s *session) timeLeft() (time.Duration, plane.Cause) {
 	s.mu.Lock()
 	state := s.state
 	s.mu.Unlock()
-	service := s.listener.Service()
-	idle := time.Duration(s.plane.now() - s.active.Load())
-	var limit time.Duration
-	var cause plane.Cause
-	if service.IdleTimeout > 0 && (state == plane.Relaying || state == plane.HalfClosed) {
-		limit, cause = service.IdleTimeout, plane.IdleTimeout
-	}
-	if half := service.HalfCloseTimeout; half > 0 && state == plane.HalfClosed && (cause == 0 || half < limit) {
-		limit, cause = half, plane.HalfCloseTimeout
-	}
-	return limit - idle, cause
+	return s.listener.Service().TimeLeft(state, time.Duration(s.plane.now()-s.active.Load()))
 }
 
 // stuck returns what the session keeps, and for how long at least one of its
@@ -363,12 +339,4 @@ func (s *session) picture() plane.Session {
 		Sent:     s.sent.Load(),
 		Received: s.received.Load(),
 	}
-}
-
-func (s *session) end() plane.End {
-	end := plane.End{Session: s.picture()}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	end.Cause, end.Err = s.cause, s.err
-	return end
 }

@@ -1,0 +1,219 @@
+package plane
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"balance/engine/balancer"
+)
+
+// search tries the first channel, which answers if err is nil.
+func search(t *testing.T, options *Options, listener *Listener, err error) {
+	t.Helper()
+	now := time.Now().UnixNano()
+	var s Search
+	s.Begin(options, listener, balancer.Client{Addr: netip.MustParseAddr("127.0.0.1")}, now)
+	defer s.Close(now)
+	if s.Next(now) != balancer.Dial {
+		t.Fatal("the channel is not to be had")
+	}
+	if err != nil {
+		s.Undialled(err)
+		s.Failed(now)
+	} else {
+		s.Connected(now)
+	}
+}
+
+// A machine without ports fails each client, and says so once a second.
+func TestLocalFailuresAreLoggedOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		options := Options{Log: slog.New(slog.NewTextHandler(&log, nil))}
+		channel := balancer.NewChannel(balancer.Key{Host: "127.0.0.1", Port: 1})
+		channel.SetAddresses([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")})
+		listener := new(Listener)
+		listener.SetService(&Service{Name: "web", Router: balancer.NewRouter([]balancer.Group{{Channels: []*balancer.Channel{channel}}}, balancer.Options{}, nil)})
+		for range 3 {
+			for range 100 {
+				search(t, &options, listener, errors.Join(errors.New("dial"), syscall.EADDRNOTAVAIL))
+			}
+			time.Sleep(time.Second)
+		}
+		if n := strings.Count(log.String(), "cannot dial"); n != 3 {
+			t.Errorf("%d lines in three seconds:\n%s", n, log.String())
+		}
+		if n := strings.Count(log.String(), "left_out=99\n"); n != 2 {
+			t.Errorf("%d lines say that 99 were left out:\n%s", n, log.String())
+		}
+	})
+}
+
+// A channel that comes and goes is told of once a second, with what was left
+// out; and the last word is the truth.
+func TestFlappingIsLoggedOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		options := Options{Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
+			ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+				switch a.Key {
+				case slog.MessageKey, "left_out":
+					return a
+				}
+				return slog.Attr{}
+			},
+		}))}
+		channel := balancer.NewChannel(balancer.Key{Host: "127.0.0.1", Port: 1})
+		channel.SetAddresses([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")})
+		listener := new(Listener)
+		listener.SetService(&Service{Name: "web", Router: balancer.NewRouter([]balancer.Group{{Channels: []*balancer.Channel{channel}}}, balancer.Options{}, nil)})
+		dial := func(err error) { search(t, &options, listener, err) }
+		for range 2 {
+			for range 100 {
+				dial(syscall.ECONNREFUSED)
+				dial(nil)
+			}
+			time.Sleep(time.Second)
+		}
+		dial(nil) // what it said last is so still
+		time.Sleep(time.Second)
+		dial(nil)
+		dial(syscall.ECONNREFUSED)
+		dial(nil)
+		dial(syscall.ECONNREFUSED) // this is not told
+		time.Sleep(time.Second)
+		dial(syscall.EADDRNOTAVAIL) // nor is it now: that says nothing of the channel
+		dial(syscall.ECONNREFUSED)
+		dial(syscall.ECONNREFUSED)
+		const want = `msg="channel fails"
+msg="channel answers again"
+msg="channel fails" left_out=99
+msg="channel answers again" left_out=99
+msg="channel answers again" left_out=98
+msg="channel fails" left_out=99
+msg="channel answers again"
+msg="cannot dial"
+msg="channel fails"
+`
+		if log.String() != want {
+			t.Errorf("log:\n%s\nwant:\n%s", log.String(), want)
+		}
+	})
+}
+
+const second = int64(time.Second)
+
+// listening returns a listener whose channels have so many addresses each, and
+// which answers within ten seconds or not at all.
+func listening(addresses ...int) (*Listener, []*balancer.Channel) {
+	l := new(Listener)
+	var channels []*balancer.Channel
+	for i, n := range addresses {
+		channel := balancer.NewChannel(balancer.Key{Host: "h", Port: 1, Nth: i})
+		var addrs []netip.AddrPort
+		for port := range n {
+			addrs = append(addrs, netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(port+1)))
+		}
+		channel.SetAddresses(addrs)
+		channels = append(channels, channel)
+	}
+	l.SetService(serving(channels...))
+	return l, channels
+}
+
+func serving(channels ...*balancer.Channel) *Service {
+	return &Service{
+		Router:         balancer.NewRouter([]balancer.Group{{Channels: channels}}, balancer.Options{}, nil),
+		ConnectTimeout: 10 * time.Second,
+	}
+}
+
+func begin(l *Listener, now int64) *Search {
+	s := new(Search)
+	s.Begin(&Options{Log: slog.New(slog.DiscardHandler)}, l, balancer.Client{Addr: netip.MustParseAddr("198.51.100.1")}, now)
+	return s
+}
+
+func TestAddressesShareTheTime(t *testing.T) {
+	l, channels := listening(3)
+	s := begin(l, second)
+	if s.Next(second) != balancer.Dial {
+		t.Fatal("the channel is not to be had")
+	}
+	channels[0].SetAddresses(nil) // a search goes on with those that it began with
+	for i, step := range []struct{ after, share time.Duration }{
+		{0, 10 * time.Second / 3},
+		{time.Second, 9 * time.Second / 2}, // the first has refused before its share was over
+		{7 * time.Second, 3 * time.Second},
+	} {
+		addr, share, ok := s.Address(second + int64(step.after))
+		if !ok || share != step.share || int(addr.Port()) != i+1 || s.Dialled() != addr {
+			t.Errorf("address %d is %s (%t) for %s, want %s", i+1, addr, ok, share, step.share)
+		}
+	}
+	s.Again()
+	if addr, share, ok := s.Address(second + int64(8*time.Second)); !ok || addr.Port() != 3 || share != 2*time.Second {
+		t.Errorf("once more it is %s (%t) for %s", addr, ok, share)
+	}
+	if _, _, ok := s.Address(second); ok {
+		t.Error("there is a fourth address")
+	}
+	s.Connected(second + int64(9*time.Second))
+	if _, n, sum := channels[0].Dials.Durations.Read(); n != 1 || sum != 9*time.Second {
+		t.Errorf("%d answers in %s", n, sum)
+	}
+	s.Close(second)
+	if channels[0].Active() != 0 {
+		t.Error("the slot is lost")
+	}
+}
+
+// A client that has tried all that there was begins anew if there is something
+// else now, and is rejected if not.
+func TestSearchFollowsAChange(t *testing.T) {
+	l, channels := listening(1, 1)
+	tried := func(change func()) (keys []string) {
+		s := begin(l, second)
+		for s.Next(second) == balancer.Dial {
+			keys = append(keys, s.Channel().Key().String())
+			s.Undialled(syscall.ECONNREFUSED)
+			s.Failed(second)
+			change()
+			change = func() {}
+		}
+		return keys
+	}
+	if got := tried(func() {}); !slices.Equal(got, []string{"h:1", "h:1#2"}) {
+		t.Errorf("tried %v", got)
+	}
+	if got := tried(func() { l.SetService(serving(channels[1])) }); !slices.Equal(got, []string{"h:1", "h:1#2", "h:1#2"}) {
+		t.Errorf("tried %v around a change", got)
+	}
+	if n := l.Rejected[balancer.NoneAnswered].Load(); n != 2 {
+		t.Errorf("%d clients were rejected", n)
+	}
+}
+
+// What this machine lacks for one channel it lacks for all.
+func TestALackEndsTheSearch(t *testing.T) {
+	l, channels := listening(1, 1)
+	s := begin(l, second)
+	s.Next(second)
+	s.Undialled(DialError(s.addrs[0], syscall.EMFILE))
+	s.Failed(second)
+	l.SetService(serving(channels[1]))
+	if s.Next(second) != balancer.Reject || l.Rejected[balancer.NoneAnswered].Load() != 1 {
+		t.Error("the search goes on")
+	}
+	if n := channels[0].Dials.Failed(balancer.LocalFailure); n != 1 || channels[0].Failing() || channels[0].Active() != 0 {
+		t.Errorf("%d local failures, failing %t, %d active", n, channels[0].Failing(), channels[0].Active())
+	}
+}

@@ -12,6 +12,7 @@ func TestRejection(t *testing.T) {
 		{"full", func(a, b *Channel) { a.Disable(); b.SetLimit(1); b.slots.take() }},
 		{"disabled", func(a, b *Channel) { a.Disable(); b.Disable(); b.SetLimit(1); b.slots.take() }},
 		{"disabled", func(a, b *Channel) { a.SetAddresses(nil); b.Disable() }},
+		{"disabled", func(a, b *Channel) { a.Disable(); b.SetAddresses(nil); b.SetLimit(1); b.slots.take() }},
 	} {
 		group := rr("a", "b")
 		test.prepare(group.Channels[0], group.Channels[1])

@@ -9,9 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// acceptor is a listening socket as one loop sees it. The socket is registered
-// level-triggered, so clients beyond a batch are reported again, and exclusive:
-// the kernel wakes one loop that waits for a client, not all.
+// acceptor is a listening socket as one loop sees it.
 type acceptor struct {
 	socket  *adopted
 	fd      int32
@@ -56,8 +54,7 @@ func (a *acceptor) watch(l *loop) {
 	if a.watched || a.starved || a.timer.armed() || l.resting.Load() {
 		return
 	}
-	errno := control(l.epoll, unix.EPOLL_CTL_ADD, a.fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, token{low: a.number})
-	if errno != 0 {
+	if errno := l.kernel.listen(l.epoll, a.fd, token{low: a.number}); errno != 0 {
 		l.lacks("accept", os.NewSyscallError("epoll_ctl", errno))
 		a.pause(l)
 		return
@@ -67,7 +64,7 @@ func (a *acceptor) watch(l *loop) {
 
 func (a *acceptor) unwatch(l *loop) {
 	if a.watched {
-		control(l.epoll, unix.EPOLL_CTL_DEL, a.fd, 0, token{})
+		l.kernel.unlisten(l.epoll, a.fd)
 		a.watched = false
 	}
 }
@@ -104,7 +101,7 @@ func (a *acceptor) take(l *loop, n int) bool {
 	}()
 	listener := a.socket.listener.Load()
 	for range places {
-		fd, peer, errno := accept(a.fd)
+		fd, peer, errno := l.kernel.accept(a.fd)
 		switch {
 		case errno == unix.EAGAIN:
 			return false

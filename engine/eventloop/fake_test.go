@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,12 +26,27 @@ type fakeKernel struct {
 	pipes   map[int32]*fakePipe // by either end
 	sockets []*fakeSocket
 	servers map[token]*fakeSocket // the last that was dialled, by the token of the client
+	queues  map[int32]*fakeQueue
+	woken   map[int]bool // by the eventfd, which has the number of its loop's epoll
 	last    int32
+	locks   map[string]*sync.Mutex // that must not be held when something is asked of the kernel
 	defects []string
+}
+
+// fakeQueue is a listening socket.
+type fakeQueue struct {
+	fd       int32
+	clients  []*fakeSocket
+	failures []unix.Errno    // of those who accept next
+	refused  unix.Errno      // of those who register
+	watchers map[int32]token // by their epoll
+	accepts  int             // calls
 }
 
 type fakeSocket struct {
 	fd         int32
+	peer       netip.AddrPort
+	epoll      int32
 	token      token
 	watched    bool
 	event      bool // there is one to be delivered
@@ -78,11 +94,121 @@ func (s *script) next() int {
 }
 
 func newFakeKernel(s *script) *fakeKernel {
-	return &fakeKernel{script: s, open: map[int32]*fakeSocket{}, pipes: map[int32]*fakePipe{}, servers: map[token]*fakeSocket{}}
+	return &fakeKernel{script: s, open: map[int32]*fakeSocket{}, pipes: map[int32]*fakePipe{}, servers: map[token]*fakeSocket{},
+		queues: map[int32]*fakeQueue{}, woken: map[int]bool{}}
 }
 
 func (k *fakeKernel) defect(format string, args ...any) {
 	k.defects = append(k.defects, fmt.Sprintf(format, args...))
+}
+
+// called is called first of all in each call.
+func (k *fakeKernel) called(call string) {
+	for name, lock := range k.locks {
+		if !lock.TryLock() {
+			k.defect("%s while the mutex of %s is held", call, name)
+			continue
+		}
+		lock.Unlock()
+	}
+}
+
+func (k *fakeKernel) newQueue() *fakeQueue {
+	k.last++
+	q := &fakeQueue{fd: k.last, watchers: map[int32]token{}}
+	k.queues[q.fd] = q
+	return q
+}
+
+// queue returns a listening socket, or a harmless one in the place of a closed.
+func (k *fakeKernel) queue(call string, fd int32) *fakeQueue {
+	k.called(call)
+	q := k.queues[fd]
+	if q == nil {
+		k.defect("%s of descriptor %d, which does not listen", call, fd)
+		return &fakeQueue{watchers: map[int32]token{}}
+	}
+	return q
+}
+
+func (k *fakeKernel) listen(epoll, fd int32, t token) unix.Errno {
+	q := k.queue("epoll_ctl", fd)
+	if errno := q.refused; errno != 0 {
+		q.refused = 0
+		return errno
+	}
+	if _, twice := q.watchers[epoll]; twice {
+		k.defect("queue %d is registered twice", fd)
+	}
+	q.watchers[epoll] = t
+	return 0
+}
+
+func (k *fakeKernel) unlisten(epoll, fd int32) {
+	q := k.queue("epoll_ctl", fd)
+	if _, there := q.watchers[epoll]; !there {
+		k.defect("queue %d is not registered", fd)
+	}
+	delete(q.watchers, epoll)
+}
+
+func (k *fakeKernel) accept(fd int32) (int32, netip.AddrPort, unix.Errno) {
+	q := k.queue("accept4", fd)
+	q.accepts++
+	if len(q.failures) > 0 {
+		errno := q.failures[0]
+		q.failures = q.failures[1:]
+		return -1, netip.AddrPort{}, errno
+	}
+	if len(q.clients) == 0 {
+		return -1, netip.AddrPort{}, unix.EAGAIN
+	}
+	s := q.clients[0]
+	q.clients = q.clients[1:]
+	return s.fd, s.peer, 0
+}
+
+func (k *fakeKernel) wake(event int) {
+	k.called("write")
+	k.woken[event] = true
+}
+
+func (k *fakeKernel) poll(epoll int32, events []unix.EpollEvent) (int, unix.Errno) {
+	k.called("epoll_wait")
+	n := 0
+	tell := func(t token, what uint32) {
+		if n < len(events) {
+			events[n] = unix.EpollEvent{Events: what, Fd: t.low, Pad: t.high}
+			n++
+		}
+	}
+	for fd := range k.last + 1 {
+		if q := k.queues[fd]; q != nil && len(q.clients)+len(q.failures) > 0 {
+			if t, watches := q.watchers[epoll]; watches {
+				tell(t, unix.EPOLLIN)
+			}
+		}
+		if s := k.open[fd]; s != nil && s.watched && s.epoll == epoll && s.event {
+			s.event = false
+			tell(s.token, s.events())
+		}
+	}
+	// A loop that has registered a socket and then wrote to itself is told in
+	// that order.
+	if k.woken[int(epoll)] {
+		k.woken[int(epoll)] = false
+		tell(mailToken, unix.EPOLLIN)
+	}
+	return n, 0
+}
+
+// wait lets the time pass if nothing happens, in the bubble of a test.
+func (k *fakeKernel) wait(epoll int32, events []unix.EpollEvent, timeout int) (int, unix.Errno) {
+	n, errno := k.poll(epoll, events)
+	if n == 0 && timeout > 0 {
+		time.Sleep(time.Duration(timeout) * time.Millisecond)
+	}
+	return n, errno
 }
 
 func (k *fakeKernel) newSocket() *fakeSocket {
@@ -95,6 +221,7 @@ func (k *fakeKernel) newSocket() *fakeSocket {
 
 // socket returns an open socket, or a harmless one in the place of a closed.
 func (k *fakeKernel) socket(call string, fd int32) *fakeSocket {
+	k.called(call)
 	s := k.open[fd]
 	if s == nil {
 		k.defect("%s of descriptor %d, which is not open", call, fd)
@@ -104,6 +231,7 @@ func (k *fakeKernel) socket(call string, fd int32) *fakeSocket {
 }
 
 func (k *fakeKernel) dial(netip.AddrPort, netip.Addr) (int32, error) {
+	k.called("connect")
 	switch k.next() % 16 {
 	case 1:
 		return -1, os.NewSyscallError("connect", unix.ECONNREFUSED)
@@ -115,7 +243,7 @@ func (k *fakeKernel) dial(netip.AddrPort, netip.Addr) (int32, error) {
 	return s.fd, nil
 }
 
-func (k *fakeKernel) watch(_, fd int32, t token) unix.Errno {
+func (k *fakeKernel) watch(epoll, fd int32, t token) unix.Errno {
 	s := k.socket("epoll_ctl", fd)
 	if k.next()%64 == 1 {
 		return unix.ENOMEM
@@ -123,7 +251,7 @@ func (k *fakeKernel) watch(_, fd int32, t token) unix.Errno {
 	if s.watched {
 		k.defect("descriptor %d is registered twice", fd)
 	}
-	s.token, s.watched = t, true
+	s.epoll, s.token, s.watched = epoll, t, true
 	s.event = !s.connecting
 	if t.low&1 == server {
 		k.servers[token{t.low ^ server, t.high}] = s
@@ -274,6 +402,7 @@ func (k *fakeKernel) send(fd int32, from []byte) (int, unix.Errno) {
 const fakePipeSize = 100_000
 
 func (k *fakeKernel) splice(from, to int32, most int) (int, unix.Errno) {
+	k.called("splice")
 	if k.next()%64 == 1 {
 		return -1, unix.EINTR
 	}
@@ -332,6 +461,7 @@ func (k *fakeKernel) keepAlive(fd int32, _ time.Duration)   { k.socket("setsocko
 func (k *fakeKernel) userTimeout(fd int32, _ time.Duration) { k.socket("setsockopt", fd) }
 
 func (k *fakeKernel) close(fd int32) {
+	k.called("close")
 	if p := k.pipes[fd]; p != nil {
 		delete(k.pipes, fd)
 		return
@@ -347,6 +477,7 @@ func (k *fakeKernel) reset(fd int32) {
 }
 
 func (k *fakeKernel) pipe(int) (r, w int32, ok bool) {
+	k.called("pipe2")
 	if k.next()%8 == 1 {
 		return -1, -1, false
 	}

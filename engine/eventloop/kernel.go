@@ -12,9 +12,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernel is what sessions ask of the operating system, so that a test can
-// play its part. No call waits. An Errno of 0 stands for success.
+// kernel is what a loop asks of the operating system, so that a test can play
+// its part. No call but wait waits. An Errno of 0 stands for success.
 type kernel interface {
+	// poll returns the events that are there already.
+	poll(epoll int32, events []unix.EpollEvent) (int, unix.Errno)
+	// wait is poll, but waits for the first event, so many milliseconds at most,
+	// or with -1 for ever.
+	wait(epoll int32, events []unix.EpollEvent, timeout int) (int, unix.Errno)
+	// wake is an event for the loop that has registered the eventfd.
+	wake(event int)
+	// listen registers a listening socket level-triggered, so that clients
+	// beyond a batch are reported again, and exclusive: the kernel wakes one
+	// loop that waits for a client, not all.
+	listen(epoll, fd int32, t token) unix.Errno
+	unlisten(epoll, fd int32)
+	// accept takes a client from the queue of a listening socket.
+	accept(fd int32) (client int32, peer netip.AddrPort, errno unix.Errno)
 	// dial starts connecting from the source, which may be the zero Addr.
 	dial(to netip.AddrPort, source netip.Addr) (fd int32, err error)
 	// watch registers a connected or connecting socket for all its events,
@@ -48,8 +62,8 @@ type kernel interface {
 	pipe(size int) (r, w int32, ok bool)
 }
 
-// linux is the kernel. Its calls cannot block, so they go past the scheduler,
-// which would otherwise be told of each.
+// linux is the kernel. Its calls cannot block but for wait, so they go past the
+// scheduler, which would otherwise be told of each.
 type linux struct{}
 
 // interest is what each socket is registered for, once. EPOLLPRI tells of
@@ -247,8 +261,7 @@ func setInt(fd int32, level, option uintptr, value int32) unix.Errno {
 	return errno
 }
 
-// accept takes a client from the queue of a listening socket.
-func accept(fd int32) (int32, netip.AddrPort, unix.Errno) {
+func (linux) accept(fd int32) (int32, netip.AddrPort, unix.Errno) {
 	var name sockaddr
 	size := uint32(unsafe.Sizeof(name))
 	r, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&name)), uintptr(unsafe.Pointer(&size)),
@@ -265,8 +278,23 @@ func control(epoll int32, op uintptr, fd int32, events uint32, t token) unix.Err
 	return errno
 }
 
-// poll returns the events that are there already.
-func poll(epoll int32, events []unix.EpollEvent) (int, unix.Errno) {
+func (linux) listen(epoll, fd int32, t token) unix.Errno {
+	return control(epoll, unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, t)
+}
+
+func (linux) unlisten(epoll, fd int32) { control(epoll, unix.EPOLL_CTL_DEL, fd, 0, token{}) }
+
+func (linux) wake(event int) {
+	unix.Write(event, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // cannot fail short of 2^64 times
+}
+
+func (linux) wait(epoll int32, events []unix.EpollEvent, timeout int) (int, unix.Errno) {
+	n, err := unix.EpollWait(int(epoll), events, timeout)
+	errno, _ := err.(unix.Errno)
+	return n, errno
+}
+
+func (linux) poll(epoll int32, events []unix.EpollEvent) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
 	return int(n), errno
 }

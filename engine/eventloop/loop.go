@@ -55,7 +55,7 @@ func newLoop(p *Plane, k kernel) *loop {
 		plane:   p,
 		kernel:  k,
 		epoll:   -1,
-		mailbox: mailbox{event: -1},
+		mailbox: mailbox{kernel: k, event: -1},
 		ended:   make(chan struct{}),
 		now:     p.now(),
 		shared:  new(buffer),
@@ -101,20 +101,25 @@ func (l *loop) close() {
 func (l *loop) run() {
 	defer close(l.ended)
 	for !l.stopping || l.live.Load() > 0 {
-		n, all := l.wait()
-		// Both sockets of each session, the listening ones and the mailbox.
-		l.heard.turn(n, all, l.now, 2*int(l.live.Load())+len(l.acceptors)+1)
-		l.now = l.plane.now()
-		l.runReady()
-		for i := range l.events[:n] {
-			l.dispatch(&l.events[i])
-		}
-		l.expire(l.heard.upTo)
+		l.turn()
 	}
 	for _, task := range l.mailbox.shut() {
 		task()
 	}
 	l.close()
+}
+
+// turn waits for events and acts on them, and on what is due.
+func (l *loop) turn() {
+	n, all := l.wait()
+	// Both sockets of each session, the listening ones and the mailbox.
+	l.heard.turn(n, all, l.now, 2*int(l.live.Load())+len(l.acceptors)+1)
+	l.now = l.plane.now()
+	l.runReady()
+	for i := range l.events[:n] {
+		l.dispatch(&l.events[i])
+	}
+	l.expire(l.heard.upTo)
 }
 
 // wait returns how many events there are, and whether those are all. It does
@@ -124,7 +129,7 @@ func (l *loop) run() {
 // first would be one system call more for it.
 func (l *loop) wait() (n int, all bool) {
 	if l.busy || len(l.ready) > 0 {
-		n, errno := poll(l.epoll, l.events[:])
+		n, errno := l.kernel.poll(l.epoll, l.events[:])
 		if n > 0 && errno == 0 || len(l.ready) > 0 {
 			l.busy = n > 1
 			return max(n, 0), errno == 0 && n < len(l.events)
@@ -135,12 +140,12 @@ func (l *loop) wait() (n int, all bool) {
 		left := time.Duration(when*int64(tick) - l.plane.now())
 		timeout = int((max(left, 0) + time.Millisecond - 1) / time.Millisecond)
 	}
-	n, err := unix.EpollWait(int(l.epoll), l.events[:], timeout)
-	if err != nil && err != unix.EINTR {
-		panic(fmt.Sprintf("eventloop: epoll_wait: %v", err)) // the descriptor is ours, so this is a defect
+	n, errno := l.kernel.wait(l.epoll, l.events[:], timeout)
+	if errno != 0 && errno != unix.EINTR {
+		panic(fmt.Sprintf("eventloop: epoll_wait: %v", errno)) // the descriptor is ours, so this is a defect
 	}
 	l.busy = n > 1
-	return max(n, 0), err == nil && n < len(l.events)
+	return max(n, 0), errno == 0 && n < len(l.events)
 }
 
 // heard tells up to which time a loop has been told of all that happened. A

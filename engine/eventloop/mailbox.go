@@ -2,35 +2,45 @@
 
 package eventloop
 
-import (
-	"sync"
-
-	"golang.org/x/sys/unix"
-)
+import "sync"
 
 // mailbox is how other goroutines ask something of a loop. Tasks run on the
 // loop in the order in which they were posted.
 type mailbox struct {
-	event int // an eventfd that wakes the loop
+	kernel kernel
+	event  int // an eventfd that wakes the loop; open until shut has returned
 
-	mu    sync.Mutex
-	tasks []func() // guarded by mu
-	full  bool     // guarded by mu; the loop takes no more
+	mu     sync.Mutex     // loops take it: whoever holds it makes no system call and waits for nothing
+	tasks  []func()       // guarded by mu
+	full   bool           // guarded by mu; the loop takes no more
+	waking sync.WaitGroup // those who are about to wake the loop; they come under mu, before it is full
 }
 
 // post leaves a task. It reports false if the loop has ended, or is about to;
 // the task is not run then.
 func (m *mailbox) post(task func()) bool {
+	first, ok := m.put(task)
+	if first {
+		m.kernel.wake(m.event)
+		m.waking.Done()
+	}
+	return ok
+}
+
+// put reports whether the task is the first that waits, whose poster wakes the
+// loop.
+func (m *mailbox) put(task func()) (first, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.full {
-		return false
+		return false, false
 	}
 	m.tasks = append(m.tasks, task)
-	if len(m.tasks) == 1 {
-		unix.Write(m.event, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // cannot fail short of 2^64 posts
+	if len(m.tasks) > 1 {
+		return false, true
 	}
-	return true
+	m.waking.Add(1)
+	return true, true
 }
 
 // do runs a task on the loop and returns when it is done. On the loop's own
@@ -52,12 +62,13 @@ func (m *mailbox) take() []func() {
 	return tasks
 }
 
-// shut returns the last tasks.
+// shut returns the last tasks, once nobody is about to wake the loop any more.
 func (m *mailbox) shut() []func() {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.full = true
 	tasks := m.tasks
 	m.tasks = nil
+	m.mu.Unlock()
+	m.waking.Wait()
 	return tasks
 }

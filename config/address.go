@@ -39,33 +39,38 @@ type listening struct {
 
 const noPort = "the port is missing, and the listener's first address has port 0"
 
-// parseChannel returns the channel that text says in its short form,
-// host[:port[:maxc]]. The paths of the faults are relative to the channel.
-func parseChannel(text string, inherited listening) (channel spec.Channel, wrong faults) {
+// shortChannel returns the channel that text says in its short form,
+// host[:port[:maxc]].
+func (f *faults) shortChannel(path spec.Path, where, text string, inherited listening) spec.Channel {
 	host, port, maxc, err := splitChannel(text)
 	if err != nil {
-		wrong.add("", "", "%s", err)
-		return channel, wrong
+		f.add(path, where, "%s", err)
+		return spec.Channel{}
 	}
-	channel = spec.Channel{Host: host, Port: inherited.port}
-	switch {
-	case port != "":
-		if channel.Port, err = spec.ParsePort(port, 1); err != nil {
-			wrong.add(".port", "", "%s", err)
-		}
-	case !inherited.ok:
-		wrong.cover(".port")
-	case inherited.port == 0:
-		wrong.add(".port", "", noPort)
+	channel := spec.Channel{Host: host, Port: inherited.port}
+	if port == "" {
+		f.inherit(path, where, inherited)
+	} else if channel.Port, err = spec.ParsePort(port, 1); err != nil {
+		f.add(path.Key(spec.KeyPort), where, "%s", err)
 	}
 	if maxc != "" {
 		limit, err := strconv.ParseUint(maxc, 10, 32)
 		if err != nil {
-			wrong.add(".maxc", "", "maxc %q is not one of 0 (no limit) to %d", maxc, uint32(spec.MaxMaxConns))
+			f.add(path.Key(spec.KeyMaxConns), where, "maxc %q is not one of 0 (no limit) to %d", maxc, uint32(spec.MaxMaxConns))
 		}
 		channel.MaxConns = int(limit)
 	}
-	return channel, wrong
+	return channel
+}
+
+// inherit reports if there is no port for a channel that has none of its own.
+func (f *faults) inherit(path spec.Path, where string, inherited listening) {
+	switch path := path.Key(spec.KeyPort); {
+	case !inherited.ok:
+		f.cover(path)
+	case inherited.port == 0:
+		f.add(path, where, noPort)
+	}
 }
 
 // splitChannel takes the short form of a channel apart. The host comes back

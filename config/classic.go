@@ -40,7 +40,7 @@ var ErrAddress = errors.New("bad address")
 // listener. The error prints one line for each fault, in the order of the
 // operands, and quotes the option or operand.
 func Parse(c Classic) (Document, error) {
-	p := classicParser{at: positions{}, derived: map[string]string{}}
+	p := classicParser{at: positions{}, derived: map[spec.Path]spec.Path{}}
 	config := p.parse(c)
 	p.validate(config, p.derived)
 	if len(p.list) == 0 {
@@ -52,7 +52,7 @@ func Parse(c Classic) (Document, error) {
 		if at := p.at.find(fault.Path); at > 0 {
 			fault.Where = p.operands[at-1]
 		}
-		if isAddress(fault.Path) {
+		if p.isAddress(fault.Path) {
 			errs = append(errs, addressFault{fault})
 		} else {
 			errs = append(errs, fault)
@@ -66,27 +66,35 @@ type addressFault struct{ spec.Fault }
 
 func (f addressFault) Unwrap() []error { return []error{f.Fault, ErrAddress} }
 
-func isAddress(path string) bool {
-	return strings.Contains(path, ".channels[") && !strings.HasSuffix(path, ".maxc") ||
-		strings.HasPrefix(path, listenPath) || path == sourcePath
+// isAddress reports whether an address stands at path: of a channel all but its
+// limit.
+func (p *classicParser) isAddress(path spec.Path) bool {
+	for _, channel := range p.channels {
+		if path.Within(channel) {
+			return path != channel.Key(spec.KeyMaxConns)
+		}
+	}
+	return path.Within(listenPath) || path == sourcePath
 }
 
 // The paths of what a command line declares in one place.
-const (
-	portPath   = "port" // the operand; it has no path of its own in a Config
-	listenPath = "listener[0].listen[0]"
-	sourcePath = "listener[0].source"
+var (
+	portPath     = spec.Path{}.Written("port") // the operand; it has no path of its own in a Config
+	listenerPath = spec.ListenerAt(0)
+	listenPath   = listenerPath.Key(spec.KeyListen).Element(0)
+	sourcePath   = listenerPath.Key(spec.KeySource)
 )
 
 type classicParser struct {
 	faults
-	at       positions         // of paths among the operands
-	operands []string          // options and operands as faults quote them
-	derived  map[string]string // see faults.validate
+	at       positions               // of paths among the operands
+	operands []string                // options and operands as faults quote them
+	channels []spec.Path             // of those that are operands
+	derived  map[spec.Path]spec.Path // see faults.validate
 }
 
 // operand notes that text, an option or operand, stands for path.
-func (p *classicParser) operand(path, kind, text string) {
+func (p *classicParser) operand(path spec.Path, kind, text string) {
 	p.operands = append(p.operands, fmt.Sprintf("%s %q", kind, text))
 	p.at[path] = len(p.operands)
 }
@@ -95,10 +103,10 @@ func (p *classicParser) parse(c Classic) *spec.Config {
 	l := spec.Defaults()
 	l.AutoDisable, l.HashFailover = c.AutoDisable, c.HashFailover
 	l.IdleTimeout = c.IdleTimeout
-	p.operand("listener[0].idle_timeout", "-T", c.IdleTimeout.String())
+	p.operand(listenerPath.Key(spec.KeyIdleTimeout), "-T", c.IdleTimeout.String())
 	if c.ConnectTimeout != 0 {
 		l.ConnectTimeout = c.ConnectTimeout
-		p.operand("listener[0].connect_timeout", "-t", c.ConnectTimeout.String())
+		p.operand(listenerPath.Key(spec.KeyConnectTimeout), "-t", c.ConnectTimeout.String())
 	}
 	if c.Source != "" {
 		p.operand(sourcePath, "-B", c.Source)
@@ -126,16 +134,16 @@ func (p *classicParser) listen(c Classic, l *spec.Listener) listening {
 	}
 	if len(c.Args) == 0 {
 		p.add(portPath, "", "the port to listen on is missing")
-		p.cover("listener[0].name")
+		p.cover(listenerPath.Key(spec.KeyName))
 		p.cover(listenPath)
-		p.cover("listener[0].group")
+		p.cover(listenerPath.Key(spec.KeyGroups))
 		return listening{}
 	}
 	service := c.Args[0]
 	p.operand(portPath, "port", service)
 	bind := unbracket(c.Bind)
 	l.Name = net.JoinHostPort(bind, service)
-	p.derived["listener[0].name"] = listenPath
+	p.derived[listenerPath.Key(spec.KeyName)] = listenPath
 	port, wrongPort := spec.ParsePort(service, 0)
 	if wrongPort != nil {
 		p.add(portPath, "", "%s", wrongPort)
@@ -155,7 +163,7 @@ func (p *classicParser) listen(c Classic, l *spec.Listener) listening {
 func (p *classicParser) groups(args []string, inherited listening, l *spec.Listener) {
 	var group spec.Group
 	for i := 1; i < len(args); i++ {
-		path := elementPath("listener[0].group", len(l.Groups))
+		path := listenerPath.Group(len(l.Groups))
 		switch text := args[i]; text {
 		case "!", "%":
 			if text == "%" {
@@ -168,11 +176,10 @@ func (p *classicParser) groups(args []string, inherited listening, l *spec.Liste
 			l.Groups = append(l.Groups, group)
 			group = spec.Group{}
 		default:
-			channelPath := elementPath(path+".channels", len(group.Channels))
-			p.operand(channelPath, "channel", text)
-			channel, wrong := parseChannel(text, inherited)
-			p.absorb(channelPath, "", wrong)
-			group.Channels = append(group.Channels, channel)
+			path := path.Channel(len(group.Channels))
+			p.operand(path, "channel", text)
+			p.channels = append(p.channels, path)
+			group.Channels = append(group.Channels, p.shortChannel(path, "", text, inherited))
 		}
 	}
 	if len(group.Channels) > 0 {
@@ -180,7 +187,7 @@ func (p *classicParser) groups(args []string, inherited listening, l *spec.Liste
 	}
 	if len(l.Groups) == 0 && len(args) > 0 {
 		p.add(portPath, "", "no channel follows it: at least one host[:port[:maxc]] is needed")
-		p.cover("listener[0].group")
+		p.cover(listenerPath.Key(spec.KeyGroups))
 	}
 }
 

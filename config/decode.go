@@ -4,7 +4,6 @@ import (
 	"balance/engine/spec"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -25,7 +24,7 @@ func Decode(name string, data []byte) (*spec.Config, error) {
 	if _, err := toml.Decode(string(data), &values); err != nil {
 		return nil, join(syntaxError(name, err))
 	}
-	d := decoder{config: spec.DefaultConfig(), derived: map[string]string{}}
+	d := decoder{config: spec.DefaultConfig(), derived: map[spec.Path]spec.Path{}}
 	d.document(values)
 	d.validate(d.config, d.derived)
 	if len(d.list) == 0 {
@@ -69,61 +68,58 @@ type decoder struct {
 	faults
 	config   *spec.Config
 	defaults spec.Listener
-	derived  map[string]string // see faults.validate
+	derived  map[spec.Path]spec.Path // see faults.validate
 }
 
 func (d *decoder) document(values map[string]any) {
-	document := d.open(root, "", "", values)
-	d.settings(document.table(defaultsTable, "defaults"))
-	read(document.table(processTable, "process"), processSettings, &d.config.Process)
-	read(document.table(logTable, "log"), logSettings, &d.config.Log)
-	read(document.table(controlTable, "control"), controlSettings, &d.config.Control)
-	for i, value := range document.array("listener", "an array of tables: write [[listener]]") {
+	document := d.open(spec.RootTable, wholeFile, "", values)
+	for _, kind := range spec.DaemonTables {
+		t := document.table(kind)
+		read(t, spec.DaemonSettings, d.config)
+		if kind == spec.DefaultsTable {
+			d.inherited(t)
+		}
+	}
+	for i, value := range document.array(spec.KeyListeners.Name(), "an array of tables: write [[listener]]") {
 		d.listener(i, value)
 	}
 }
 
-// settings reads [defaults]. It checks them by themselves, so that a fault is
-// not found again in each listener.
-func (d *decoder) settings(t table) {
+// inherited reads what [defaults] says of listeners. It checks that table by
+// itself, so that a fault is not found again in each listener.
+func (d *decoder) inherited(t table) {
 	d.defaults = spec.Defaults()
-	read(t, daemonSettings, d.config)
-	read(t, settings, &d.defaults)
-	alone := spec.Config{ShutdownTimeout: d.config.ShutdownTimeout, Listeners: []spec.Listener{d.defaults}}
-	for _, fault := range alone.Validate() {
-		in, name, _ := strings.Cut(fault.Path, ".")
-		if in == "defaults" || slices.Contains(names(settings), name) {
-			t.fault(name, "%s", fault.Problem)
-			d.defaults = spec.Defaults()
-		}
+	read(t, spec.ListenerSettings, &d.defaults)
+	wrong := check(t, spec.DaemonSettings, d.config)
+	if check(t, spec.ListenerSettings, &d.defaults) || wrong {
+		d.defaults = spec.Defaults()
 	}
 }
 
+// check reports the values of the table that are wrong by themselves.
+func check[T any](t table, settings []spec.Setting[T], of *T) (wrong bool) {
+	for _, s := range settings {
+		if problem := s.Problem(of); s.In(t.kind) && problem != "" {
+			t.fault(s.Name(), "%s", problem)
+			wrong = true
+		}
+	}
+	return wrong
+}
+
 func (d *decoder) listener(i int, value any) {
-	path := elementPath("listener", i)
-	t := d.open(listenerTable, path, "listener "+label(i, value), value)
+	t := d.open(spec.ListenerTable, spec.ListenerAt(i), "listener "+label(i, value), value)
 	l := d.defaults
-	addresses := t.addresses()
-	if name, ok := t.text("name"); ok {
-		l.Name = name
-	} else {
-		if len(addresses) > 0 {
-			l.Name = addresses[0]
+	read(t, spec.ListenerSettings, &l)
+	if _, ok := t.values[spec.KeyName.Name()].(string); !ok {
+		if len(l.Listen) > 0 {
+			l.Name = l.Listen[0]
 		}
-		d.derived[path+".name"] = path + ".listen[0]"
+		d.derived[t.path.Key(spec.KeyName)] = t.path.Key(spec.KeyListen).Element(0)
 	}
-	inherited := d.listen(t, addresses, &l)
-	if source, ok := t.text("source"); ok {
-		addr, err := parseSource(source)
-		if err != nil {
-			t.fault("source", "%s", err)
-		}
-		l.Source = addr
-	}
-	read(t, settings, &l)
-	for g, value := range t.array("group", "an array of tables: write [[listener.group]]") {
-		group := elementPath(path+".group", g)
-		l.Groups = append(l.Groups, d.group(group, fmt.Sprintf("%s group %d", t.where, g), value, inherited))
+	inherited := d.listen(t, &l)
+	for g, value := range t.array(spec.KeyGroups.Name(), "an array of tables: write [[listener.group]]") {
+		l.Groups = append(l.Groups, d.group(t.path.Group(g), fmt.Sprintf("%s group %d", t.where, g), value, inherited))
 	}
 	d.config.Listeners = append(d.config.Listeners, l)
 }
@@ -149,63 +145,42 @@ func label(i int, value any) string {
 	return strconv.Quote(name)
 }
 
-// addresses returns the strings at listen as they are written, "" for what is
-// none.
-func (t table) addresses() []string {
-	if text, ok := t.values["listen"].(string); ok {
-		return []string{text}
-	}
-	var addresses []string
-	for i, value := range t.array("listen", "a string or an array of strings") {
-		text, ok := value.(string)
-		if !ok {
-			t.faults.add(elementPath(keyPath(t.path, "listen"), i), t.where, "listen is %s, not a string", describe(value))
-		}
-		addresses = append(addresses, text)
-	}
-	return addresses
-}
-
-// listen sets the addresses of a listener. One that is not valid stays as it
-// is written, so that the others keep their places.
-func (d *decoder) listen(t table, addresses []string, l *spec.Listener) listening {
+// listen gives the addresses of a listener the form that they have in a Config.
+// One that is not valid stays as it is written, so that the others keep their
+// places.
+func (d *decoder) listen(t table, l *spec.Listener) listening {
 	var first listening
-	for i, text := range addresses {
-		path := elementPath(keyPath(t.path, "listen"), i)
+	for i, text := range l.Listen {
+		path := t.path.Key(spec.KeyListen).Element(i)
 		address, port, err := parseListen(text)
-		if err != nil {
-			address = text
-			if !d.covers(path) {
-				d.add(path, t.where, "%s", err)
-			}
+		if err == nil {
+			l.Listen[i] = address
+		} else if !d.covers(path) {
+			d.add(path, t.where, "%s", err)
 		}
 		if i == 0 {
 			first = listening{port, err == nil}
 		}
-		l.Listen = append(l.Listen, address)
 	}
 	return first
 }
 
-func (d *decoder) group(path, where string, value any, inherited listening) spec.Group {
-	t := d.open(groupTable, path, where, value)
+func (d *decoder) group(path spec.Path, where string, value any, inherited listening) spec.Group {
+	t := d.open(spec.GroupTable, path, where, value)
 	var group spec.Group
-	t.word("mode", &group.Mode)
-	for k, value := range t.array("channels", "an array of channels") {
-		channel := elementPath(path+".channels", k)
-		group.Channels = append(group.Channels, d.channel(channel, fmt.Sprintf("%s channel %d", where, k), value, inherited))
+	read(t, spec.GroupSettings, &group)
+	for k, value := range t.array(spec.KeyChannels.Name(), "an array of channels") {
+		group.Channels = append(group.Channels, d.channel(path.Channel(k), fmt.Sprintf("%s channel %d", where, k), value, inherited))
 	}
 	return group
 }
 
-func (d *decoder) channel(path, where string, value any, inherited listening) spec.Channel {
+func (d *decoder) channel(path spec.Path, where string, value any, inherited listening) spec.Channel {
 	switch value := value.(type) {
 	case string:
-		channel, wrong := parseChannel(value, inherited)
-		d.absorb(path, where, wrong)
-		return channel
+		return d.shortChannel(path, where, value, inherited)
 	case map[string]any:
-		return d.channelTable(d.open(channelTable, path, where, value), inherited)
+		return d.channelTable(d.open(spec.ChannelTable, path, where, value), inherited)
 	default:
 		d.add(path, where, "the channel is %s, not a string such as \"host:port:maxc\" or a table such as {host = \"host\"}", describe(value))
 		return spec.Channel{}
@@ -213,47 +188,14 @@ func (d *decoder) channel(path, where string, value any, inherited listening) sp
 }
 
 func (d *decoder) channelTable(t table, inherited listening) spec.Channel {
-	host, ok := t.text("host")
-	if path := keyPath(t.path, "host"); !ok && !d.covers(path) {
+	channel := spec.Channel{Port: inherited.port}
+	read(t, spec.ChannelSettings, &channel)
+	path := t.path.Key(spec.KeyHost)
+	if _, ok := t.values[spec.KeyHost.Name()]; !ok && !d.covers(path) {
 		d.add(path, t.where, "host is missing")
 	}
-	channel := spec.Channel{Host: host, Port: t.port("port", inherited)}
-	t.boolean("disabled", &channel.Disabled)
-	switch value := t.values["maxc"].(type) {
-	case nil:
-	case int64:
-		if value < 0 || value > spec.MaxMaxConns {
-			t.fault("maxc", "maxc %d is not one of 0 (no limit) to %d", value, int64(spec.MaxMaxConns))
-		}
-		channel.MaxConns = int(value)
-	default:
-		t.fault("maxc", "maxc is %s, not an integer", describe(value))
+	if _, ok := t.values[spec.KeyPort.Name()]; !ok {
+		d.inherit(t.path, t.where, inherited)
 	}
 	return channel
-}
-
-// port returns the port of a channel.
-func (t table) port(key string, inherited listening) uint16 {
-	var text string
-	switch value := t.values[key].(type) {
-	case nil:
-		if !inherited.ok {
-			t.faults.cover(keyPath(t.path, key))
-		} else if inherited.port == 0 {
-			t.fault(key, noPort)
-		}
-		return inherited.port
-	case int64:
-		text = strconv.FormatInt(value, 10)
-	case string:
-		text = value
-	default:
-		t.fault(key, "%s is %s, not a number or the name of a service", key, describe(value))
-		return 0
-	}
-	port, err := spec.ParsePort(text, 1)
-	if err != nil {
-		t.fault(key, "%s", err)
-	}
-	return port
 }

@@ -420,8 +420,8 @@ f:3: listener "a": listen ":nosuch": port "nosuch" is not one of 0 to 65535 or t
 f:6: listener "a" group 0 channel 0: host is missing
 f:7: listener "a" group 0 channel 1: host is the integer 1, not a string
 f:7: listener "a" group 0 channel 1: port is the float 1.5, not a number or the name of a service
-f:7: listener "a" group 0 channel 1: disabled is the integer 1, not true or false
 f:7: listener "a" group 0 channel 1: maxc is the string "16", not an integer
+f:7: listener "a" group 0 channel 1: disabled is the integer 1, not true or false
 f:8: listener "a" group 0 channel 2: port "65536" is not one of 1 to 65535 or the name of a TCP service
 f:9: listener "a" group 0 channel 3: port "nosuch" is not one of 1 to 65535 or the name of a TCP service
 f:9: listener "a" group 0 channel 3: maxc -1 is not one of 0 (no limit) to 4294967295
@@ -451,7 +451,7 @@ f:3: log: level "x" is none of "debug", "info", "warn", "error"`,
 func TestDecodeFaultsAreValues(t *testing.T) {
 	_, err := Decode("f", []byte("[[listener]]\nlisten = \":80\"\n"))
 	fault, ok := errors.AsType[spec.Fault](err)
-	if !ok || fault.Path != "listener[0].group" {
+	if !ok || fault.Path != spec.ListenerAt(0).Key(spec.KeyGroups) {
 		t.Errorf("%v holds the fault %+v", err, fault)
 	}
 }
@@ -479,8 +479,8 @@ func TestLocate(t *testing.T) {
 	cause := errors.New("it is taken")
 	document := Document{Name: "f", Data: data}
 	err := document.Locate(errors.Join(
-		spec.Fault{Path: "listener[0].listen[1]", Where: `listener "x"`, Problem: "it is taken", Cause: cause},
-		spec.Fault{Path: "control.http", Problem: "not in the file"},
+		spec.Fault{Path: spec.ListenerAt(0).Key(spec.KeyListen).Element(1), Where: `listener "x"`, Problem: "it is taken", Cause: cause},
+		spec.Fault{Path: spec.KeyHTTP.Path(), Problem: "not in the file"},
 		errors.New("no fault")))
 	if want := "f:4: listener \"x\": it is taken\nf: not in the file\nno fault"; err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)

@@ -16,11 +16,11 @@ import (
 // that fault and is not reported again.
 type faults struct {
 	list    []spec.Fault
-	covered map[string]bool // paths of faults
-	around  map[string]bool // all that covered paths stand in
+	covered map[spec.Path]bool // paths of faults
+	around  map[spec.Path]bool // all that covered paths stand in
 }
 
-func (f *faults) add(path, where, format string, args ...any) {
+func (f *faults) add(path spec.Path, where, format string, args ...any) {
 	f.list = append(f.list, spec.Fault{Path: path, Where: clip(where), Problem: clip(fmt.Sprintf(format, args...))})
 	f.cover(path)
 }
@@ -39,21 +39,21 @@ func clip(text string) string {
 	return strings.ToValidUTF8(text[:maxWords], "") + "…"
 }
 
-func (f *faults) cover(path string) {
+func (f *faults) cover(path spec.Path) {
 	if f.covered == nil {
-		f.covered, f.around = map[string]bool{}, map[string]bool{}
+		f.covered, f.around = map[spec.Path]bool{}, map[spec.Path]bool{}
 	}
 	f.covered[path] = true
-	for p := parent(path); p != ""; p = parent(p) {
+	for p := path.Parent(); p != wholeFile; p = p.Parent() {
 		f.around[p] = true
 	}
 }
 
-func (f *faults) covers(path string) bool {
+func (f *faults) covers(path spec.Path) bool {
 	if f.around[path] {
 		return true
 	}
-	for p := path; p != ""; p = parent(p) {
+	for p := path; p != wholeFile; p = p.Parent() {
 		if f.covered[p] {
 			return true
 		}
@@ -61,19 +61,9 @@ func (f *faults) covers(path string) bool {
 	return false
 }
 
-// absorb adds the faults of a part, whose paths are relative to path.
-func (f *faults) absorb(path, where string, part faults) {
-	for _, fault := range part.list {
-		f.add(path+fault.Path, where, "%s", fault.Problem)
-	}
-	for relative := range part.covered {
-		f.cover(path + relative)
-	}
-}
-
 // validate adds what the configuration still has wrong. derived maps the path
 // of a value that the input does not spell out to the path it comes from.
-func (f *faults) validate(c *spec.Config, derived map[string]string) {
+func (f *faults) validate(c *spec.Config, derived map[spec.Path]spec.Path) {
 	var later []spec.Fault
 	for _, fault := range c.Validate() {
 		if from, ok := derived[fault.Path]; ok {
@@ -101,15 +91,14 @@ func (f *faults) sort(at positions) {
 	})
 }
 
-// positions maps the path of each value of an input, in the form of
-// spec.Fault.Path, to its place there: a number from 1, in the order of the
-// input.
-type positions map[string]int
+// positions maps the path of each value of an input to its place there: a
+// number from 1, in the order of the input.
+type positions map[spec.Path]int
 
 // find returns the place of path or, if it has none, of what it stands in; 0
 // if that has none either.
-func (p positions) find(path string) int {
-	for ; path != ""; path = parent(path) {
+func (p positions) find(path spec.Path) int {
+	for ; path != wholeFile; path = path.Parent() {
 		if at, ok := p[path]; ok {
 			return at
 		}
@@ -117,10 +106,8 @@ func (p positions) find(path string) int {
 	return 0
 }
 
-// parent returns the path of what the value at path stands in, or "".
-func parent(path string) string {
-	return path[:max(strings.LastIndexAny(path, ".["), 0)]
-}
+// wholeFile is the path that all others stand in.
+var wholeFile spec.Path
 
 // join returns one error that prints each of errs on a line; after maxFaults of
 // them it tells how many more there are.

@@ -1,14 +1,11 @@
 package config
 
 import (
-	"encoding"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
-	"balance/engine/balancer"
 	"balance/engine/spec"
 )
 
@@ -19,10 +16,10 @@ import (
 func Marshal(c *spec.Config) []byte {
 	var w writer
 	preset := spec.DefaultConfig()
-	w.table("[defaults]", changed(daemonSettings, c, preset))
-	w.table("[process]", changed(processSettings, &c.Process, &preset.Process))
-	w.table("[log]", changed(logSettings, &c.Log, &preset.Log))
-	w.table("[control]", changed(controlSettings, &c.Control, &preset.Control))
+	for _, table := range spec.DaemonTables {
+		settings := slices.DeleteFunc(slices.Clone(spec.DaemonSettings), func(s spec.Setting[spec.Config]) bool { return !s.In(table) })
+		w.table(fmt.Sprintf("[%s]", table), changed(settings, c, preset))
+	}
 	for i := range c.Listeners {
 		w.listener(&c.Listeners[i])
 	}
@@ -43,35 +40,22 @@ func (w *writer) table(header string, lines []string) {
 }
 
 func (w *writer) listener(l *spec.Listener) {
-	var lines []string
-	if l.Name != l.Listen[0] {
-		lines = append(lines, "name = "+quote(l.Name))
-	}
-	if len(l.Listen) == 1 {
-		lines = append(lines, "listen = "+quote(l.Listen[0]))
-	} else {
-		lines = append(lines, "listen = "+array(l.Listen, quote))
-	}
-	if l.Source.IsValid() {
-		lines = append(lines, "source = "+quote(l.Source.String()))
-	}
 	preset := spec.Defaults()
-	w.table("[[listener]]", slices.Concat(lines, changed(settings, l, &preset)))
-	for _, group := range l.Groups {
-		lines := []string{"channels = " + array(group.Channels, channelValue)}
-		if group.Mode != balancer.RoundRobin {
-			lines = slices.Insert(lines, 0, "mode = "+quote(group.Mode.String()))
-		}
-		w.table("[[listener.group]]", lines)
+	preset.Name = l.Listen[0]
+	w.table("[[listener]]", changed(spec.ListenerSettings, l, &preset))
+	for i := range l.Groups {
+		group := &l.Groups[i]
+		channels := "channels = " + array(group.Channels, channelValue)
+		w.table("[[listener.group]]", append(changed(spec.GroupSettings, group, &spec.Group{}), channels))
 	}
 }
 
 // changed returns a line for each key whose value is not that of preset.
-func changed[T any](keys []key[T], from, preset *T) []string {
+func changed[T any](settings []spec.Setting[T], from, preset *T) []string {
 	var lines []string
-	for _, k := range keys {
-		if text := value(k.field(from)); text != value(k.field(preset)) {
-			lines = append(lines, k.name+" = "+text)
+	for _, s := range settings {
+		if text := value(s.Field(from)); text != value(s.Field(preset)) {
+			lines = append(lines, s.Name()+" = "+text)
 		}
 	}
 	return lines
@@ -80,30 +64,16 @@ func changed[T any](keys []key[T], from, preset *T) []string {
 // value returns what a key is set to, given its field.
 func value(field any) string {
 	switch field := field.(type) {
-	case *bool:
-		return strconv.FormatBool(*field)
-	case *string:
-		return quote(*field)
-	case *int:
-		return strconv.Itoa(*field)
-	case *time.Duration:
-		return quote(shortDuration(*field))
+	case *bool, *int, *uint16:
+		return spec.Text(field)
+	case *[]string:
+		if len(*field) == 1 {
+			return quote((*field)[0])
+		}
+		return array(*field, quote)
 	default:
-		text, _ := field.(encoding.TextMarshaler).MarshalText()
-		return quote(string(text))
+		return quote(spec.Text(field))
 	}
-}
-
-// shortDuration leaves out the zeros of "1h0m0s".
-func shortDuration(d time.Duration) string {
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
 }
 
 // channelValue returns the short form of a channel, if that says all of it.
@@ -112,17 +82,11 @@ func channelValue(c spec.Channel) string {
 	if c.MaxConns != 0 {
 		short += fmt.Sprintf(":%d", c.MaxConns)
 	}
-	if again, wrong := parseChannel(short, listening{}); len(wrong.list) == 0 && again == c {
+	var wrong faults
+	if again := wrong.shortChannel(wholeFile, "", short, listening{}); len(wrong.list) == 0 && again == c {
 		return quote(short)
 	}
-	fields := []string{"host = " + quote(c.Host), fmt.Sprintf("port = %d", c.Port)}
-	if c.MaxConns != 0 {
-		fields = append(fields, fmt.Sprintf("maxc = %d", c.MaxConns))
-	}
-	if c.Disabled {
-		fields = append(fields, "disabled = true")
-	}
-	return "{" + strings.Join(fields, ", ") + "}"
+	return "{" + strings.Join(changed(spec.ChannelSettings, &c, &spec.Channel{}), ", ") + "}"
 }
 
 func array[T any](values []T, format func(T) string) string {

@@ -1,26 +1,25 @@
 package config
 
 import (
-	"fmt"
-	"regexp"
 	"sort"
-	"strconv"
 
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"balance/engine/spec"
 )
 
 // linesOf returns the line of each key and each array element of a TOML
 // document. It is made for a document that another parser has accepted; from
 // where this one does not, lines are missing.
 func linesOf(data []byte) positions {
-	w := walker{lines: positions{}, tables: map[string]int{}}
+	w := walker{lines: positions{}, tables: map[spec.Path]int{}}
 	for i, c := range data {
 		if c == '\n' {
 			w.breaks = append(w.breaks, i)
 		}
 	}
 	w.parser.Reset(data)
-	current := ""
+	current := wholeFile
 	for w.parser.NextExpression() {
 		switch node := w.parser.Expression(); node.Kind {
 		case unstable.Table, unstable.ArrayTable:
@@ -35,8 +34,8 @@ func linesOf(data []byte) positions {
 type walker struct {
 	parser unstable.Parser
 	lines  positions
-	tables map[string]int // how many elements each array of tables has so far
-	breaks []int          // offsets of the line feeds
+	tables map[spec.Path]int // how many elements each array of tables has so far
+	breaks []int             // offsets of the line feeds
 }
 
 func (w *walker) line(offset uint32) int {
@@ -44,45 +43,45 @@ func (w *walker) line(offset uint32) int {
 }
 
 // set notes where path stands first.
-func (w *walker) set(path string, line int) {
+func (w *walker) set(path spec.Path, line int) {
 	if _, ok := w.lines[path]; !ok {
 		w.lines[path] = line
 	}
 }
 
 // header returns the path of the table that a [header] or [[header]] opens.
-func (w *walker) header(node *unstable.Node) string {
-	path := ""
+func (w *walker) header(node *unstable.Node) spec.Path {
+	path := wholeFile
 	keys := node.Key()
 	for keys.Next() {
 		part := keys.Node()
 		line := w.line(part.Raw.Offset)
-		path = keyPath(path, string(part.Data))
+		path = path.Written(string(part.Data))
 		w.set(path, line)
 		if node.Kind == unstable.ArrayTable && keys.IsLast() {
 			w.tables[path]++
 		}
 		if n := w.tables[path]; n > 0 {
-			path = elementPath(path, n-1)
+			path = path.Element(n - 1)
 			w.set(path, line)
 		}
 	}
 	return path
 }
 
-func (w *walker) keyValue(path string, node *unstable.Node) {
+func (w *walker) keyValue(path spec.Path, node *unstable.Node) {
 	line := 0
 	keys := node.Key()
 	for keys.Next() {
 		part := keys.Node()
 		line = w.line(part.Raw.Offset)
-		path = keyPath(path, string(part.Data))
+		path = path.Written(string(part.Data))
 		w.set(path, line)
 	}
 	w.value(path, line, node.Value())
 }
 
-func (w *walker) value(path string, line int, node *unstable.Node) {
+func (w *walker) value(path spec.Path, line int, node *unstable.Node) {
 	children := node.Children()
 	switch node.Kind {
 	case unstable.InlineTable:
@@ -91,7 +90,7 @@ func (w *walker) value(path string, line int, node *unstable.Node) {
 		}
 	case unstable.Array:
 		for i := 0; children.Next(); i++ {
-			element := elementPath(path, i)
+			element := path.Element(i)
 			if offset, ok := start(children.Node()); ok {
 				line = w.line(offset)
 			}
@@ -111,17 +110,3 @@ func start(node *unstable.Node) (uint32, bool) {
 	}
 	return 0, false
 }
-
-var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
-
-func keyPath(path, key string) string {
-	if !bareKey.MatchString(key) {
-		key = strconv.Quote(key)
-	}
-	if path == "" {
-		return key
-	}
-	return path + "." + key
-}
-
-func elementPath(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }

@@ -4,34 +4,40 @@ import (
 	"encoding"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/agnivade/levenshtein"
+
+	"balance/engine/spec"
 )
 
 // table is a table of the file that is being read. Its methods report what is
 // wrong with a value, and leave what it was to set as it was.
 type table struct {
+	kind   spec.Table
 	faults *faults
-	path   string // as in spec.Fault
-	where  string // likewise
+	path   spec.Path // as in spec.Fault
+	where  string    // likewise
 	values map[string]any
 }
 
 // open returns the table that value is and reports its keys that are not among
 // the known ones of its kind. What is no table is reported and returned as an
 // empty one.
-func (f *faults) open(kind, path, where string, value any) table {
+func (f *faults) open(kind spec.Table, path spec.Path, where string, value any) table {
 	values, ok := value.(map[string]any)
 	if !ok {
 		f.add(path, where, "%s, not a table", describe(value))
 	}
-	t := table{f, path, where, values}
+	t := table{kind, f, path, where, values}
+	known := kind.Keys()
 	for _, key := range slices.Sorted(maps.Keys(values)) {
-		if !slices.Contains(known[kind], key) {
-			t.unknown(key, known[kind])
+		if !slices.Contains(known, key) {
+			t.unknown(key, known)
 		}
 	}
 	return t
@@ -47,21 +53,22 @@ func (t table) unknown(key string, known []string) {
 	}
 	t.fault(key, "unknown key %.60q: did you mean %q?", key, near)
 	if _, ok := t.values[near]; !ok {
-		t.faults.cover(keyPath(t.path, near))
+		t.faults.cover(t.path.Written(near))
 	}
 }
 
 func (t table) fault(key, format string, args ...any) {
-	t.faults.add(keyPath(t.path, key), t.where, format, args...)
+	t.faults.add(t.path.Written(key), t.where, format, args...)
 }
 
-// table returns the table at key; an empty one if there is none.
-func (t table) table(kind, key string) table {
+// table returns a table of the document; an empty one if there is none.
+func (t table) table(kind spec.Table) table {
+	key := string(kind)
 	value, ok := t.values[key]
 	if !ok {
 		value = map[string]any(nil)
 	}
-	return t.faults.open(kind, keyPath(t.path, key), key, value)
+	return t.faults.open(kind, t.path.Written(key), key, value)
 }
 
 // array returns the elements of the array at key, of which allowed says what
@@ -155,22 +162,81 @@ func (t table) word(key string, into encoding.TextUnmarshaler) {
 	}
 }
 
-// read sets the fields that the keys of the table stand for.
-func read[T any](t table, keys []key[T], into *T) {
-	for _, k := range keys {
-		switch field := k.field(into).(type) {
+// strings sets into to the strings of key, of which there may be one without an
+// array. What is no string is reported, and is "" there.
+func (t table) strings(key string, into *[]string) {
+	if text, ok := t.values[key].(string); ok {
+		*into = []string{text}
+		return
+	}
+	for i, value := range t.array(key, "a string or an array of strings") {
+		text, ok := value.(string)
+		if !ok {
+			t.faults.add(t.path.Written(key).Element(i), t.where, "%s is %s, not a string", key, describe(value))
+		}
+		*into = append(*into, text)
+	}
+}
+
+// address sets into to the address of key, if there is one.
+func (t table) address(key string, into *netip.Addr) {
+	text, ok := t.text(key)
+	if !ok {
+		return
+	}
+	addr, err := parseSource(text)
+	if err != nil {
+		t.fault(key, "%s", err)
+	}
+	*into = addr
+}
+
+// port sets into to the value of key, if there is one.
+func (t table) port(key string, into *uint16) {
+	var text string
+	switch value := t.values[key].(type) {
+	case nil:
+		return
+	case int64:
+		text = strconv.FormatInt(value, 10)
+	case string:
+		text = value
+	default:
+		t.fault(key, "%s is %s, not a number or the name of a service", key, describe(value))
+		return
+	}
+	port, err := spec.ParsePort(text, 1)
+	if err != nil {
+		t.fault(key, "%s", err)
+	}
+	*into = port
+}
+
+// read sets what the keys of the table stand for.
+func read[T any](t table, settings []spec.Setting[T], into *T) {
+	for _, s := range settings {
+		if !s.In(t.kind) {
+			continue
+		}
+		switch field := s.Field(into).(type) {
 		case *bool:
-			t.boolean(k.name, field)
+			t.boolean(s.Name(), field)
 		case *int:
-			t.integer(k.name, field)
+			t.integer(s.Name(), field)
+		case *uint16:
+			t.port(s.Name(), field)
 		case *time.Duration:
-			t.duration(k.name, field)
+			t.duration(s.Name(), field)
 		case *string:
-			if text, ok := t.text(k.name); ok {
+			if text, ok := t.text(s.Name()); ok {
 				*field = text
 			}
+		case *[]string:
+			t.strings(s.Name(), field)
+		case *netip.Addr:
+			t.address(s.Name(), field)
 		case encoding.TextUnmarshaler:
-			t.word(k.name, field)
+			t.word(s.Name(), field)
 		}
 	}
 }

@@ -86,10 +86,10 @@ func validate(config *spec.Config) error {
 func (e *Engine) fits(config *spec.Config) error {
 	var errs []error
 	if config.DataPlane != e.dataPlane {
-		errs = append(errs, spec.Refuse("defaults.data_plane", "", fmt.Errorf("change data_plane from %q to %q: it needs a restart", e.dataPlane, config.DataPlane)))
+		errs = append(errs, spec.Refuse(spec.KeyDataPlane.Path(), "", fmt.Errorf("change data_plane from %q to %q: it needs a restart", e.dataPlane, config.DataPlane)))
 	}
 	if config.Loops != e.loops {
-		errs = append(errs, spec.Refuse("defaults.loops", "", fmt.Errorf("change loops from %d to %d: it needs a restart", e.loops, config.Loops)))
+		errs = append(errs, spec.Refuse(spec.KeyLoops.Path(), "", fmt.Errorf("change loops from %d to %d: it needs a restart", e.loops, config.Loops)))
 	}
 	return errors.Join(errs...)
 }
@@ -146,8 +146,7 @@ func (e *Engine) preview(old *state, config *spec.Config, from *spec.Succession)
 		case c.Before < 0:
 		case c.Channel != "":
 			c.Sessions = onChannel[old.listeners[c.Before].channels[c.ChannelKey]]
-		case c.Group != nil:
-		case c.Key == "" || c.Key == "idle_timeout" || c.Key == "half_close_timeout":
+		case c.Live:
 			c.Sessions = running[old.listeners[c.Before].plane]
 		}
 	}
@@ -178,7 +177,7 @@ func (e *Engine) resolve(ctx context.Context, config *spec.Config, unknown []str
 			for _, channel := range l.Groups[0].Channels {
 				hosts = append(hosts, fmt.Sprintf("%q", channel.Host))
 			}
-			errs = append(errs, spec.Refuse(fmt.Sprintf("listener[%d].group[0]", i), where+" group 0",
+			errs = append(errs, spec.Refuse(spec.ListenerAt(i).Group(0), where+" group 0",
 				fmt.Errorf("resolve %s: %w", strings.Join(hosts, ", "), ErrUnresolved)))
 		}
 	}
@@ -186,8 +185,8 @@ func (e *Engine) resolve(ctx context.Context, config *spec.Config, unknown []str
 }
 
 // listenPath is the path of an address to listen on, as in Fault.
-func listenPath(listener, address int) string {
-	return fmt.Sprintf("listener[%d].listen[%d]", listener, address)
+func listenPath(listener, address int) spec.Path {
+	return spec.ListenerAt(listener).Key(spec.KeyListen).Element(address)
 }
 
 func (e *Engine) anyAddress(group *spec.Group) bool {

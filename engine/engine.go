@@ -155,7 +155,7 @@ func newPlane(options Options, o plane.Options) (plane.Plane, error) {
 	case err == nil:
 		return loops, nil
 	case options.DataPlane == spec.EventLoop:
-		return nil, spec.Refuse("defaults.data_plane", "", fmt.Errorf("data_plane %q: %w", spec.EventLoop, err))
+		return nil, spec.Refuse(spec.KeyDataPlane.Path(), "", fmt.Errorf("data_plane %q: %w", spec.EventLoop, err))
 	case !errors.Is(err, errors.ErrUnsupported):
 		o.Log.Warn("the event loop cannot start, the portable data plane takes its place", "error", err)
 	}

@@ -516,7 +516,7 @@ func TestNewWithoutEventLoop(t *testing.T) {
 	}
 	any.Shutdown(canceled())
 	fault, ok := errors.AsType[spec.Fault](refused)
-	if !ok || fault.Path != "defaults.data_plane" || !strings.Contains(refused.Error(), `data_plane "eventloop": `) {
+	if !ok || fault.Path != spec.KeyDataPlane.Path() || !strings.Contains(refused.Error(), `data_plane "eventloop": `) {
 		t.Errorf("error %v", refused)
 	}
 }

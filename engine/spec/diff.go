@@ -42,6 +42,7 @@ type Change struct {
 	// is known.
 	Sessions int `json:"sessions,omitempty"`
 
+	Live       bool         `json:"-"` // it concerns all sessions of the old listener
 	Before     int          `json:"-"` // index of the old listener, or -1
 	ChannelKey balancer.Key `json:"-"` // of the channel
 }
@@ -100,69 +101,14 @@ func (cs Changes) String() string {
 	return b.String()
 }
 
-// setting is a key whose value prints as one word.
-type setting[T any] struct {
-	key string
-	get func(*T) any
-}
-
-var daemonSettings = []setting[Config]{
-	{"shutdown_timeout", func(c *Config) any { return c.ShutdownTimeout }},
-	{"data_plane", func(c *Config) any { return c.DataPlane }},
-	{"loops", func(c *Config) any { return c.Loops }},
-	{"process max_sessions", func(c *Config) any { return c.Process.MaxSessions }},
-	{"process max_buffered", func(c *Config) any { return c.Process.MaxBuffered }},
-	{"log level", func(c *Config) any { return c.Log.Level }},
-	{"log format", func(c *Config) any { return c.Log.Format }},
-	{"log sessions", func(c *Config) any { return c.Log.Sessions }},
-	{"control watch", func(c *Config) any { return c.Control.Watch }},
-	{"control mode", func(c *Config) any { return c.Control.Mode }},
-	{"control group", func(c *Config) any { return c.Control.Group }},
-	{"control read_group", func(c *Config) any { return c.Control.ReadGroup }},
-	{"control stats_file", func(c *Config) any { return c.Control.StatsFile }},
-	{"control http", func(c *Config) any { return c.Control.HTTP }},
-	{"control http_token_file", func(c *Config) any { return c.Control.HTTPTokenFile }},
-	{"control pprof", func(c *Config) any { return c.Control.PProf }},
-}
-
-var listenerSettings = []setting[Listener]{
-	{"name", func(l *Listener) any { return l.Name }},
-	{"source", func(l *Listener) any {
-		if !l.Source.IsValid() {
-			return ""
-		}
-		return l.Source
-	}},
-	{"connect_timeout", func(l *Listener) any { return l.ConnectTimeout }},
-	{"idle_timeout", func(l *Listener) any { return l.IdleTimeout }},
-	{"half_close_timeout", func(l *Listener) any { return l.HalfCloseTimeout }},
-	{"keepalive", func(l *Listener) any { return l.KeepAlive }},
-	{"user_timeout", func(l *Listener) any { return l.UserTimeout }},
-	{"auto_disable", func(l *Listener) any { return l.AutoDisable }},
-	{"hash_failover", func(l *Listener) any { return l.HashFailover }},
-	{"on_remove", func(l *Listener) any { return l.OnRemove }},
-	{"drain_timeout", func(l *Listener) any { return l.DrainTimeout }},
-}
-
-var channelSettings = []setting[Channel]{
-	{"maxc", func(c *Channel) any { return c.MaxConns }},
-	{"disabled", func(c *Channel) any { return c.Disabled }},
-}
-
-// changed calls yield for each setting in which the two differ.
-func changed[T any](settings []setting[T], old, new *T, yield func(key, old, new string)) {
+// changed calls yield for each setting in which the two differ, but those that
+// say what they are.
+func changed[T any](settings []Setting[T], old, new *T, yield func(s Setting[T], old, new string)) {
 	for _, s := range settings {
-		if a, b := s.get(old), s.get(new); a != b {
-			yield(s.key, word(a), word(b))
+		if !s.Is(Identity) && !s.same(old, new) {
+			yield(s, s.Text(old), s.Text(new))
 		}
 	}
-}
-
-func word(value any) string {
-	if d, ok := value.(time.Duration); ok {
-		return shortDuration(d)
-	}
-	return fmt.Sprint(value)
 }
 
 // shortDuration prints 1h0m0s as 1h.
@@ -195,14 +141,14 @@ func (s *Succession) Diff(old, new *Config) Changes {
 	if old == nil {
 		old = &Config{}
 	} else {
-		changed(daemonSettings, old, new, func(key, a, b string) {
-			d.add(Change{Sign: Changed, Key: key, Old: a, New: b, Before: -1})
+		changed(DaemonSettings, old, new, func(s Setting[Config], a, b string) {
+			d.add(Change{Sign: Changed, Key: s.Key.String(), Old: a, New: b, Before: -1})
 		})
 	}
 	for i := range old.Listeners {
 		if !slices.Contains(s.Matches, i) {
 			l := &old.Listeners[i]
-			d.add(Change{Sign: Removed, Listener: l.Name, Detail: strings.Join(l.Listen, " "), Before: i})
+			d.add(Change{Sign: Removed, Listener: l.Name, Detail: strings.Join(l.Listen, " "), Before: i, Live: true})
 		}
 	}
 	for i := range new.Listeners {
@@ -233,8 +179,8 @@ func (d *differ) listener(old, new *Listener, oldKeys, newKeys Keys, oldIndex in
 			d.add(Change{Sign: Added, Listener: new.Name, Key: "listen", Detail: address, Before: oldIndex})
 		}
 	}
-	changed(listenerSettings, old, new, func(key, a, b string) {
-		d.add(Change{Sign: Changed, Listener: new.Name, Key: key, Old: a, New: b, Before: oldIndex})
+	changed(ListenerSettings, old, new, func(s Setting[Listener], a, b string) {
+		d.add(Change{Sign: Changed, Listener: new.Name, Key: s.Name(), Old: a, New: b, Before: oldIndex, Live: s.Is(Live)})
 	})
 	d.groups(old, new, oldKeys, newKeys, oldIndex)
 }
@@ -269,8 +215,8 @@ func (d *differ) groups(old, new *Listener, oldKeys, newKeys Keys, oldIndex int)
 			moved.Group, moved.Key, moved.Old, moved.New = nil, "group", strconv.Itoa(was.Group), strconv.Itoa(at.Group)
 			d.add(moved)
 		}
-		changed(channelSettings, &old.Groups[was.Group].Channels[was.Index], channel, func(key, a, b string) {
-			c.Key, c.Old, c.New = key, a, b
+		changed(ChannelSettings, &old.Groups[was.Group].Channels[was.Index], channel, func(s Setting[Channel], a, b string) {
+			c.Key, c.Old, c.New = s.Name(), a, b
 			d.add(c)
 		})
 	}
@@ -298,11 +244,11 @@ func (d *differ) group(old, new *Listener, g, oldIndex int, was, now []string) {
 		d.add(c)
 		return
 	}
-	if was := old.Groups[g].Mode; was != group.Mode {
-		mode := c
-		mode.Key, mode.Old, mode.New = "mode", was.String(), group.Mode.String()
-		d.add(mode)
-	}
+	changed(GroupSettings, &old.Groups[g], group, func(s Setting[Group], a, b string) {
+		setting := c
+		setting.Key, setting.Old, setting.New = s.Name(), a, b
+		d.add(setting)
+	})
 	if !slices.Equal(was, now) {
 		c.Key, c.Old, c.New = "order", strings.Join(was, " "), strings.Join(now, " ")
 		d.add(c)
@@ -312,8 +258,8 @@ func (d *differ) group(old, new *Listener, g, oldIndex int, was, now []string) {
 // describe tells what of a new channel is not the default.
 func describe(c *Channel) string {
 	var words []string
-	changed(channelSettings, &Channel{}, c, func(key, _, value string) {
-		words = append(words, key, value)
+	changed(ChannelSettings, &Channel{}, c, func(s Setting[Channel], _, value string) {
+		words = append(words, s.Name(), value)
 	})
 	return strings.Join(words, " ")
 }

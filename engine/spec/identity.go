@@ -2,7 +2,6 @@ package spec
 
 import (
 	"net/netip"
-	"reflect"
 	"slices"
 )
 
@@ -93,12 +92,9 @@ func overlapping(a, b *Listener) bool {
 }
 
 func (l *Listener) equal(other *Listener) bool {
-	a, b := *l, *other
-	a.Listen, a.Groups, b.Listen, b.Groups = nil, nil, nil, nil
-	return reflect.DeepEqual(a, b) && slices.Equal(l.Listen, other.Listen) &&
-		slices.EqualFunc(l.Groups, other.Groups, func(g, h Group) bool {
-			return g.Mode == h.Mode && slices.Equal(g.Channels, h.Channels)
-		})
+	return same(ListenerSettings, l, other) && slices.EqualFunc(l.Groups, other.Groups, func(g, h Group) bool {
+		return same(GroupSettings, &g, &h) && slices.Equal(g.Channels, h.Channels)
+	})
 }
 
 // canonicalHost makes two spellings of one IP address the same.

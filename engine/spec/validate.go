@@ -8,17 +8,14 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 	"unicode"
 	"unicode/utf8"
 )
 
 // Fault is one thing that is wrong with a Config.
 type Fault struct {
-	// Path is where the fault stands in the file that declares the Config:
-	// keys joined by dots, with the index of an element in brackets, such as
-	// "listener[0].group[1].channels[2].port".
-	Path string
+	// Path is where the fault stands in the file that declares the Config.
+	Path Path
 	// Where says the same with names: `listener "pop3" group 1 channel 2`.
 	Where string
 	// Problem is what was found and what is allowed.
@@ -29,7 +26,7 @@ type Fault struct {
 }
 
 // Refuse returns a fault that shows when the configuration is applied.
-func Refuse(path, where string, cause error) Fault {
+func Refuse(path Path, where string, cause error) Fault {
 	return Fault{Path: path, Where: where, Problem: cause.Error(), Cause: cause}
 }
 
@@ -47,14 +44,14 @@ func (f Fault) Error() string {
 // order of the file.
 func (c *Config) Validate() []Fault {
 	v := validator{config: c, names: map[string]int{}}
-	v.duration("defaults.shutdown_timeout", "", "shutdown_timeout", c.ShutdownTimeout, 0, MaxTimeout)
-	v.process(&c.Process)
-	v.control(&c.Control)
-	if c.Loops < 0 || c.Loops > MaxLoops {
-		v.fault("defaults.loops", "", "loops %d is not one of 0 (one for each processor) to %d", c.Loops, MaxLoops)
+	for _, s := range DaemonSettings {
+		if problem := s.Problem(c); problem != "" {
+			v.fault(s.Path(), s.where(), "%s", problem)
+		}
 	}
+	v.control(&c.Control)
 	if len(c.Listeners) == 0 {
-		v.fault("listener", "", "there is no listener: at least one is needed")
+		v.fault(KeyListeners.Path(), "", "there is no listener: at least one is needed")
 	}
 	for i := range c.Listeners {
 		v.listener(i, &c.Listeners[i])
@@ -76,65 +73,50 @@ type boundAddress struct {
 	owner string
 }
 
-func (v *validator) fault(path, where, format string, args ...any) {
+func (v *validator) fault(path Path, where, format string, args ...any) {
 	v.faults = append(v.faults, Fault{Path: path, Where: where, Problem: fmt.Sprintf(format, args...)})
 }
 
-func (v *validator) duration(path, where, key string, value, least, most time.Duration) {
-	if value < least || value > most {
-		v.fault(path, where, "%s %q is not one of %q to %q", key, shortDuration(value), shortDuration(least), shortDuration(most))
+// settings checks each value in the table at path by itself.
+func settings[T any](v *validator, settings []Setting[T], of *T, path Path, where string) {
+	for _, s := range settings {
+		if problem := s.Problem(of); problem != "" {
+			v.fault(path.Key(s.Key), where, "%s", problem)
+		}
 	}
 }
 
+// control checks what the settings of [control] are to one another.
 func (v *validator) control(c *Control) {
-	if c.Mode&0o600 != 0o600 || c.Mode&^0o660 != 0 {
-		v.fault("control.mode", "control", "mode %q is not one of \"0600\" to \"0660\": readable and writable for the owner, and nothing for others, whom only control.group and control.read_group let in", c.Mode)
+	fault := func(key Key, format string, args ...any) {
+		v.fault(key.Path(), key.where(), format, args...)
 	}
-	if len(c.Group) > maxName || !isPrintable(c.Group) {
-		v.fault("control.group", "control", "group %.60q is not the name of a group", c.Group)
-	}
-	switch {
-	case len(c.ReadGroup) > maxName || !isPrintable(c.ReadGroup):
-		v.fault("control.read_group", "control", "read_group %.60q is not the name of a group", c.ReadGroup)
-	case c.ReadGroup != "" && c.ReadGroup == c.Group:
-		v.fault("control.read_group", "control", "read_group %q is the group whose members may do everything", c.ReadGroup)
-	}
-	if name := c.StatsFile; !isPrintable(name) || len(name) > maxPath || strings.HasPrefix(name, ".") ||
-		strings.Contains(name, "/") && !filepath.IsAbs(name) || strings.HasSuffix(name, "/") {
-		v.fault("control.stats_file", "control", "stats_file %.60q is neither an absolute path nor the name of a file", name)
+	if c.ReadGroup != "" && c.ReadGroup == c.Group && groupOfUsers(c.ReadGroup) == "" {
+		fault(KeyReadGroup, "read_group %q is the group whose members may do everything", c.ReadGroup)
 	}
 	if path, ok := UnixPath(c.HTTP); ok {
-		v.unix("control.http", "control", "http", c.HTTP, path)
+		if problem := badSocket(path); problem != "" {
+			fault(KeyHTTP, "http %.60q%s", c.HTTP, problem)
+		}
 	} else if c.HTTP != "" {
-		v.bind("control.http", "control", "http", c.HTTP, "control http")
-	}
-	if name := c.HTTPTokenFile; name != "" && (!filepath.IsAbs(name) || strings.HasSuffix(name, "/") || len(name) > maxPath || !isPrintable(name)) {
-		v.fault("control.http_token_file", "control", "http_token_file %.60q is not the absolute path of a file", name)
+		v.bind(KeyHTTP.Path(), KeyHTTP.where(), KeyHTTP, c.HTTP, KeyHTTP.String())
 	}
 	if c.PProf && c.HTTPExposed() && c.HTTPTokenFile == "" {
-		v.fault("control.pprof", "control", "pprof on %.60q needs http_token_file: other machines can reach it", c.HTTP)
+		fault(KeyPProf, "pprof on %.60q needs http_token_file: other machines can reach it", c.HTTP)
 	}
 }
 
-func (v *validator) process(p *Process) {
-	if p.MaxSessions < 0 || int64(p.MaxSessions) > MaxMaxConns {
-		v.fault("process.max_sessions", "process", "max_sessions %d is not one of 0 (as many as the descriptors allow) to %d", p.MaxSessions, int64(MaxMaxConns))
-	}
-	if p.MaxBuffered < 0 || p.MaxBuffered > 0 && p.MaxBuffered < MinBuffered {
-		v.fault("process.max_buffered", "process", "max_buffered %q is neither \"0B\" (no limit) nor at least %q", p.MaxBuffered, MinBuffered)
-	}
-}
-
-// unix checks the path of a unix socket.
-func (v *validator) unix(path, where, key, address, socket string) {
+// badSocket returns what is wrong with the path of a unix socket, or "".
+func badSocket(path string) string {
 	switch {
-	case !filepath.IsAbs(socket) || strings.HasSuffix(socket, "/"):
-		v.fault(path, where, "%s %.60q: the path of a unix socket must be absolute, as in \"unix:/run/balance/http.sock\"", key, address)
-	case len(socket) > maxUnixPath:
-		v.fault(path, where, "%s %.60q: the path of a unix socket has at most %d bytes, this one %d", key, address, maxUnixPath, len(socket))
-	case !isPrintable(socket):
-		v.fault(path, where, "%s %.60q has characters that cannot be printed", key, address)
+	case !filepath.IsAbs(path) || strings.HasSuffix(path, "/"):
+		return ": the path of a unix socket must be absolute, as in \"unix:/run/balance/http.sock\""
+	case len(path) > maxUnixPath:
+		return fmt.Sprintf(": the path of a unix socket has at most %d bytes, this one %d", maxUnixPath, len(path))
+	case !isPrintable(path):
+		return " has characters that cannot be printed"
 	}
+	return ""
 }
 
 // maxUnixPath is what the address of a unix socket holds, without the null byte
@@ -148,41 +130,34 @@ func isPrintable(text string) bool {
 }
 
 func (v *validator) listener(i int, l *Listener) {
-	path := fmt.Sprintf("listener[%d]", i)
+	path := ListenerAt(i)
 	where := fmt.Sprintf("listener %q", l.Name)
 	if l.Name == "" {
 		where = fmt.Sprintf("listener %d", i)
 	}
-	v.name(path, where, i, l.Name)
+	v.name(path.Key(KeyName), where, i, l.Name)
 	if len(l.Listen) == 0 {
-		v.fault(path+".listen", where, "listen is missing: at least one \"host:port\" is needed")
+		v.fault(path.Key(KeyListen), where, "listen is missing: at least one \"host:port\" is needed")
 	}
 	for k, address := range l.Listen {
-		v.bind(fmt.Sprintf("%s.listen[%d]", path, k), where, "listen", address, fmt.Sprintf("listener %q", l.Name))
+		v.bind(path.Key(KeyListen).Element(k), where, KeyListen, address, fmt.Sprintf("listener %q", l.Name))
 	}
-	if problem := badZone(l.Source); problem != "" {
-		v.fault(path+".source", where, "source %q %s", l.Source, problem)
-	}
-	v.duration(path+".connect_timeout", where, "connect_timeout", l.ConnectTimeout, time.Millisecond, MaxConnectTimeout)
-	v.duration(path+".idle_timeout", where, "idle_timeout", l.IdleTimeout, 0, MaxTimeout)
-	v.duration(path+".half_close_timeout", where, "half_close_timeout", l.HalfCloseTimeout, 0, MaxTimeout)
-	v.duration(path+".keepalive", where, "keepalive", l.KeepAlive, 0, MaxKeepAlive)
-	if l.UserTimeout != AutoUserTimeout {
-		v.duration(path+".user_timeout", where, "user_timeout", time.Duration(l.UserTimeout), 0, MaxUserTimeout)
-	}
-	v.duration(path+".drain_timeout", where, "drain_timeout", l.DrainTimeout, 0, MaxTimeout)
+	settings(v, ListenerSettings, l, path, where)
 	if len(l.Groups) == 0 {
-		v.fault(path+".group", where, "there is no group: at least one [[listener.group]] is needed")
+		v.fault(path.Key(KeyGroups), where, "there is no group: at least one [[listener.group]] is needed")
 	}
-	for g, group := range l.Groups {
-		groupPath := fmt.Sprintf("%s.group[%d]", path, g)
-		groupWhere := fmt.Sprintf("%s group %d", where, g)
-		if len(group.Channels) == 0 {
-			v.fault(groupPath+".channels", groupWhere, "the group is empty: at least one channel is needed")
-		}
-		for k, channel := range group.Channels {
-			v.channel(fmt.Sprintf("%s.channels[%d]", groupPath, k), fmt.Sprintf("%s channel %d", groupWhere, k), channel)
-		}
+	for g := range l.Groups {
+		v.group(path.Group(g), fmt.Sprintf("%s group %d", where, g), &l.Groups[g])
+	}
+}
+
+func (v *validator) group(path Path, where string, g *Group) {
+	settings(v, GroupSettings, g, path, where)
+	if len(g.Channels) == 0 {
+		v.fault(path.Key(KeyChannels), where, "the group is empty: at least one channel is needed")
+	}
+	for i := range g.Channels {
+		settings(v, ChannelSettings, &g.Channels[i], path.Channel(i), fmt.Sprintf("%s channel %d", where, i))
 	}
 }
 
@@ -190,16 +165,16 @@ func (v *validator) listener(i int, l *Listener) {
 // logs and labels of metrics.
 const maxName = 255
 
-func (v *validator) name(path, where string, i int, name string) {
+func (v *validator) name(path Path, where string, i int, name string) {
 	switch first, taken := v.names[name]; {
 	case name == "":
-		v.fault(path+".name", where, "the name is empty")
+		v.fault(path, where, "the name is empty")
 	case len(name) > maxName:
-		v.fault(path+".name", fmt.Sprintf("listener %d", i), "a name of %d bytes is longer than %d", len(name), maxName)
+		v.fault(path, fmt.Sprintf("listener %d", i), "a name of %d bytes is longer than %d", len(name), maxName)
 	case !isPrintable(name):
-		v.fault(path+".name", where, "the name %q has characters that cannot be printed", name)
+		v.fault(path, where, "the name %q has characters that cannot be printed", name)
 	case taken:
-		v.fault(path+".name", where, "the name %q is taken by listener %d already", name, first)
+		v.fault(path, where, "the name %q is taken by listener %d already", name, first)
 	default:
 		v.names[name] = i
 	}
@@ -207,10 +182,10 @@ func (v *validator) name(path, where string, i int, name string) {
 
 // bind checks an address that is to be listened on, and claims it for an
 // owner.
-func (v *validator) bind(path, where, key, address, owner string) {
+func (v *validator) bind(path Path, where string, key Key, address, owner string) {
 	host, port, err := SplitListen(address)
 	if err != nil {
-		v.fault(path, where, "%s %q: %s", key, address, err)
+		v.fault(path, where, "%s %q: %s", key.name, address, err)
 		return
 	}
 	for _, other := range v.bound {
@@ -221,7 +196,7 @@ func (v *validator) bind(path, where, key, address, owner string) {
 		if host == other.host {
 			verb = "is the same as"
 		}
-		v.fault(path, where, "%s %q %s %q of %s", key, address, verb,
+		v.fault(path, where, "%s %q %s %q of %s", key.name, address, verb,
 			net.JoinHostPort(other.host, strconv.Itoa(int(other.port))), other.owner)
 		return
 	}
@@ -241,18 +216,6 @@ func covers(every, host string) bool {
 	}
 	addr, err := netip.ParseAddr(host)
 	return err == nil && addr.Is4() == (every == "0.0.0.0")
-}
-
-func (v *validator) channel(path, where string, c Channel) {
-	if problem := badHost(c.Host); problem != "" {
-		v.fault(path+".host", where, "host %q %s", c.Host, problem)
-	}
-	if c.Port == 0 {
-		v.fault(path+".port", where, "port 0 is not one of 1 to 65535")
-	}
-	if c.MaxConns < 0 || int64(c.MaxConns) > MaxMaxConns {
-		v.fault(path+".maxc", where, "maxc %d is not one of 0 (no limit) to %d", c.MaxConns, int64(MaxMaxConns))
-	}
 }
 
 // SplitListen takes apart an address of Listener.Listen. An IP address comes

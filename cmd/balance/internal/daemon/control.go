@@ -39,22 +39,22 @@ func (d *daemon) openControl(settings spec.Control, stderr io.Writer) {
 func accessOf(settings spec.Control) (control.Access, error) {
 	group, err := control.LookupGroup(settings.Group)
 	if err != nil {
-		return control.Access{}, fault("control.group", err)
+		return control.Access{}, fault(spec.KeyControlGroup, err)
 	}
 	readers, err := control.LookupGroup(settings.ReadGroup)
 	if err != nil {
-		return control.Access{}, fault("control.read_group", err)
+		return control.Access{}, fault(spec.KeyReadGroup, err)
 	}
 	access, err := control.NewAccess(fs.FileMode(settings.Mode), group, readers)
 	if err != nil {
-		return control.Access{}, fault("control.read_group", err)
+		return control.Access{}, fault(spec.KeyReadGroup, err)
 	}
 	return access, nil
 }
 
 // fault says what of the file an error is about.
-func fault(path string, err error) error {
-	return spec.Fault{Path: path, Problem: err.Error(), Cause: err}
+func fault(key spec.Key, err error) error {
+	return spec.Refuse(key.Path(), "", err)
 }
 
 func (d *daemon) checkControl(settings spec.Control) error {
@@ -69,7 +69,7 @@ func (d *daemon) checkControl(settings spec.Control) error {
 // The function that it returns puts that in force.
 func (d *daemon) prepareControl(settings spec.Control) (commit func(), err error) {
 	if now := d.engine.Config().Control.StatsFile; settings.StatsFile != now {
-		return nil, fault("control.stats_file", fmt.Errorf("control: stats_file changes from %q to %q: that needs a restart", now, settings.StatsFile))
+		return nil, fault(spec.KeyStatsFile, fmt.Errorf("control: stats_file changes from %q to %q: that needs a restart", now, settings.StatsFile))
 	}
 	access, err := accessOf(settings)
 	if err != nil {

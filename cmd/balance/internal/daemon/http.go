@@ -40,7 +40,7 @@ func (d *daemon) prepareHTTP(settings spec.Control) (finish func(commit bool), e
 	}
 	finishServer, err := d.http.Prepare(web.Settings{Address: settings.HTTP, PProf: settings.PProf, Token: token})
 	if err != nil {
-		return nil, fault("control.http", err)
+		return nil, fault(spec.KeyHTTP, err)
 	}
 	before := ""
 	if now := d.engine.Config(); now != nil {
@@ -66,7 +66,7 @@ func Token(ctx context.Context, settings spec.Control) (string, error) {
 	}
 	token, err := config.Within(ctx, func() (string, error) { return web.ReadToken(settings.HTTPTokenFile) })
 	if err != nil {
-		err = fault("control.http_token_file", fmt.Errorf("control: %w %q: %w", errToken, settings.HTTPTokenFile, err))
+		err = fault(spec.KeyHTTPTokenFile, fmt.Errorf("control: %w %q: %w", errToken, settings.HTTPTokenFile, err))
 	}
 	return token, err
 }

@@ -1,0 +1,353 @@
+package spec
+
+import (
+	"encoding"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"balance/engine/balancer"
+)
+
+// Table is a table of the file that declares a Config, called by the keys that
+// lead to it.
+type Table string
+
+// The tables. Each but RootTable, ListenerTable, GroupTable and ChannelTable is
+// there once.
+const (
+	RootTable     Table = ""
+	DefaultsTable Table = "defaults"
+	ProcessTable  Table = "process"
+	LogTable      Table = "log"
+	ControlTable  Table = "control"
+	ListenerTable Table = "listener"
+	GroupTable    Table = "listener.group"
+	ChannelTable  Table = "listener.group.channels"
+)
+
+// DaemonTables are the tables of DaemonSettings, in the order of the file.
+var DaemonTables = []Table{DefaultsTable, ProcessTable, LogTable, ControlTable}
+
+// Keys returns the names of all keys that may stand in a table.
+func (t Table) Keys() []string {
+	own := slices.Concat(in(t, DaemonSettings, false), in(t, ListenerSettings, false), in(t, GroupSettings, false), in(t, ChannelSettings, false))
+	for _, key := range structure {
+		if key.table == t {
+			own = append(own, key.name)
+		}
+	}
+	inherited := in(t, ListenerSettings, true)
+	if t == DefaultsTable {
+		return append(inherited, own...)
+	}
+	return append(own, inherited...)
+}
+
+// in returns the names of the settings that may stand in a table, either of
+// those that are inherited or of those that are not.
+func in[T any](t Table, settings []Setting[T], inherited bool) []string {
+	var names []string
+	for _, s := range settings {
+		if s.In(t) && s.Is(Inherited) == inherited {
+			names = append(names, s.name)
+		}
+	}
+	return names
+}
+
+// Key is a key of the file. Those that have to be called by name are variables.
+type Key struct {
+	table Table
+	name  string
+}
+
+// Table returns the table in which the key stands.
+func (k Key) Table() Table { return k.table }
+
+// Name returns the key as it stands there.
+func (k Key) Name() string { return k.name }
+
+// Path returns where a key stands whose table is there once.
+func (k Key) Path() Path {
+	if k.table == RootTable {
+		return Path{}.Key(k)
+	}
+	return Path{string(k.table)}.Key(k)
+}
+
+// String returns the key with its table, but for [defaults].
+func (k Key) String() string { return strings.TrimSpace(k.where() + " " + k.name) }
+
+// where is Fault.Where for a key whose table is there once.
+func (k Key) where() string {
+	if k.table == DefaultsTable {
+		return ""
+	}
+	return string(k.table)
+}
+
+// The keys that are called by name: by faults, and by who reads or writes them in
+// a way of its own.
+var (
+	KeyDataPlane      = Key{DefaultsTable, "data_plane"}
+	KeyLoops          = Key{DefaultsTable, "loops"}
+	KeyControlGroup   = Key{ControlTable, "group"}
+	KeyReadGroup      = Key{ControlTable, "read_group"}
+	KeyStatsFile      = Key{ControlTable, "stats_file"}
+	KeyHTTP           = Key{ControlTable, "http"}
+	KeyHTTPTokenFile  = Key{ControlTable, "http_token_file"}
+	KeyPProf          = Key{ControlTable, "pprof"}
+	KeyName           = Key{ListenerTable, "name"}
+	KeyListen         = Key{ListenerTable, "listen"}
+	KeySource         = Key{ListenerTable, "source"}
+	KeyConnectTimeout = Key{ListenerTable, "connect_timeout"}
+	KeyIdleTimeout    = Key{ListenerTable, "idle_timeout"}
+	KeyHost           = Key{ChannelTable, "host"}
+	KeyPort           = Key{ChannelTable, "port"}
+	KeyMaxConns       = Key{ChannelTable, "maxc"}
+)
+
+// The keys of tables and of arrays of them.
+var (
+	KeyListeners = Key{RootTable, "listener"}
+	KeyGroups    = Key{ListenerTable, "group"}
+	KeyChannels  = Key{GroupTable, "channels"}
+
+	structure = []Key{
+		{RootTable, "defaults"}, {RootTable, "process"}, {RootTable, "log"}, {RootTable, "control"},
+		KeyListeners, KeyGroups, KeyChannels,
+	}
+)
+
+// Setting is what there is to know of one setting. The tables below are all that
+// says which there are: whoever reads, prints, compares or checks configurations
+// goes by them. T is what the setting is part of.
+type Setting[T any] struct {
+	Key
+	traits Traits
+	// Field returns a pointer to what the key sets: *bool, *int, *uint16,
+	// *string, *[]string, *time.Duration, *netip.Addr, or what is both an
+	// encoding.TextMarshaler and an encoding.TextUnmarshaler.
+	Field func(*T) any
+	same  func(a, b *T) bool
+	check func(*T) string // see Problem; nil if every value is good
+}
+
+// Traits tell what else holds for a setting.
+type Traits uint8
+
+// The traits.
+const (
+	// Inherited settings may stand in [defaults] too, for each listener that
+	// does not say otherwise.
+	Inherited Traits = 1 << iota
+	// Live ones hold for sessions that run, too.
+	Live
+	// Identity says what something is: with another value it is another one.
+	// Diff does not say that it changes, but that one goes and one comes.
+	Identity
+)
+
+// Is reports whether the setting has a trait.
+func (s Setting[T]) Is(trait Traits) bool { return s.traits&trait != 0 }
+
+// In reports whether the setting may stand in a table.
+func (s Setting[T]) In(t Table) bool {
+	return s.table == t || t == DefaultsTable && s.Is(Inherited)
+}
+
+// Problem says what is wrong with the value by itself; "" if nothing is.
+func (s Setting[T]) Problem(of *T) string {
+	if s.check == nil {
+		return ""
+	}
+	if problem := s.check(of); problem != "" {
+		return s.name + " " + problem
+	}
+	return ""
+}
+
+// Text returns the value as it is printed.
+func (s Setting[T]) Text(of *T) string { return Text(s.Field(of)) }
+
+// Text returns the text of a value, given the field of a Setting: that of a
+// string in the file, or its number or truth value.
+func Text(field any) string {
+	switch field := field.(type) {
+	case *bool:
+		return strconv.FormatBool(*field)
+	case *int:
+		return strconv.Itoa(*field)
+	case *uint16:
+		return strconv.Itoa(int(*field))
+	case *string:
+		return *field
+	case *[]string:
+		return strings.Join(*field, " ")
+	case *time.Duration:
+		return shortDuration(*field)
+	default:
+		text, _ := field.(encoding.TextMarshaler).MarshalText()
+		return string(text)
+	}
+}
+
+// same reports whether all settings have the same values.
+func same[T any](settings []Setting[T], a, b *T) bool {
+	return !slices.ContainsFunc(settings, func(s Setting[T]) bool { return !s.same(a, b) })
+}
+
+// setting declares a setting. The check says what is wrong with a value, as a
+// sentence that begins with the value, or nothing.
+func setting[T any, V comparable](key Key, field func(*T) *V, check func(V) string, traits ...Traits) Setting[T] {
+	s := Setting[T]{Key: key, Field: func(of *T) any { return field(of) }}
+	s.same = func(a, b *T) bool { return *field(a) == *field(b) }
+	if check != nil {
+		s.check = func(of *T) string { return check(*field(of)) }
+	}
+	for _, trait := range traits {
+		s.traits |= trait
+	}
+	return s
+}
+
+// DaemonSettings are those that are there once, in the order of the file.
+var DaemonSettings = []Setting[Config]{
+	setting(Key{DefaultsTable, "shutdown_timeout"}, func(c *Config) *time.Duration { return &c.ShutdownTimeout }, durations(0, MaxTimeout)),
+	setting(KeyDataPlane, func(c *Config) *DataPlane { return &c.DataPlane }, nil),
+	setting(KeyLoops, func(c *Config) *int { return &c.Loops }, numbers[int](0, MaxLoops, "one for each processor")),
+
+	setting(Key{ProcessTable, "max_sessions"}, func(c *Config) *int { return &c.Process.MaxSessions }, numbers[int](0, MaxMaxConns, "as many as the descriptors allow")),
+	setting(Key{ProcessTable, "max_buffered"}, func(c *Config) *Size { return &c.Process.MaxBuffered }, maxBuffered),
+
+	setting(Key{LogTable, "level"}, func(c *Config) *LogLevel { return &c.Log.Level }, nil),
+	setting(Key{LogTable, "format"}, func(c *Config) *LogFormat { return &c.Log.Format }, nil),
+	setting(Key{LogTable, "sessions"}, func(c *Config) *bool { return &c.Log.Sessions }, nil),
+
+	setting(Key{ControlTable, "watch"}, func(c *Config) *bool { return &c.Control.Watch }, nil),
+	setting(Key{ControlTable, "mode"}, func(c *Config) *FileMode { return &c.Control.Mode }, socketMode),
+	setting(KeyControlGroup, func(c *Config) *string { return &c.Control.Group }, groupOfUsers),
+	setting(KeyReadGroup, func(c *Config) *string { return &c.Control.ReadGroup }, groupOfUsers),
+	setting(KeyStatsFile, func(c *Config) *string { return &c.Control.StatsFile }, statsFile),
+	setting(KeyHTTP, func(c *Config) *string { return &c.Control.HTTP }, nil), // see validator.control
+	setting(KeyHTTPTokenFile, func(c *Config) *string { return &c.Control.HTTPTokenFile }, tokenFile),
+	setting(KeyPProf, func(c *Config) *bool { return &c.Control.PProf }, nil),
+}
+
+// ListenerSettings are those of a listener, but for its groups.
+var ListenerSettings = []Setting[Listener]{
+	setting(KeyName, func(l *Listener) *string { return &l.Name }, nil), // see validator.name
+	{
+		Key: KeyListen, traits: Identity, // of its sockets; for its values see validator.bind
+		Field: func(l *Listener) any { return &l.Listen },
+		same:  func(a, b *Listener) bool { return slices.Equal(a.Listen, b.Listen) },
+	},
+	setting(KeySource, func(l *Listener) *netip.Addr { return &l.Source }, source),
+	setting(KeyConnectTimeout, func(l *Listener) *time.Duration { return &l.ConnectTimeout }, durations(time.Millisecond, MaxConnectTimeout), Inherited),
+	setting(KeyIdleTimeout, func(l *Listener) *time.Duration { return &l.IdleTimeout }, durations(0, MaxTimeout), Inherited, Live),
+	setting(Key{ListenerTable, "half_close_timeout"}, func(l *Listener) *time.Duration { return &l.HalfCloseTimeout }, durations(0, MaxTimeout), Inherited, Live),
+	setting(Key{ListenerTable, "keepalive"}, func(l *Listener) *time.Duration { return &l.KeepAlive }, durations(0, MaxKeepAlive), Inherited),
+	setting(Key{ListenerTable, "user_timeout"}, func(l *Listener) *UserTimeout { return &l.UserTimeout }, userTimeout, Inherited),
+	setting(Key{ListenerTable, "auto_disable"}, func(l *Listener) *bool { return &l.AutoDisable }, nil, Inherited),
+	setting(Key{ListenerTable, "hash_failover"}, func(l *Listener) *bool { return &l.HashFailover }, nil, Inherited),
+	setting(Key{ListenerTable, "on_remove"}, func(l *Listener) *OnRemove { return &l.OnRemove }, nil, Inherited),
+	setting(Key{ListenerTable, "drain_timeout"}, func(l *Listener) *time.Duration { return &l.DrainTimeout }, durations(0, MaxTimeout), Inherited),
+}
+
+// GroupSettings are those of a group, but for its channels.
+var GroupSettings = []Setting[Group]{
+	setting(Key{GroupTable, "mode"}, func(g *Group) *balancer.Mode { return &g.Mode }, nil),
+}
+
+// ChannelSettings are those of a channel.
+var ChannelSettings = []Setting[Channel]{
+	setting(KeyHost, func(c *Channel) *string { return &c.Host }, host, Identity),
+	setting(KeyPort, func(c *Channel) *uint16 { return &c.Port }, numbers[uint16](1, 65535, ""), Identity),
+	setting(KeyMaxConns, func(c *Channel) *int { return &c.MaxConns }, numbers[int](0, MaxMaxConns, "no limit")),
+	setting(Key{ChannelTable, "disabled"}, func(c *Channel) *bool { return &c.Disabled }, nil),
+}
+
+// durations checks that one is within bounds.
+func durations(least, most time.Duration) func(time.Duration) string {
+	return func(value time.Duration) string {
+		if value < least || value > most {
+			return fmt.Sprintf("%q is not one of %q to %q", shortDuration(value), shortDuration(least), shortDuration(most))
+		}
+		return ""
+	}
+}
+
+// numbers checks that one is within bounds. Zero is what 0 means, if not that.
+func numbers[N int | uint16](least, most int64, zero string) func(N) string {
+	if zero != "" {
+		zero = " (" + zero + ")"
+	}
+	return func(value N) string {
+		if int64(value) < least || int64(value) > most {
+			return fmt.Sprintf("%d is not one of %d%s to %d", value, least, zero, most)
+		}
+		return ""
+	}
+}
+
+func maxBuffered(size Size) string {
+	if size < 0 || size > 0 && size < MinBuffered {
+		return fmt.Sprintf("%q is neither \"0B\" (no limit) nor at least %q", size, MinBuffered)
+	}
+	return ""
+}
+
+func socketMode(mode FileMode) string {
+	if mode&0o600 != 0o600 || mode&^0o660 != 0 {
+		return fmt.Sprintf("%q is not one of \"0600\" to \"0660\": readable and writable for the owner, and nothing for others, whom only control.group and control.read_group let in", mode)
+	}
+	return ""
+}
+
+func groupOfUsers(name string) string {
+	if len(name) > maxName || !isPrintable(name) {
+		return fmt.Sprintf("%.60q is not the name of a group", name)
+	}
+	return ""
+}
+
+func statsFile(name string) string {
+	if !isPrintable(name) || len(name) > maxPath || strings.HasPrefix(name, ".") ||
+		strings.Contains(name, "/") && !filepath.IsAbs(name) || strings.HasSuffix(name, "/") {
+		return fmt.Sprintf("%.60q is neither an absolute path nor the name of a file", name)
+	}
+	return ""
+}
+
+func tokenFile(name string) string {
+	if name != "" && (!filepath.IsAbs(name) || strings.HasSuffix(name, "/") || len(name) > maxPath || !isPrintable(name)) {
+		return fmt.Sprintf("%.60q is not the absolute path of a file", name)
+	}
+	return ""
+}
+
+func source(addr netip.Addr) string {
+	if problem := badZone(addr); problem != "" {
+		return fmt.Sprintf("%q %s", addr, problem)
+	}
+	return ""
+}
+
+func userTimeout(timeout UserTimeout) string {
+	if timeout == AutoUserTimeout {
+		return ""
+	}
+	return durations(0, MaxUserTimeout)(time.Duration(timeout))
+}
+
+func host(name string) string {
+	if problem := badHost(name); problem != "" {
+		return fmt.Sprintf("%q %s", name, problem)
+	}
+	return ""
+}

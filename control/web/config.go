@@ -1,77 +1,13 @@
 package web
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/http"
+	"time"
 
-	"balance/engine/balancer"
 	"balance/engine/spec"
 )
-
-// configuration is what /api/v1/config answers. It has the shape and the keys
-// of the file; settings of [defaults] stand in each listener.
-type configuration struct {
-	Defaults daemonConfig     `json:"defaults"`
-	Process  processConfig    `json:"process"`
-	Log      logConfig        `json:"log"`
-	Control  controlConfig    `json:"control"`
-	Listener []listenerConfig `json:"listener"`
-}
-
-type daemonConfig struct {
-	ShutdownTimeout string         `json:"shutdown_timeout"`
-	DataPlane       spec.DataPlane `json:"data_plane"`
-	Loops           int            `json:"loops"`
-}
-
-type processConfig struct {
-	MaxSessions int       `json:"max_sessions"`
-	MaxBuffered spec.Size `json:"max_buffered"`
-}
-
-type logConfig struct {
-	Level    spec.LogLevel  `json:"level"`
-	Format   spec.LogFormat `json:"format"`
-	Sessions bool           `json:"sessions"`
-}
-
-type controlConfig struct {
-	Watch         bool          `json:"watch"`
-	Mode          spec.FileMode `json:"mode"`
-	Group         string        `json:"group"`
-	ReadGroup     string        `json:"read_group"`
-	StatsFile     string        `json:"stats_file"`
-	HTTP          string        `json:"http"`
-	HTTPTokenFile string        `json:"http_token_file"`
-	PProf         bool          `json:"pprof"`
-}
-
-type listenerConfig struct {
-	Name             string           `json:"name"`
-	Listen           []string         `json:"listen"`
-	Source           string           `json:"source"`
-	ConnectTimeout   string           `json:"connect_timeout"`
-	IdleTimeout      string           `json:"idle_timeout"`
-	HalfCloseTimeout string           `json:"half_close_timeout"`
-	KeepAlive        string           `json:"keepalive"`
-	UserTimeout      spec.UserTimeout `json:"user_timeout"`
-	AutoDisable      bool             `json:"auto_disable"`
-	HashFailover     bool             `json:"hash_failover"`
-	OnRemove         spec.OnRemove    `json:"on_remove"`
-	DrainTimeout     string           `json:"drain_timeout"`
-	Group            []groupConfig    `json:"group"`
-}
-
-type groupConfig struct {
-	Mode     balancer.Mode   `json:"mode"`
-	Channels []channelConfig `json:"channels"`
-}
-
-type channelConfig struct {
-	Host     string `json:"host"`
-	Port     uint16 `json:"port"`
-	MaxConns int    `json:"maxc"`
-	Disabled bool   `json:"disabled"`
-}
 
 func (d *Daemon) serveConfig(w http.ResponseWriter, _ *http.Request) {
 	c := d.Engine.Config()
@@ -82,42 +18,79 @@ func (d *Daemon) serveConfig(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, configurationOf(c))
 }
 
-func configurationOf(c *spec.Config) configuration {
-	view := configuration{
-		Defaults: daemonConfig{c.ShutdownTimeout.String(), c.DataPlane, c.Loops},
-		Process:  processConfig(c.Process),
-		Log:      logConfig(c.Log),
-		Control:  controlConfig(c.Control),
+// configurationOf returns what /api/v1/config answers. It has the shape and the
+// keys of the file; settings of [defaults] stand in each listener.
+func configurationOf(c *spec.Config) object {
+	var file object
+	for _, table := range spec.DaemonTables {
+		file = file.with(string(table), settingsOf(table, spec.DaemonSettings, c))
 	}
+	var listeners []object
 	for i := range c.Listeners {
-		view.Listener = append(view.Listener, configurationOfListener(&c.Listeners[i]))
+		listeners = append(listeners, configurationOfListener(&c.Listeners[i]))
 	}
-	return view
+	return file.with(spec.KeyListeners.Name(), listeners)
 }
 
-func configurationOfListener(l *spec.Listener) listenerConfig {
-	view := listenerConfig{
-		Name:             l.Name,
-		Listen:           l.Listen,
-		ConnectTimeout:   l.ConnectTimeout.String(),
-		IdleTimeout:      l.IdleTimeout.String(),
-		HalfCloseTimeout: l.HalfCloseTimeout.String(),
-		KeepAlive:        l.KeepAlive.String(),
-		UserTimeout:      l.UserTimeout,
-		AutoDisable:      l.AutoDisable,
-		HashFailover:     l.HashFailover,
-		OnRemove:         l.OnRemove,
-		DrainTimeout:     l.DrainTimeout.String(),
-	}
-	if l.Source.IsValid() {
-		view.Source = l.Source.String()
-	}
-	for _, g := range l.Groups {
-		group := groupConfig{Mode: g.Mode}
-		for _, c := range g.Channels {
-			group.Channels = append(group.Channels, channelConfig(c))
+func configurationOfListener(l *spec.Listener) object {
+	var groups []object
+	for i := range l.Groups {
+		group := &l.Groups[i]
+		var channels []object
+		for k := range group.Channels {
+			channels = append(channels, settingsOf(spec.ChannelTable, spec.ChannelSettings, &group.Channels[k]))
 		}
-		view.Group = append(view.Group, group)
+		groups = append(groups, settingsOf(spec.GroupTable, spec.GroupSettings, group).with(spec.KeyChannels.Name(), channels))
 	}
-	return view
+	return settingsOf(spec.ListenerTable, spec.ListenerSettings, l).with(spec.KeyGroups.Name(), groups)
+}
+
+// settingsOf returns the settings of a table that stand in of.
+func settingsOf[T any](table spec.Table, settings []spec.Setting[T], of *T) object {
+	var o object
+	for _, s := range settings {
+		if !s.In(table) {
+			continue
+		}
+		value := s.Field(of)
+		if duration, ok := value.(*time.Duration); ok {
+			value = duration.String()
+		}
+		o = o.with(s.Name(), value)
+	}
+	return o
+}
+
+// object is a JSON object whose members keep their order.
+type object []member
+
+type member struct {
+	key   string
+	value any
+}
+
+func (o object) with(key string, value any) object { return append(o, member{key, value}) }
+
+// MarshalJSON implements json.Marshaler.
+func (o object) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, m := range o {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		key, err := json.Marshal(m.key)
+		if err != nil {
+			return nil, err
+		}
+		value, err := json.Marshal(m.value)
+		if err != nil {
+			return nil, err
+		}
+		b.Write(key)
+		b.WriteByte(':')
+		b.Write(value)
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
 }

@@ -499,11 +499,14 @@ func TestConfigInForce(t *testing.T) {
 	r := newRig(t)
 	r.apply(listener(hostile, group(r.echo())))
 	got := r.get(r.handler(), "/api/v1/config")
-	var c configuration
+	var c struct {
+		Control  struct{ Mode string }
+		Listener []struct{ Name, KeepAlive string }
+	}
 	if err := json.Unmarshal(got.Body.Bytes(), &c); err != nil || got.Code != http.StatusOK {
 		t.Fatalf("status %d: %v", got.Code, err)
 	}
-	if c.Listener[0].Name != hostile || c.Listener[0].KeepAlive != "15s" || c.Control.Mode != 0o600 {
+	if c.Listener[0].Name != hostile || c.Listener[0].KeepAlive != "15s" || c.Control.Mode != "0600" {
 		t.Errorf("%+v", c)
 	}
 }

@@ -176,11 +176,13 @@ func (k *fakeKernel) wake(event int) {
 func (k *fakeKernel) poll(epoll int32, events []unix.EpollEvent) (int, unix.Errno) {
 	k.called("epoll_wait")
 	n := 0
-	tell := func(t token, what uint32) {
-		if n < len(events) {
-			events[n] = unix.EpollEvent{Events: what, Fd: t.low, Pad: t.high}
-			n++
+	tell := func(t token, what uint32) (told bool) {
+		if n == len(events) {
+			return false
 		}
+		events[n] = unix.EpollEvent{Events: what, Fd: t.low, Pad: t.high}
+		n++
+		return true
 	}
 	for fd := range k.last + 1 {
 		if q := k.queues[fd]; q != nil && len(q.clients)+len(q.failures) > 0 {
@@ -189,15 +191,13 @@ func (k *fakeKernel) poll(epoll int32, events []unix.EpollEvent) (int, unix.Errn
 			}
 		}
 		if s := k.open[fd]; s != nil && s.watched && s.epoll == epoll && s.event {
-			s.event = false
-			tell(s.token, s.events())
+			s.event = !tell(s.token, s.events())
 		}
 	}
 	// A loop that has registered a socket and then wrote to itself is told in
 	// that order.
 	if k.woken[int(epoll)] {
-		k.woken[int(epoll)] = false
-		tell(mailToken, unix.EPOLLIN)
+		k.woken[int(epoll)] = !tell(mailToken, unix.EPOLLIN)
 	}
 	return n, 0
 }

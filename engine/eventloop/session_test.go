@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,8 +32,9 @@ func newWorld(bytes []byte) *world {
 	w := &world{script: &script{bytes}, ends: map[netip.AddrPort]plane.End{}}
 	w.kernel = newFakeKernel(w.script)
 	p := &Plane{epoch: time.Now()}
-	p.options = plane.Options{Log: slog.New(slog.DiscardHandler), Ended: w.ended, Budget: plane.NewBudget()}
+	p.options = plane.Options{Log: slog.New(slog.NewTextHandler(w, nil)), Ended: w.ended, Budget: plane.NewBudget()}
 	w.loop = newLoop(p, w.kernel)
+	w.kernel.locks = map[string]*sync.Mutex{"the mailbox": &w.loop.mailbox.mu}
 	w.loop.acceptors = nil
 	w.kernel.now = &w.loop.now
 	p.loops = []*loop{w.loop}
@@ -57,7 +59,14 @@ func (w *world) service() *plane.Service {
 	}
 }
 
+// Write takes the log.
+func (w *world) Write(line []byte) (int, error) {
+	w.kernel.called("a line of the log")
+	return len(line), nil
+}
+
 func (w *world) ended(end plane.End) {
+	w.kernel.called("the end of a session")
 	if _, twice := w.ends[end.Client]; twice {
 		w.kernel.defect("the end of %s is told twice", end.Client)
 	}

@@ -27,11 +27,11 @@ type Dump struct {
 	log     *slog.Logger
 	failing bool // the last write failed; owned by run
 
-	mu      sync.Mutex
-	waiting []byte // guarded by mu; whole chunks
-	chunks  int    // guarded by mu; in waiting
-	lost    int    // guarded by mu; chunks dropped behind those
-	closed  bool   // guarded by mu
+	mu      sync.Mutex // loops take it: whoever holds it writes nothing and waits for nothing
+	waiting []byte     // guarded by mu; whole chunks
+	chunks  int        // guarded by mu; in waiting
+	lost    int        // guarded by mu; chunks dropped behind those
+	closed  bool       // guarded by mu
 
 	wake  chan struct{} // holds one if there is something to do
 	ended chan struct{} // closed when the goroutine has ended

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -17,8 +16,7 @@ func Marshal(c *spec.Config) []byte {
 	var w writer
 	preset := spec.DefaultConfig()
 	for _, table := range spec.DaemonTables {
-		settings := slices.DeleteFunc(slices.Clone(spec.DaemonSettings), func(s spec.Setting[spec.Config]) bool { return !s.In(table) })
-		w.table(fmt.Sprintf("[%s]", table), changed(settings, c, preset))
+		w.table(fmt.Sprintf("[%s]", table), changed(table, spec.DaemonSettings, c, preset))
 	}
 	for i := range c.Listeners {
 		w.listener(&c.Listeners[i])
@@ -42,19 +40,20 @@ func (w *writer) table(header string, lines []string) {
 func (w *writer) listener(l *spec.Listener) {
 	preset := spec.Defaults()
 	preset.Name = l.Listen[0]
-	w.table("[[listener]]", changed(spec.ListenerSettings, l, &preset))
+	w.table("[[listener]]", changed(spec.ListenerTable, spec.ListenerSettings, l, &preset))
 	for i := range l.Groups {
 		group := &l.Groups[i]
 		channels := "channels = " + array(group.Channels, channelValue)
-		w.table("[[listener.group]]", append(changed(spec.GroupSettings, group, &spec.Group{}), channels))
+		w.table("[[listener.group]]", append(changed(spec.GroupTable, spec.GroupSettings, group, &spec.Group{}), channels))
 	}
 }
 
-// changed returns a line for each key whose value is not that of preset.
-func changed[T any](settings []spec.Setting[T], from, preset *T) []string {
+// changed returns a line for each key of a table whose value is not that of
+// preset.
+func changed[T any](table spec.Table, settings []spec.Setting[T], from, preset *T) []string {
 	var lines []string
 	for _, s := range settings {
-		if text := value(s.Field(from)); text != value(s.Field(preset)) {
+		if text := value(s.Field(from)); s.In(table) && text != value(s.Field(preset)) {
 			lines = append(lines, s.Name()+" = "+text)
 		}
 	}
@@ -86,7 +85,7 @@ func channelValue(c spec.Channel) string {
 	if again := wrong.shortChannel(wholeFile, "", short, listening{}); len(wrong.list) == 0 && again == c {
 		return quote(short)
 	}
-	return "{" + strings.Join(changed(spec.ChannelSettings, &c, &spec.Channel{}), ", ") + "}"
+	return "{" + strings.Join(changed(spec.ChannelTable, spec.ChannelSettings, &c, &spec.Channel{}), ", ") + "}"
 }
 
 func array[T any](values []T, format func(T) string) string {

@@ -22,11 +22,11 @@ func newPicker(group *Group, options Options) picker {
 	return &roundRobin{channels: group.Channels}
 }
 
-// place is how far one client's journey has come in a group. It goes by value,
-// in registers: a pointer behind an interface would cost each route an
-// allocation.
+// place is how far one client's journey has come in a group; the zero place is
+// before the first channel. It goes by value, in registers: a pointer behind an
+// interface would cost each route an allocation.
 type place struct {
-	index int32  // of the channel that came last; -1 before the first
-	left  int32  // channels that are still to come at most
-	mark  uint64 // the picker's own, 0 before the first
+	number int32  // of the channel that came last, from 1
+	left   int32  // channels that are still to come at most
+	mark   uint64 // the picker's own
 }

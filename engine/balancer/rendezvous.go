@@ -11,17 +11,18 @@ type rendezvous struct {
 // those that it leaves out: with no usable channel left a journey is over at
 // once.
 func (p *rendezvous) next(client uint64, at place, usable bool) (place, *Channel) {
-	if at.left == 0 {
+	if at.number > 0 && at.left == 0 {
 		return at, nil
 	}
-	at.index, at.mark = p.after(client, at, usable && p.failover)
-	if at.index < 0 || !p.failover {
-		at.left = 0
-	}
-	if at.index < 0 {
+	best, score := p.after(client, at, usable && p.failover)
+	at = place{number: best + 1, mark: score}
+	if best < 0 {
 		return at, nil
 	}
-	channel := p.channels[at.index]
+	if p.failover {
+		at.left = int32(len(p.channels)) - 1
+	}
+	channel := p.channels[best]
 	if usable && !p.failover && !channel.Usable() {
 		return at, nil
 	}
@@ -35,7 +36,7 @@ func (p *rendezvous) after(client uint64, at place, usable bool) (best int32, be
 	best = -1
 	for i, channel := range p.channels {
 		score := score(channel.hash, client)
-		if at.index >= 0 && !before(at.mark, at.index, score, int32(i)) {
+		if at.number > 0 && !before(at.mark, at.number-1, score, int32(i)) {
 			continue // passed already
 		}
 		if best >= 0 && !before(score, int32(i), bestScore, best) {

@@ -18,37 +18,39 @@ const claimed = 1 << 32
 
 func (p *roundRobin) next(_ uint64, at place, usable bool) (place, *Channel) {
 	n := int32(len(p.channels))
-	first := at.index < 0 && n > 0
+	first := at.number == 0
 	if first {
 		cursor := p.cursor.Load()
-		at.mark = uint64(cursor)
-		at.index = int32(cursor) - 1
+		at = place{number: int32(cursor), left: n, mark: uint64(cursor)}
 	}
-	for at.left > 0 {
-		at.left--
-		if at.index++; at.index == n {
-			at.index = 0
+	number, left := at.number, at.left
+	for ; left > 0; left-- {
+		if number == n {
+			number = 0
 		}
-		if channel := p.channels[at.index]; !usable || channel.Usable() {
-			if first {
-				at.left = n - 1 // those passed over may be usable by then
-			}
-			return at, channel
+		channel := p.channels[number]
+		number++
+		if usable && !channel.Usable() {
+			continue
 		}
+		if first {
+			left = n // those passed over may be usable by then
+		}
+		return place{number: number, left: left - 1, mark: at.mark}, channel
 	}
-	return at, nil
+	return place{number: number, mark: at.mark}, nil
 }
 
 // take takes the turn with the first channel of a journey: if another client
 // has taken it, the journey begins anew.
 func (p *roundRobin) take(at place, channel *Channel) (place, bool) {
-	next := uint32(at.index + 1)
+	next := uint32(at.number)
 	if int(next) == len(p.channels) {
 		next = 0
 	}
 	if at.mark&claimed == 0 {
 		if !p.cursor.CompareAndSwap(uint32(at.mark), next) {
-			return place{index: -1, left: int32(len(p.channels))}, false
+			return place{}, false
 		}
 		at.mark = claimed | uint64(next)
 		return at, channel.slots.take()

@@ -29,14 +29,14 @@ type Route struct {
 	channel *Channel // the channel whose slot is held, or nil
 	client  uint64   // hash of its address
 	place   place    // in the group
-	group   int32    // being searched; -1 before the first
+	group   int32    // being searched
 	chance  uint32   // generation of the channel's state when its slot was taken
 	failed  bool     // connecting to a channel failed
 }
 
 // Route starts the journey of a client. A nil Router has no channels.
 func (r *Router) Route(client Client, now int64) Route {
-	return Route{router: r, client: hashAddr(client.Addr), group: -1}
+	return Route{router: r, client: hashAddr(client.Addr)}
 }
 
 // Channel returns the channel whose slot is held, or nil.
@@ -69,19 +69,15 @@ func (r *Route) candidate(usable bool) *Channel {
 	if r.router == nil {
 		return nil
 	}
-	for {
-		if r.group >= 0 {
-			var channel *Channel
-			if r.place, channel = r.router.pickers[r.group].next(r.client, r.place, usable); channel != nil {
-				return channel
-			}
+	for ; int(r.group) < len(r.router.pickers); r.group++ {
+		at, channel := r.router.pickers[r.group].next(r.client, r.place, usable)
+		if channel != nil {
+			r.place = at
+			return channel
 		}
-		if int(r.group)+1 >= len(r.router.groups) {
-			return nil
-		}
-		r.group++
-		r.place = place{index: -1, left: int32(len(r.router.groups[r.group].Channels))}
+		r.place = place{}
 	}
+	return nil
 }
 
 // Change is what an attempt to connect changed about its channel.

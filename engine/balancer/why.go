@@ -43,7 +43,7 @@ func (r *Router) Why(client Client, now int64) []Verdict {
 	route := r.Route(client, now)
 	for channel := route.candidate(false); channel != nil; channel = route.candidate(false) {
 		reason := channel.reason()
-		verdicts = append(verdicts, Verdict{Group: route.Group(), Index: int(route.place.index), Channel: channel, Reason: reason})
+		verdicts = append(verdicts, Verdict{Group: route.Group(), Index: int(route.place.number - 1), Channel: channel, Reason: reason})
 		if reason == Chosen {
 			break
 		}

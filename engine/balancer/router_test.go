@@ -117,6 +117,21 @@ func TestClientsAtOnceGetDifferentChannels(t *testing.T) {
 	}
 }
 
+// A channel that was full when its turn came is tried if it has a slot by the time
+// that the others have failed.
+func TestRoundRobinComesBack(t *testing.T) {
+	group := rr("a:1", "b")
+	r := NewRouter([]Group{group}, Options{}, nil)
+	group.Channels[0].slots.take()
+	route := r.Route(client, 0)
+	route.Next(0)
+	group.Channels[0].Leave(0)
+	route.Failed(errRefused, 0)
+	if step := route.Next(0); step != Dial || route.Channel() != group.Channels[0] {
+		t.Errorf("step %d, channel %v", step, route.Channel())
+	}
+}
+
 func TestSlotsAreGivenBack(t *testing.T) {
 	group := rr("a:2")
 	r := NewRouter([]Group{group}, Options{}, nil)

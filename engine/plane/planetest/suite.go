@@ -812,8 +812,6 @@ func testHalfCloseTimeout(t *testing.T, newPlane New) {
 	}
 }
 
-// The half-close timeout is not for sessions that are open both ways, and it
-// begins with the end of the stream.
 // A side that takes none of the bytes that wait for it loses its connection.
 func testUserTimeout(t *testing.T, newPlane New) {
 	if runtime.GOOS != "linux" {
@@ -892,6 +890,8 @@ func testOverfull(t *testing.T, newPlane New) {
 	}
 }
 
+// The half-close timeout is not for sessions that are open both ways, and it
+// begins with the end of the stream.
 func testHalfCloseBegins(t *testing.T, newPlane New) {
 	r := newRig(t, newPlane)
 	s := service(r.router(r.serve(func(conn *net.TCPConn) {

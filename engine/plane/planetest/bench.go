@@ -4,8 +4,6 @@ import (
 	"io"
 	"net"
 	"testing"
-
-	"balance/engine/plane"
 )
 
 // Benchmark measures the plane that New makes: one round trip, one short
@@ -50,6 +48,3 @@ func Benchmark(b *testing.B, newPlane New) {
 		}
 	})
 }
-
-// New makes the plane under test.
-type New func(plane.Options) plane.Plane

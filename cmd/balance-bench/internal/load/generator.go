@@ -75,18 +75,11 @@ func generate(in io.Reader, out io.Writer) error {
 }
 
 func measureLoad(j Job) (s Sample, err error) {
-	loops, err := newLoops(j)
+	loops, err := openLoops(j)
 	if err != nil {
 		return s, err
 	}
-	defer func() {
-		for _, l := range loops {
-			l.close()
-		}
-	}()
-	if err := each(loops, func(_ int, l loop) error { return l.open() }); err != nil {
-		return s, err
-	}
+	defer closeLoops(loops)
 	if err := each(loops, func(_ int, l loop) error {
 		return l.run(&budget{until: now() + int64(j.Warm)})
 	}); err != nil {
@@ -169,6 +162,26 @@ func measuredBudget(j Job, i, n int) *budget {
 // share is part i of n of a whole, all parts as equal as can be.
 func share(whole, i, n int64) int64 { return whole*(i+1)/n - whole*i/n }
 
+// openLoops makes the loops of the job, with their lasting connections. The
+// caller closes them.
+func openLoops(j Job) ([]loop, error) {
+	loops, err := newLoops(j)
+	if err != nil {
+		return nil, err
+	}
+	if err := each(loops, func(_ int, l loop) error { return l.open() }); err != nil {
+		closeLoops(loops)
+		return nil, err
+	}
+	return loops, nil
+}
+
+func closeLoops(loops []loop) {
+	for _, l := range loops {
+		l.close()
+	}
+}
+
 // newLoops spreads the connections of the job over its threads.
 func newLoops(j Job) ([]loop, error) {
 	n := min(j.Threads, j.Workload.Connections)
@@ -230,18 +243,11 @@ func measureIdle(j Job) (s Sample, err error) {
 		job  Job
 		into *process.Holdings
 	}{{first, &before}, {j, &after}} {
-		loops, err := newLoops(step.job)
+		loops, err := openLoops(step.job)
 		if err != nil {
 			return s, err
 		}
-		defer func() {
-			for _, l := range loops {
-				l.close()
-			}
-		}()
-		if err := each(loops, func(_ int, l loop) error { return l.open() }); err != nil {
-			return s, err
-		}
+		defer closeLoops(loops)
 		time.Sleep(j.Settle)
 		if *step.into, err = process.TreeHoldings(j.Root); err != nil {
 			return s, err

@@ -275,6 +275,25 @@ func TestExamplesNameMetrics(t *testing.T) {
 	}
 }
 
+// TestMetricsAreDescribed looks for every metric of balance's own.
+func TestMetricsAreDescribed(t *testing.T) {
+	r := newRig(t)
+	r.apply(listener("x", group(r.echo())))
+	text, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics := regexp.MustCompile(`(?m)^# HELP (balance_[a-z_]+) `).FindAllStringSubmatch(r.get(r.handler(), "/metrics").Body.String(), -1)
+	if len(metrics) == 0 {
+		t.Fatal("no metrics")
+	}
+	for _, metric := range metrics {
+		if !strings.Contains(string(text), "`"+metric[1]+"`") {
+			t.Errorf("%s is missing", metric[1])
+		}
+	}
+}
+
 func TestStatus(t *testing.T) {
 	r := newRig(t)
 	good, off := r.echo(), r.echo()

@@ -96,14 +96,13 @@ func (c *conversation) editGroup(change func(*spec.Group) error) error {
 	})
 }
 
-// editChannel changes a channel of the current group.
-func (c *conversation) editChannel(number int, change func(*spec.Channel) error) error {
-	return c.edit(func(l *spec.Listener) error {
-		if c.group >= len(l.Groups) || number < 0 || number >= len(l.Groups[c.group].Channels) {
-			return errNoChannel
-		}
-		return change(&l.Groups[c.group].Channels[number])
-	})
+// editChannel changes a channel of the current listener.
+func (c *conversation) editChannel(key balancer.Key, change func(*spec.Channel) error) error {
+	_, err := c.daemon.Engine.EditChannel(context.Background(), c.listener, key, change)
+	if errors.Is(err, engine.ErrNoChannel) {
+		return errNoChannel
+	}
+	return err
 }
 
 // answer says the text, or the error if there is one.
@@ -161,10 +160,11 @@ func (c *conversation) assign(args []string) Status {
 	if err != nil {
 		return c.failed(err)
 	}
-	err = c.editChannel(number, func(old *spec.Channel) error {
-		if status, ok := c.channel(c.group, number); !ok || status.State.Enabled() {
-			return errEnabled
-		}
+	status, found := c.channel(number)
+	if found && status.State.Enabled() {
+		return c.failed(errEnabled)
+	}
+	err = c.editChannel(status.Key, func(old *spec.Channel) error {
 		channel.MaxConns = old.MaxConns
 		*old = channel
 		return nil
@@ -172,18 +172,25 @@ func (c *conversation) assign(args []string) Status {
 	return c.answer(err, "channel reassigned")
 }
 
-// channel returns a picture of a channel of the current listener.
-func (c *conversation) channel(group, number int) (engine.ChannelStatus, bool) {
+// channel returns a picture of a channel of the current group.
+func (c *conversation) channel(number int) (engine.ChannelStatus, bool) {
 	listeners := c.daemon.Engine.Snapshot().Listeners
 	i := slices.IndexFunc(listeners, func(l engine.ListenerStatus) bool { return l.Name == c.listener })
-	if i < 0 || group < 0 || group >= len(listeners[i].Groups) {
+	if i < 0 || c.group >= len(listeners[i].Groups) {
 		return engine.ChannelStatus{}, false
 	}
-	channels := listeners[i].Groups[group].Channels
+	channels := listeners[i].Groups[c.group].Channels
 	if number < 0 || number >= len(channels) {
 		return engine.ChannelStatus{}, false
 	}
 	return channels[number], true
+}
+
+// key returns the identity of a channel of the current group: the one thing that
+// its number is good for. Without such a channel it is one that none has.
+func (c *conversation) key(number int) balancer.Key {
+	channel, _ := c.channel(number)
+	return channel.Key
 }
 
 func (c *conversation) enable(args []string) Status  { return c.setEnabled(args[0], true, "enabled") }
@@ -194,7 +201,7 @@ func (c *conversation) setEnabled(text string, enable bool, word string) Status 
 	if err != nil {
 		return c.misused()
 	}
-	changed, err := c.daemon.Engine.Enable(c.listener, c.group, number, enable)
+	changed, err := c.daemon.Engine.Enable(c.listener, c.key(number), enable)
 	switch {
 	case err != nil:
 		return c.fail("no such channel %d", number)
@@ -211,7 +218,7 @@ func (c *conversation) reset(args []string) Status {
 	if err != nil {
 		return c.misused()
 	}
-	if err := c.daemon.Engine.Reset(c.listener, c.group, number); err != nil {
+	if err := c.daemon.Engine.Reset(c.listener, c.key(number)); err != nil {
 		return c.fail("no such channel %d", number)
 	}
 	c.say("channel %d counters reset", number)
@@ -227,7 +234,7 @@ func (c *conversation) maxc(args []string) Status {
 	if limit < 0 || int64(limit) > spec.MaxMaxConns {
 		return c.fail("value out of range")
 	}
-	err := c.editChannel(number, func(channel *spec.Channel) error {
+	err := c.editChannel(c.key(number), func(channel *spec.Channel) error {
 		channel.MaxConns = limit
 		return nil
 	})

@@ -140,7 +140,7 @@ func (c *conversation) drain(args []string) Status {
 	if err != nil {
 		return c.misused()
 	}
-	sessions, err := c.daemon.Engine.Drain(c.listener, c.group, number)
+	sessions, err := c.daemon.Engine.Drain(c.listener, c.key(number))
 	switch {
 	case err != nil:
 		return c.fail("no such channel %d", number)
@@ -222,7 +222,7 @@ func seconds(d time.Duration) string { return max(d, 0).Truncate(time.Second).St
 // a channel, or the address or network of a client.
 func (c *conversation) filter(text string) (matches func(*plane.Session) bool, problem string) {
 	if number, err := strconv.Atoi(text); err == nil {
-		channel, ok := c.channel(c.group, number)
+		channel, ok := c.channel(number)
 		if !ok {
 			return nil, fmt.Sprintf("no such channel %d", number)
 		}

@@ -2,11 +2,9 @@ package engine
 
 import (
 	"context"
-	"net/netip"
-	"time"
+	"slices"
 
 	"balance/engine/balancer"
-	"balance/engine/plane"
 	"balance/engine/spec"
 )
 
@@ -28,87 +26,18 @@ func (e *Engine) Edit(ctx context.Context, edit func(*spec.Config) error) (spec.
 	return e.applyLocked(ctx, config, true)
 }
 
-// Lookup returns the addresses of a host, which may be one itself.
-func (e *Engine) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
-	if !spec.IsName(host) {
-		return e.names.addresses(host), nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
-	defer cancel()
-	return e.names.resolver.LookupNetIP(ctx, "ip", host)
-}
-
-// Reset sets the counters of a channel to zero; the sessions that run stay
-// counted in Active. The channel is named as for Enable.
-func (e *Engine) Reset(listener string, group, channel int) error {
-	c, err := e.channel(listener, group, channel)
-	if err != nil {
-		return err
-	}
-	c.Counters.Reset()
-	c.Dials.Reset()
-	return nil
-}
-
-// Close ends the session with this id by a reset, and reports whether there
-// was one.
-func (e *Engine) Close(id uint64) bool {
-	return e.plane.Abort(plane.Operator, func(s *plane.Session) bool { return s.ID == id }) > 0
-}
-
-// Drain is the operator's word that a channel, named as for Enable, is to get
-// no new session, and to count as disabled once its last one has ended. It
-// returns how many there are.
-func (e *Engine) Drain(listener string, group, channel int) (sessions int, err error) {
-	c, err := e.channel(listener, group, channel)
-	if err != nil {
-		return 0, err
-	}
-	changed := c.Drain()
-	e.applying.Lock()
-	defer e.applying.Unlock()
-	if changed && !e.closed {
-		e.workers.Go(func() { e.awaitDrained(listener, c) })
-	}
-	return c.Active(), nil
-}
-
-// drainedEvery is how often a channel that drains is looked at.
-const drainedEvery = 100 * time.Millisecond
-
-// awaitDrained logs the end of a draining.
-func (e *Engine) awaitDrained(listener string, channel *balancer.Channel) {
-	ticker := time.NewTicker(drainedEvery)
-	defer ticker.Stop()
-	for channel.Draining() {
-		select {
-		case <-ticker.C:
-		case <-e.life.Done():
-			return
+// EditChannel is Edit of one channel, named as for Enable, wherever it stands.
+func (e *Engine) EditChannel(ctx context.Context, listener string, key balancer.Key, edit func(*spec.Channel) error) (spec.Changes, error) {
+	return e.Edit(ctx, func(config *spec.Config) error {
+		l, err := e.listener(listener)
+		if err != nil {
+			return err
 		}
-	}
-	if !channel.Enabled() {
-		e.log.Info("channel drained", "listener", listener, "channel", channel.Key())
-	}
-}
-
-// Why tells which group and channel a client would get from a listener now,
-// and why each earlier channel is passed over. It reserves nothing.
-func (e *Engine) Why(listener string, client netip.Addr) ([]balancer.Verdict, error) {
-	l, err := e.listener(listener)
-	if err != nil {
-		return nil, err
-	}
-	return l.router.Why(balancer.Client{Addr: client}, time.Now().UnixNano()), nil
-}
-
-// Channels calls yield for each channel in the configuration in force.
-func (e *Engine) Channels(yield func(listener string, group, number int, mode balancer.Mode, channel *balancer.Channel)) {
-	for _, l := range e.current.Load().listeners {
-		for g, group := range l.router.Groups() {
-			for i, channel := range group.Channels {
-				yield(l.config.Name, g, i, group.Mode, channel)
-			}
+		at, found := l.keys().Places()[key]
+		if !found {
+			return l.lacks(key)
 		}
-	}
+		i := slices.Index(e.current.Load().listeners, l) // the same: nobody else applies
+		return edit(&config.Listeners[i].Groups[at.Group].Channels[at.Index])
+	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -142,98 +141,6 @@ func TestEditAsksForNoNameButItsOwn(t *testing.T) {
 		}
 		if asked := r.names.taken(); !slices.Equal(asked, c.want) {
 			t.Errorf("the edit asked for %q, want %q", asked, c.want)
-		}
-	}
-}
-
-func TestCloseEndsOneSession(t *testing.T) {
-	r := newRig(t)
-	address := free(t, "127.0.0.1")
-	r.apply(declare(listener("web", address, r.server("a"))))
-	first, second := dial(t, address), dial(t, address)
-	var id uint64
-	for s := range r.Sessions {
-		if s.Client.String() == first.LocalAddr().String() {
-			id = s.ID
-		}
-	}
-	if !r.Close(id) || r.Close(id+1000) {
-		t.Error("Close does not tell whether there was a session")
-	}
-	if _, err := io.ReadAll(first); err == nil {
-		t.Error("the session ended without a reset")
-	}
-	second.works()
-}
-
-func TestDrain(t *testing.T) {
-	r := newRig(t)
-	a, b := r.server("a"), r.server("b")
-	address := free(t, "127.0.0.1")
-	r.apply(declare(listener("web", address, a, b)))
-	held := dial(t, address)
-	if n, err := r.Drain("web", 0, 0); n != 1 || err != nil {
-		t.Errorf("%d sessions, %v", n, err)
-	}
-	if got := served(t, address, 3); got != "b b b" {
-		t.Errorf("served by %q while a drains", got)
-	}
-	held.works()
-	if c := r.status("web", a); c.State != balancer.StateDraining {
-		t.Errorf("while it drains: %+v", c)
-	}
-	for range 20 {
-		if n, err := r.Drain("web", 0, 0); n != 1 || err != nil {
-			t.Errorf("asked again: %d sessions, %v", n, err)
-		}
-	}
-	held.Close()
-	eventually(t, "the end of the draining is logged", func() bool { return strings.Contains(r.log.String(), "channel drained") })
-	if c := r.status("web", a); c.State != balancer.StateDisabled {
-		t.Errorf("drained: %+v", c)
-	}
-	if changed, err := r.Enable("web", 0, 0, true); !changed || err != nil {
-		t.Errorf("enable: %t, %v", changed, err)
-	}
-	for _, at := range [][2]int{{1, 0}, {0, 2}, {-1, 0}} {
-		if _, err := r.Drain("web", at[0], at[1]); err == nil {
-			t.Errorf("there is a channel %v", at)
-		}
-	}
-	if _, err := r.Drain("mail", 0, 0); err == nil {
-		t.Error("there is a listener mail")
-	}
-	if n := strings.Count(r.log.String(), "channel drained"); n != 1 {
-		t.Errorf("the end of the draining is logged %d times", n)
-	}
-}
-
-func TestReset(t *testing.T) {
-	r := newRig(t)
-	a := r.server("a")
-	address := free(t, "127.0.0.1")
-	r.apply(declare(listener("web", address, a)))
-	held := dial(t, address)
-	held.works()
-	if err := r.Reset("web", 0, 0); err != nil {
-		t.Fatal(err)
-	}
-	if c := r.status("web", a); c.Sessions != 0 || c.Active != 1 {
-		t.Errorf("%+v", c)
-	}
-}
-
-func TestLookup(t *testing.T) {
-	r := newRig(t)
-	r.names.set("db.example", "127.0.0.7")
-	for host, want := range map[string]string{"db.example": "127.0.0.7", "::ffff:1.2.3.4": "1.2.3.4", "nowhere.example": ""} {
-		addrs, err := r.Lookup(t.Context(), host)
-		if want == "" {
-			if err == nil {
-				t.Errorf("%s resolves to %v", host, addrs)
-			}
-		} else if err != nil || len(addrs) != 1 || addrs[0].String() != want {
-			t.Errorf("%s: %v, %v", host, addrs, err)
 		}
 	}
 }

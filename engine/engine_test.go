@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"balance/engine"
+	"balance/engine/balancer"
 	"balance/engine/plane"
 	"balance/engine/plane/planetest"
 	"balance/engine/spec"
@@ -121,6 +122,10 @@ func (r *rig) server(name string) *server {
 // channel declares the server as a channel.
 func (s *server) channel() spec.Channel {
 	return spec.Channel{Host: s.addr.Addr().String(), Port: s.addr.Port()}
+}
+
+func (s *server) key() balancer.Key {
+	return balancer.Key{Host: s.addr.Addr().String(), Port: s.addr.Port()}
 }
 
 // free returns an address with a port that nobody uses now.

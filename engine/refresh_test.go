@@ -70,3 +70,18 @@ func (idleAcceptor) Stop()                                {}
 func openNone(context.Context, netip.AddrPort, bool) (*socket.Socket, error) {
 	return new(socket.Socket), nil
 }
+
+func TestLookup(t *testing.T) {
+	r := newRig(t)
+	r.names.set("db.example", "127.0.0.7")
+	for host, want := range map[string]string{"db.example": "127.0.0.7", "::ffff:1.2.3.4": "1.2.3.4", "nowhere.example": ""} {
+		addrs, err := r.Lookup(t.Context(), host)
+		if want == "" {
+			if err == nil {
+				t.Errorf("%s resolves to %v", host, addrs)
+			}
+		} else if err != nil || len(addrs) != 1 || addrs[0].String() != want {
+			t.Errorf("%s: %v, %v", host, addrs, err)
+		}
+	}
+}

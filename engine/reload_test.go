@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"balance/engine"
 	"balance/engine/balancer"
 	"balance/engine/spec"
 )
@@ -295,7 +296,7 @@ func TestOperatorsWordSurvives(t *testing.T) {
 	web := free(t, "127.0.0.1")
 	l := listener("web", web, a, b)
 	r.apply(declare(l))
-	if changed, err := r.Enable("web", 0, 0, false); !changed || err != nil {
+	if changed, err := r.Enable("web", a.key(), false); !changed || err != nil {
 		t.Fatalf("disable: %v, %v", changed, err)
 	}
 	l.Groups = []spec.Group{group(b, a)}
@@ -304,20 +305,27 @@ func TestOperatorsWordSurvives(t *testing.T) {
 	if got := served(t, web, 2); got != "b b" {
 		t.Errorf("served by %q", got)
 	}
-	if changed, err := r.Enable("web", 0, 1, true); !changed || err != nil {
+	if changed, err := r.Enable("web", a.key(), true); !changed || err != nil {
 		t.Fatalf("enable: %v, %v", changed, err)
 	}
 	if got := served(t, web, 2); !strings.Contains(got, "a") {
 		t.Errorf("served by %q", got)
 	}
-	for _, bad := range [][2]int{{1, 0}, {0, 2}, {-1, 0}, {0, -1}} {
-		if _, err := r.Enable("web", bad[0], bad[1], true); err == nil {
-			t.Errorf("group %d channel %d exists", bad[0], bad[1])
+	for _, key := range nobody(a.key()) {
+		if _, err := r.Enable("web", key, true); !errors.Is(err, engine.ErrNoChannel) {
+			t.Errorf("channel %s exists: %v", key, err)
 		}
 	}
-	if _, err := r.Enable("nobody", 0, 0, true); err == nil {
+	if _, err := r.Enable("nobody", a.key(), true); err == nil {
 		t.Error("listener nobody exists")
 	}
+}
+
+// nobody returns keys like this one that no channel has.
+func nobody(key balancer.Key) []balancer.Key {
+	repeat, other := key, key
+	repeat.Nth, other.Host = key.Nth+1, "192.0.2.1"
+	return []balancer.Key{{}, repeat, other}
 }
 
 func TestAutoDisabledStaysSo(t *testing.T) {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"balance/engine/spec"
 	"context"
 	"fmt"
 	"log/slog"
@@ -10,6 +9,9 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"balance/engine/balancer"
+	"balance/engine/spec"
 )
 
 // Resolver turns host names into addresses, in the order in which they are to
@@ -132,6 +134,65 @@ func (n *names) retain(hosts []string) {
 			delete(n.crowded, host)
 		}
 	}
+}
+
+// Resolve looks up the names of all channels again and returns how many could
+// not be resolved; those keep their last addresses.
+func (e *Engine) Resolve(ctx context.Context) (failed int) {
+	config := e.Config()
+	if config == nil {
+		return 0
+	}
+	failures := e.names.lookup(ctx, config.ChannelNames())
+	for host, err := range failures {
+		e.log.Warn("cannot resolve", "host", host, "error", err)
+	}
+	e.applying.Lock()
+	defer e.applying.Unlock()
+	for _, l := range e.current.Load().listeners {
+		for _, channel := range l.channels {
+			e.point(channel)
+		}
+	}
+	return len(failures)
+}
+
+// refresh resolves the names from time to time, and after each Apply: that
+// itself asks for new names alone, for it is not to wait.
+func (e *Engine) refresh() {
+	defer e.workers.Done()
+	ticker := time.NewTicker(resolveEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-e.life.Done():
+			return
+		case <-ticker.C:
+		case <-e.applied:
+		}
+		e.Resolve(e.life)
+	}
+}
+
+// point gives a channel the addresses that its host has now.
+func (e *Engine) point(channel *balancer.Channel) {
+	key := channel.Key()
+	hosts := e.names.addresses(key.Host)
+	addrs := make([]netip.AddrPort, len(hosts))
+	for i, host := range hosts {
+		addrs[i] = netip.AddrPortFrom(host, key.Port)
+	}
+	channel.SetAddresses(addrs)
+}
+
+// Lookup returns the addresses of a host, which may be one itself.
+func (e *Engine) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	if !spec.IsName(host) {
+		return e.names.addresses(host), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	return e.names.resolver.LookupNetIP(ctx, "ip", host)
 }
 
 // CheckNames returns an error for each host name of the configuration that

@@ -1,8 +1,8 @@
 package engine
 
 import (
-	"fmt"
 	"net/netip"
+	"time"
 
 	"balance/engine/balancer"
 	"balance/engine/plane"
@@ -99,26 +99,23 @@ func channelStatus(c *balancer.Channel) ChannelStatus {
 // false.
 func (e *Engine) Sessions(yield func(plane.Session) bool) { e.plane.Sessions(yield) }
 
-func (e *Engine) listener(name string) (*listener, error) {
+// Channels calls yield for each channel in the configuration in force.
+func (e *Engine) Channels(yield func(listener string, group, number int, mode balancer.Mode, channel *balancer.Channel)) {
 	for _, l := range e.current.Load().listeners {
-		if l.config.Name == name {
-			return l, nil
+		for g, group := range l.router.Groups() {
+			for i, channel := range group.Channels {
+				yield(l.config.Name, g, i, group.Mode, channel)
+			}
 		}
 	}
-	return nil, fmt.Errorf("there is no listener %q", name)
 }
 
-func (e *Engine) channel(name string, group, index int) (*balancer.Channel, error) {
-	l, err := e.listener(name)
+// Why tells which group and channel a client would get from a listener now,
+// and why each earlier channel is passed over. It reserves nothing.
+func (e *Engine) Why(listener string, client netip.Addr) ([]balancer.Verdict, error) {
+	l, err := e.listener(listener)
 	if err != nil {
 		return nil, err
 	}
-	groups := l.router.Groups()
-	if group < 0 || group >= len(groups) {
-		return nil, fmt.Errorf("listener %q has no group %d", name, group)
-	}
-	if index < 0 || index >= len(groups[group].Channels) {
-		return nil, fmt.Errorf("listener %q group %d has no channel %d", name, group, index)
-	}
-	return groups[group].Channels[index], nil
+	return l.router.Why(balancer.Client{Addr: client}, time.Now().UnixNano()), nil
 }

@@ -52,7 +52,7 @@ const (
 	Misused Status = 64 // an unknown command, or wrong arguments
 )
 
-// Daemon is what the commands work on.
+// Daemon is what the commands work on, and what package web shows.
 type Daemon struct {
 	Engine  *engine.Engine
 	Version string
@@ -61,7 +61,7 @@ type Daemon struct {
 
 	// Marshal returns a configuration as TOML.
 	Marshal func(*spec.Config) []byte
-	// Reload applies the file now.
+	// Reload applies the file now; nil without one, as the next two.
 	Reload func() (spec.Changes, error)
 	// Preview tells what Reload would change.
 	Preview func() (spec.Changes, error)
@@ -70,15 +70,30 @@ type Daemon struct {
 	// MessagesLost returns how many log messages nobody took, since the
 	// start.
 	MessagesLost func() uint64
+	// Stopping reports whether the daemon is on its way to its end.
+	Stopping func() bool
 	// Stop asks the daemon to shut down. It does not wait.
 	Stop func()
 }
 
 // Reload is what came of a reload; the zero value if there was none yet.
 type Reload struct {
-	Time time.Time
-	Err  error  // nil if it succeeded; prints one error a line
-	Hash string // SHA-256 of the file, in hexadecimal; empty if it could not be read
+	Time       time.Time
+	Errs       []error // one each; none if it succeeded
+	Generation uint64  // of the configuration in force afterwards
+	Hash       string  // SHA-256 of the file, in hexadecimal; empty if it could not be read
+}
+
+// OK reports whether the reload succeeded.
+func (r Reload) OK() bool { return len(r.Errs) == 0 }
+
+// Errors returns the text of each error.
+func (r Reload) Errors() []string {
+	texts := make([]string, len(r.Errs))
+	for i, err := range r.Errs {
+		texts[i] = err.Error()
+	}
+	return texts
 }
 
 // Identity tells daemons apart. It is what "identify" answers, as JSON.

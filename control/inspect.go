@@ -48,11 +48,11 @@ func (c *conversation) status([]string) Status {
 	switch {
 	case last.Time.IsZero():
 		c.say("last reload  none")
-	case last.Err == nil:
+	case last.OK():
 		c.say("last reload  %s, good", last.Time.Format(time.RFC3339))
 	default:
 		c.say("last reload  %s, failed:", last.Time.Format(time.RFC3339))
-		c.sayText(last.Err.Error())
+		c.sayText(strings.Join(last.Errors(), "\n"))
 	}
 	if last.Hash != "" {
 		c.say("sha256       %s", last.Hash)

@@ -51,7 +51,7 @@ func newHandler(d *Daemon, h *history, settings Settings) http.Handler {
 // problems returns why the daemon is not ready; nothing if it is.
 func (d *Daemon) problems() []string {
 	problems := []string{}
-	if d.Stopping != nil && d.Stopping() {
+	if d.Stopping() {
 		problems = append(problems, "the daemon is shutting down")
 	}
 	snapshot := d.Engine.Snapshot()
@@ -63,8 +63,8 @@ func (d *Daemon) problems() []string {
 			problems = append(problems, fmt.Sprintf("listener %q listens on no address", l.Name))
 		}
 	}
-	if last := d.lastReload(); last.Err != nil {
-		problems = append(problems, fmt.Sprintf("the last reload failed: %s", strings.Join(last.errors(), "; ")))
+	if last := d.lastReload(); !last.OK() {
+		problems = append(problems, fmt.Sprintf("the last reload failed: %s", strings.Join(last.Errors(), "; ")))
 	}
 	return problems
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"balance/config"
+	"balance/control"
 	"balance/engine/balancer"
 	"balance/engine/spec"
 )
@@ -31,7 +32,7 @@ import (
 func TestGuard(t *testing.T) {
 	r := newRig(t)
 	r.apply(listener("x", group(r.echo())))
-	handler := newHandler(&r.daemon, new(history), Settings{Address: "Status.example.net:8404"})
+	handler := newHandler(&Daemon{r.daemon}, new(history), Settings{Address: "Status.example.net:8404"})
 	for _, test := range []struct {
 		name, method, path, host string
 		header                   map[string]string
@@ -88,7 +89,7 @@ func TestGuard(t *testing.T) {
 
 func TestProfiles(t *testing.T) {
 	r := newRig(t)
-	if got := r.get(newHandler(&r.daemon, new(history), Settings{PProf: true}), "/debug/pprof/goroutine?debug=1"); got.Code != 200 || !strings.Contains(got.Body.String(), "goroutine profile:") {
+	if got := r.get(newHandler(&Daemon{r.daemon}, new(history), Settings{PProf: true}), "/debug/pprof/goroutine?debug=1"); got.Code != 200 || !strings.Contains(got.Body.String(), "goroutine profile:") {
 		t.Errorf("status %d: %s", got.Code, got.Body)
 	}
 }
@@ -111,11 +112,11 @@ func TestHealth(t *testing.T) {
 	}
 	r.apply(listener("x", group(r.echo())))
 	check(200, "ready")
-	r.reloaded(Reload{Time: time.Now(), Err: errors.New("f:1: a\nf:2: b")})
+	r.reloaded(control.Reload{Time: time.Now(), Errs: []error{errors.New("f:1: a"), errors.New("f:2: b")}})
 	check(503, "the last reload failed: f:1: a; f:2: b")
 	r.stop()
 	check(503, "the daemon is shutting down\nthe last reload failed: f:1: a; f:2: b")
-	r.reloaded(Reload{Time: time.Now()})
+	r.reloaded(control.Reload{Time: time.Now()})
 	check(503, "the daemon is shutting down")
 }
 
@@ -200,7 +201,7 @@ func TestMetrics(t *testing.T) {
 	if refused := samples["balance_channel_connect_errors_total"+name(bad)+`,reason="refused"}`]; refused == "0" || refused == "" {
 		t.Errorf("%q connections refused", refused)
 	}
-	r.reloaded(Reload{Time: time.UnixMilli(1_700_000_000_500), Err: errors.New("x")})
+	r.reloaded(control.Reload{Time: time.UnixMilli(1_700_000_000_500), Errs: []error{errors.New("x")}})
 	samples = r.metrics()
 	if samples["balance_config_last_reload_successful"] != "0" || samples["balance_config_last_reload_timestamp_seconds"] != "1.7000000005e+09" {
 		t.Errorf("after a bad reload: %v", samples)
@@ -234,7 +235,7 @@ func TestMetricsAreWellFormed(t *testing.T) {
 	twice := r.echo()
 	r.apply(listener(hostile, group(twice, twice)), listener("b", group(r.echo())))
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(&collector{&r.daemon})
+	registry.MustRegister(&collector{&Daemon{r.daemon}})
 	problems, err := testutil.GatherAndLint(registry)
 	if err != nil {
 		t.Fatal(err)
@@ -302,7 +303,7 @@ func TestStatus(t *testing.T) {
 	r.apply(listener(hostile, group(good, r.refused()), group(off, unresolved)))
 	r.talk(r.dial(0), 10)
 	r.talk(r.dial(0), 10)
-	r.reloaded(Reload{Time: time.Now(), Err: errors.New("f:1: a\nf:2: b"), Hash: "abc"})
+	r.reloaded(control.Reload{Time: time.Now(), Errs: []error{errors.New("f:1: a"), errors.New("f:2: b")}, Hash: "abc"})
 
 	answer := r.get(r.handler(), "/api/v1/status")
 	if kind := answer.Header().Get("Content-Type"); answer.Code != 200 || kind != "application/json" {

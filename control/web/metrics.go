@@ -87,7 +87,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 		collectListener(metrics, &snapshot.Listeners[i])
 	}
 	last := c.daemon.lastReload()
-	gauge(metrics, configSuccessful, number(last.Err == nil))
+	gauge(metrics, configSuccessful, number(last.OK()))
 	gauge(metrics, configTimestamp, float64(last.Time.UnixMilli())/1000)
 	gauge(metrics, configGeneration, float64(snapshot.Generation))
 	gauge(metrics, mostSessions, float64(snapshot.MaxSessions))

@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"balance/control"
 	"balance/engine/balancer"
 )
 
@@ -184,13 +185,13 @@ func TestPage(t *testing.T) {
 	})
 
 	t.Run("Reload", func(t *testing.T) {
-		r.reloaded(Reload{Time: time.Now(), Err: errors.New("balance.toml:3: " + hostile + "\nbalance.toml:9: port 0 is not one of 1 to 65535")})
+		r.reloaded(control.Reload{Time: time.Now(), Errs: []error{errors.New("balance.toml:3: " + hostile), errors.New("balance.toml:9: port 0 is not one of 1 to 65535")}})
 		b.until(t, `document.querySelectorAll(".errors li").length === 2`)
 		if got := eval[string](t, b, `document.querySelector(".errors li").textContent`); got != "balance.toml:3: "+hostile {
 			t.Errorf("the error is shown as %q", got)
 		}
 		b.until(t, `document.querySelector(".headline").textContent === "balance is not ready."`)
-		r.reloaded(Reload{Time: time.Now(), Hash: strings.Repeat("ab", 32)})
+		r.reloaded(control.Reload{Time: time.Now(), Hash: strings.Repeat("ab", 32)})
 		b.until(t, `document.querySelectorAll(".errors li").length === 0`)
 	})
 

@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"balance/control"
 	"balance/engine"
 	"balance/engine/spec"
 )
@@ -45,12 +46,12 @@ func eventually(t testing.TB, what string, ok func() bool) {
 type rig struct {
 	testing.TB
 	engine *engine.Engine
-	daemon Daemon
+	daemon control.Daemon
 	log    *lockedBuffer
 
 	mu       sync.Mutex
-	reload   Reload // guarded by mu
-	stopping bool   // guarded by mu
+	reload   control.Reload // guarded by mu
+	stopping bool           // guarded by mu
 }
 
 func newRig(t testing.TB) *rig {
@@ -65,9 +66,9 @@ func newRig(t testing.TB) *rig {
 		cancel()
 		r.engine.Shutdown(over)
 	})
-	r.daemon = Daemon{
+	r.daemon = control.Daemon{
 		Engine: r.engine, Version: "4.0.0-test", Started: time.Now().Add(-3 * time.Hour), File: "/etc/balance.toml",
-		LastReload: func() Reload { r.mu.Lock(); defer r.mu.Unlock(); return r.reload },
+		LastReload: func() control.Reload { r.mu.Lock(); defer r.mu.Unlock(); return r.reload },
 		Stopping:   func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.stopping },
 
 		MessagesLost: func() uint64 { return 12 },
@@ -75,9 +76,9 @@ func newRig(t testing.TB) *rig {
 	return r
 }
 
-func (r *rig) reloaded(last Reload) { r.mu.Lock(); defer r.mu.Unlock(); r.reload = last }
-func (r *rig) stop()                { r.mu.Lock(); defer r.mu.Unlock(); r.stopping = true }
-func (r *rig) logger() *slog.Logger { return slog.New(slog.NewTextHandler(r.log, nil)) }
+func (r *rig) reloaded(last control.Reload) { r.mu.Lock(); defer r.mu.Unlock(); r.reload = last }
+func (r *rig) stop()                        { r.mu.Lock(); defer r.mu.Unlock(); r.stopping = true }
+func (r *rig) logger() *slog.Logger         { return slog.New(slog.NewTextHandler(r.log, nil)) }
 
 // listener declares a listener; apply says where it listens.
 func listener(name string, groups ...spec.Group) spec.Listener {
@@ -207,7 +208,7 @@ func (r *rig) get(handler http.Handler, target string) *httptest.ResponseRecorde
 	return recorder
 }
 
-func (r *rig) handler() http.Handler { return newHandler(&r.daemon, new(history), Settings{}) }
+func (r *rig) handler() http.Handler { return newHandler(&Daemon{r.daemon}, new(history), Settings{}) }
 
 type lockedBuffer struct {
 	mu  sync.Mutex

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"balance/control"
 	"balance/engine/balancer"
 	"balance/engine/spec"
 )
@@ -25,7 +26,7 @@ func scene(t *testing.T) *Server {
 	hash := group(limited(0), limited(0), limited(0))
 	hash.Mode = balancer.Hash
 	r.apply(listener("web", group(limited(16), limited(16), r.refused()), group(spare)), listener("pop3", hash))
-	r.reloaded(Reload{Time: time.Now().Add(-47 * time.Minute), Hash: "5d41402abc4b2a76b9719d911017c592aa"})
+	r.reloaded(control.Reload{Time: time.Now().Add(-47 * time.Minute), Hash: "5d41402abc4b2a76b9719d911017c592aa"})
 
 	server := r.serve()
 	past(&server.history)

@@ -57,8 +57,8 @@ type site struct {
 }
 
 // NewServer returns a server that serves nothing yet. Close ends it.
-func NewServer(daemon Daemon, log *slog.Logger) *Server {
-	return &Server{daemon: daemon, log: log, source: sourceOf}
+func NewServer(daemon control.Daemon, log *slog.Logger) *Server {
+	return &Server{daemon: Daemon{daemon}, log: log, source: sourceOf}
 }
 
 // Prepare does all that can fail on the way to other settings, and leaves what

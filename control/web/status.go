@@ -75,7 +75,7 @@ func (d *Daemon) serveStatus(w http.ResponseWriter, _ *http.Request) {
 		Started:     d.Started,
 		Now:         time.Now(),
 		Generation:  snapshot.Generation,
-		Stopping:    d.Stopping != nil && d.Stopping(),
+		Stopping:    d.Stopping(),
 		Problems:    d.problems(),
 		Loops:       append([]int{}, snapshot.Loops...),
 		MaxSessions: snapshot.MaxSessions,
@@ -84,7 +84,7 @@ func (d *Daemon) serveStatus(w http.ResponseWriter, _ *http.Request) {
 	}
 	if d.LastReload != nil {
 		if last := d.LastReload(); !last.Time.IsZero() {
-			s.LastReload = &reloadStatus{Time: last.Time, OK: last.Err == nil, Errors: last.errors(), Hash: last.Hash}
+			s.LastReload = &reloadStatus{Time: last.Time, OK: last.OK(), Errors: last.Errors(), Hash: last.Hash}
 		}
 	}
 	for i := range snapshot.Listeners {

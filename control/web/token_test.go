@@ -14,7 +14,7 @@ const testToken = "0123456789-abcdef"
 func TestToken(t *testing.T) {
 	r := newRig(t)
 	r.apply(listener("x", group(r.echo())))
-	handler := newHandler(&r.daemon, new(history), Settings{Address: ":8404", PProf: true, Token: testToken})
+	handler := newHandler(&Daemon{r.daemon}, new(history), Settings{Address: ":8404", PProf: true, Token: testToken})
 	ask := func(path, authorization string) *httptest.ResponseRecorder {
 		request := httptest.NewRequest("GET", path, nil)
 		request.Host = "127.0.0.1:8404"

@@ -18,50 +18,18 @@
 // counters are atomics, read when they are asked for.
 package web
 
-import (
-	"strings"
-	"time"
+import "balance/control"
 
-	"balance/engine"
-)
-
-// Daemon is what is shown.
-type Daemon struct {
-	Engine  *engine.Engine
-	Version string
-	Started time.Time
-	File    string // path of the configuration file; empty without one
-	// LastReload tells what came of the last reload; nil without a file.
-	LastReload func() Reload
-	// Stopping reports whether the daemon is on its way to its end.
-	Stopping func() bool
-	// MessagesLost returns how many log messages nobody took, since the
-	// start.
-	MessagesLost func() uint64
-}
-
-// Reload is what came of a reload; the zero value if there was none yet.
-type Reload struct {
-	Time time.Time
-	Err  error  // nil if it succeeded; prints one error a line
-	Hash string // SHA-256 of the file, in hexadecimal; empty if it could not be read
-}
-
-// errors returns the lines of the error.
-func (r Reload) errors() []string {
-	if r.Err == nil {
-		return []string{}
-	}
-	return strings.Split(strings.TrimSpace(r.Err.Error()), "\n")
-}
+// Daemon answers what is asked about the daemon that is shown.
+type Daemon struct{ control.Daemon }
 
 // lastReload returns what is to be said of the last reload. The start counts
 // as one, since a daemon with a bad configuration does not start.
-func (d *Daemon) lastReload() Reload {
+func (d *Daemon) lastReload() control.Reload {
 	if d.LastReload != nil {
 		if last := d.LastReload(); !last.Time.IsZero() {
 			return last
 		}
 	}
-	return Reload{Time: d.Started}
+	return control.Reload{Time: d.Started}
 }

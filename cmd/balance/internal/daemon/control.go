@@ -20,7 +20,7 @@ func (d *daemon) openControl(settings spec.Control, stderr io.Writer) {
 			fmt.Fprintf(stderr, "balance: warning: %s: %v\n", what, err)
 		}
 	}
-	server, err := control.Listen(control.Directory(), d.controls(), d.log)
+	server, err := control.Listen(control.Directory(), d.face, d.log)
 	if err != nil {
 		warn("there is no control socket", err)
 		return
@@ -104,7 +104,8 @@ func tellHolders(c *spec.Config, stderr io.Writer) {
 	}
 }
 
-// controls is what control clients can do to the daemon.
+// controls is what control clients can do to the daemon, and the status page
+// shows of it.
 func (d *daemon) controls() control.Daemon {
 	c := control.Daemon{
 		Engine:  d.engine,
@@ -115,6 +116,7 @@ func (d *daemon) controls() control.Daemon {
 		Stop:    d.stop,
 
 		MessagesLost: d.logging.lost,
+		Stopping:     func() bool { return d.life.Err() != nil },
 	}
 	if d.reloader != nil {
 		c.Reload = func() (spec.Changes, error) {
@@ -125,10 +127,7 @@ func (d *daemon) controls() control.Daemon {
 			changes, err := d.reloader.preview(d.life)
 			return changes, oneALine(err)
 		}
-		c.LastReload = func() control.Reload {
-			last := d.reloader.status()
-			return control.Reload{Time: last.Time, Err: oneALine(last.Err), Hash: last.Hash}
-		}
+		c.LastReload = d.reloader.status
 	}
 	return c
 }

@@ -10,27 +10,6 @@ import (
 	"balance/engine/spec"
 )
 
-// newHTTP returns the server of the status page and the metrics, which serves
-// nothing yet.
-func (d *daemon) newHTTP() *web.Server {
-	page := web.Daemon{
-		Engine:   d.engine,
-		Version:  d.options.Version,
-		Started:  d.started,
-		File:     d.options.File,
-		Stopping: func() bool { return d.life.Err() != nil },
-
-		MessagesLost: d.logging.lost,
-	}
-	if d.reloader != nil {
-		page.LastReload = func() web.Reload {
-			last := d.reloader.status()
-			return web.Reload{Time: last.Time, Err: oneALine(last.Err), Hash: last.Hash}
-		}
-	}
-	return web.NewServer(page, d.log)
-}
-
 // prepareHTTP opens what a new configuration wants served. The function that
 // it returns is to be called once, with whether that is to come into force.
 func (d *daemon) prepareHTTP(settings spec.Control) (finish func(commit bool), err error) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"balance/config"
+	"balance/control"
 	"balance/engine"
 	"balance/engine/spec"
 )
@@ -34,23 +35,15 @@ type reloader struct {
 	seen    [sha256.Size]byte // guarded by mu; of the content that was tried last
 	applied *spec.Config      // guarded by mu; what the file said when it was last applied
 
-	last atomic.Pointer[reloadStatus] // nil before the first
-}
-
-// reloadStatus is what came of the last reload.
-type reloadStatus struct {
-	Time       time.Time
-	Err        error  // nil if it succeeded; config.Flatten it to print it
-	Generation uint64 // of the configuration in force afterwards
-	Hash       string // SHA-256 of the content that was tried, in hexadecimal; empty if it could not be read
+	last atomic.Pointer[control.Reload] // nil before the first
 }
 
 // status returns what came of the last reload that has come to its end.
-func (r *reloader) status() reloadStatus {
+func (r *reloader) status() control.Reload {
 	if last := r.last.Load(); last != nil {
 		return *last
 	}
-	return reloadStatus{}
+	return control.Reload{}
 }
 
 // changed reloads if the content is not that of the last attempt.
@@ -77,7 +70,7 @@ func (r *reloader) reload(ctx context.Context) (spec.Changes, error) {
 // reloadLocked applies the document, or tells why it could not be loaded.
 func (r *reloader) reloadLocked(ctx context.Context, document config.Document, err error) (spec.Changes, error) {
 	r.seen = [sha256.Size]byte{}
-	last := &reloadStatus{Time: time.Now()}
+	last := &control.Reload{Time: time.Now()}
 	defer r.last.Store(last)
 	if document.Data != nil {
 		r.seen = sha256.Sum256(document.Data)
@@ -88,10 +81,10 @@ func (r *reloader) reloadLocked(ctx context.Context, document config.Document, e
 		changes, err = r.apply(ctx, document.Config)
 		err = document.Locate(err)
 	}
-	last.Err = err
 	last.Generation = r.engine.Snapshot().Generation
 	if err != nil {
-		for _, one := range config.Flatten(err) {
+		last.Errs = config.Flatten(err)
+		for _, one := range last.Errs {
 			r.log.Error("cannot reload", "file", r.path, "error", one)
 		}
 		r.log.Error("the running configuration stays in force", "generation", last.Generation)

@@ -57,6 +57,7 @@ type daemon struct {
 	counters *counters.File  // nil if they are in memory alone
 	control  *control.Server // nil if its socket cannot be had
 	http     *web.Server
+	face     control.Daemon // what both of them know of it
 	started  time.Time
 	hangUps  chan struct{}   // holds one that waits to be acted upon
 	life     context.Context // ends when the daemon is to stop
@@ -153,7 +154,8 @@ func newDaemon(ctx context.Context, o Options, logging *logging, stdout io.Write
 			seen: sha256.Sum256(o.Document.Data), applied: o.Document.Config,
 		}
 	}
-	d.http = d.newHTTP()
+	d.face = d.controls()
+	d.http = web.NewServer(d.face, d.log)
 	return d, nil
 }
 

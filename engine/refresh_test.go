@@ -63,7 +63,7 @@ func (idlePlane) Shutdown(context.Context)                             {}
 type idleAcceptor struct{}
 
 func (idleAcceptor) Serve(*plane.Listener)                {}
-func (idleAcceptor) Drain(context.Context, time.Duration) {}
+func (idleAcceptor) Empty(context.Context, time.Duration) {}
 func (idleAcceptor) Stop()                                {}
 
 // openNone stands for the network of an idlePlane.

@@ -75,13 +75,13 @@ func (e *Engine) endSessions(l *spec.Listener, match func(*plane.Session) bool) 
 	case spec.Close:
 		e.plane.Abort(plane.Removed, match)
 	case spec.Drain:
-		e.workers.Go(func() { e.drain(l.DrainTimeout, match) })
+		e.workers.Go(func() { e.endAfter(l.DrainTimeout, match) })
 	}
 }
 
-// drain aborts the sessions that match after the timeout; a shutdown has a
+// endAfter aborts the sessions that match after the timeout; a shutdown has a
 // timeout of its own.
-func (e *Engine) drain(timeout time.Duration, match func(*plane.Session) bool) {
+func (e *Engine) endAfter(timeout time.Duration, match func(*plane.Session) bool) {
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {

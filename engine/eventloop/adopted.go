@@ -53,8 +53,8 @@ func (s *adopted) Serve(l *plane.Listener) {
 	}
 }
 
-// Drain implements plane.Acceptor.
-func (s *adopted) Drain(ctx context.Context, quiet time.Duration) {
+// Empty implements plane.Acceptor.
+func (s *adopted) Empty(ctx context.Context, quiet time.Duration) {
 	for s.serving {
 		arrivals := s.arrivals.Load()
 		select {

@@ -46,8 +46,8 @@ func (a *acceptor) Serve(l *plane.Listener) {
 	})
 }
 
-// Drain implements plane.Acceptor. It accepts in the place of the goroutine.
-func (a *acceptor) Drain(ctx context.Context, quiet time.Duration) {
+// Empty implements plane.Acceptor. It accepts in the place of the goroutine.
+func (a *acceptor) Empty(ctx context.Context, quiet time.Duration) {
 	a.halt()
 	if a.listener.Load() == nil {
 		return

@@ -9,9 +9,9 @@ import (
 
 // Acceptor is who accepts clients from a socket.
 type Acceptor interface {
-	// Drain returns when nobody has come for the time given and nobody waits
+	// Empty returns when nobody has come for the time given and nobody waits
 	// in the queue, when those who wait cannot be accepted, or when ctx ends.
-	Drain(ctx context.Context, quiet time.Duration)
+	Empty(ctx context.Context, quiet time.Duration)
 	// Stop ends accepting. When it returns, the socket may be closed.
 	Stop()
 }
@@ -33,7 +33,7 @@ func (s *Socket) Retire(ctx context.Context, from Acceptor, log *slog.Logger) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, RetireTimeout)
 	defer cancel()
-	from.Drain(ctx, max(quiet, time.Millisecond))
+	from.Empty(ctx, max(quiet, time.Millisecond))
 	from.Stop()
 	s.Close()
 }

@@ -125,7 +125,7 @@ func (o *order) note(what string) {
 	o.asked = append(o.asked, what)
 }
 
-func (o *order) Drain(ctx context.Context, quiet time.Duration) {
+func (o *order) Empty(ctx context.Context, quiet time.Duration) {
 	if _, bounded := ctx.Deadline(); !bounded || quiet <= 0 {
 		o.note("endless")
 	}

@@ -1,0 +1,124 @@
+package engine
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"balance/engine/balancer"
+	"balance/engine/plane"
+	"balance/engine/spec"
+)
+
+// swap puts the next state in force. It cannot fail.
+func (e *Engine) swap(old, next *state) {
+	for _, l := range next.listeners {
+		l.loosen(old.byPlane[l.plane], next.edited)
+	}
+	for _, l := range next.listeners {
+		if !l.same {
+			l.plane.SetService(l.service())
+		}
+	}
+	e.current.Store(next)
+	e.logSessions.Store(next.config.Log.Sessions)
+	e.limitSessions()
+	e.budget.SetLimit(int64(next.config.Process.MaxBuffered))
+	for _, l := range next.listeners {
+		for _, addr := range l.addrs {
+			next.sockets[addr].acceptor.Serve(l.plane)
+		}
+	}
+	for _, l := range next.listeners {
+		l.tighten(old.byPlane[l.plane])
+	}
+	e.removeChannels(old, next)
+	e.removeListeners(old, next)
+	e.names.retain(slices.Concat(next.config.ChannelNames(), next.config.ListenNames()))
+}
+
+func (l *listener) service() *plane.Service {
+	return &plane.Service{
+		Name:             l.config.Name,
+		Router:           l.router,
+		Source:           l.config.Source,
+		ConnectTimeout:   l.config.ConnectTimeout,
+		IdleTimeout:      l.config.IdleTimeout,
+		HalfCloseTimeout: l.config.HalfCloseTimeout,
+		KeepAlive:        l.config.KeepAlive,
+		UserTimeout:      l.config.TCPUserTimeout(),
+	}
+}
+
+// loosen gives the channels that the listener had before what lets more
+// clients in, and tighten the rest. One comes before the swap and the other
+// after it, so that a client who sees the old limits with the new groups, or
+// the other way round, is never turned away by what holds in neither
+// configuration. A channel whose declaration changed gets a new chance, unless
+// it was edited.
+func (l *listener) loosen(previous *listener, edited bool) {
+	l.redeclare(previous, func(channel *balancer.Channel, old, new spec.Channel, moved bool) {
+		if new.MaxConns == 0 || old.MaxConns != 0 && new.MaxConns > old.MaxConns {
+			channel.SetLimit(new.MaxConns)
+		}
+		if !new.Disabled {
+			channel.Declare(false)
+		}
+		if !edited && (moved || old != new) {
+			channel.Forgive()
+		}
+	})
+}
+
+func (l *listener) tighten(previous *listener) {
+	l.redeclare(previous, func(channel *balancer.Channel, _, new spec.Channel, _ bool) {
+		channel.SetLimit(new.MaxConns)
+		channel.Declare(new.Disabled)
+	})
+}
+
+// redeclare calls declare for each channel that the listener had before, with
+// what was and is declared of it, and whether it moved to another group.
+func (l *listener) redeclare(previous *listener, declare func(channel *balancer.Channel, old, new spec.Channel, moved bool)) {
+	if previous == nil || l.same {
+		return
+	}
+	before := previous.keys().Places()
+	for key, at := range l.keys().All {
+		if was, known := before[key]; known {
+			declare(l.channels[key], previous.config.Groups[was.Group].Channels[was.Index],
+				l.config.Groups[at.Group].Channels[at.Index], was.Group != at.Group)
+		}
+	}
+}
+
+// announce logs what is listened on at the start, and the changes later.
+func (e *Engine) announce(old, next *state, changes spec.Changes) {
+	if old.config != nil {
+		for _, c := range changes {
+			e.log.Info("configuration changed", "change", c.String())
+		}
+	}
+	for _, l := range next.listeners {
+		for _, addr := range l.addrs {
+			if old.sockets[addr] == nil {
+				e.log.Info("listening", "listener", l.config.Name, "address", address(next.sockets[addr].Addr()))
+			}
+		}
+	}
+}
+
+// address prints a socket's address; the zero Addr as no host.
+func address(addr netip.AddrPort) string {
+	if !addr.Addr().IsValid() {
+		return fmt.Sprintf(":%d", addr.Port())
+	}
+	return addr.String()
+}
+
+func (e *Engine) retiringSockets() []*boundSocket {
+	e.retiringMu.Lock()
+	defer e.retiringMu.Unlock()
+	return slices.Collect(maps.Keys(e.retiring))
+}

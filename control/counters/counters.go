@@ -63,8 +63,10 @@ type storage interface {
 // Start. It belongs to one process at a time. A file that is something else is
 // set aside under a name that ends in ".old", or ".old2" to ".old9" if there are
 // such already; a record that is damaged is left out. Both are logged, and later
-// each failure to write, once. A file system that does not answer within 2 s is
-// an error.
+// each failure to write, once. What is no regular file is an error, for it is
+// rather the path that is wrong; only in the place of a file that this process
+// has had it is set aside. A file system that does not answer within 2 s is an
+// error.
 func Open(path string, log *slog.Logger) (*File, error) {
 	return within(patience, path, func() (*File, error) { return open(path, log) })
 }
@@ -99,16 +101,13 @@ func within(timeout time.Duration, path string, open func() (*File, error)) (*Fi
 func open(path string, log *slog.Logger) (*File, error) {
 	f := &File{path: path, log: log, stop: make(chan struct{})}
 	file, size, err := openLocked(path)
-	if err != nil && !errors.Is(err, errForeign) {
+	if err != nil {
 		return nil, err
 	}
-	var held contents
-	if err == nil {
-		held, err = read(file, size)
-		if err != nil {
-			file.Close()
-			err = fmt.Errorf("counters file %q: %w", path, err)
-		}
+	held, err := read(file, size)
+	if err != nil {
+		file.Close()
+		err = fmt.Errorf("counters file %q: %w", path, err)
 	}
 	if errors.Is(err, errForeign) {
 		file, err = f.openAnew(err)
@@ -128,8 +127,12 @@ func open(path string, log *slog.Logger) (*File, error) {
 	return f, nil
 }
 
-// openLocked opens the file, or makes it, and takes its lock.
+// openLocked opens the file, or makes it, and takes its lock. To open a device
+// may do something already, so what is no file is not opened.
 func openLocked(path string) (file *os.File, size int64, err error) {
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, 0, fmt.Errorf("counters file %q: %w", path, errNotRegular)
+	}
 	file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, 0, err
@@ -148,17 +151,25 @@ func openLocked(path string) (file *os.File, size int64, err error) {
 // claim takes the lock of a file, which has to be one of this user.
 func claim(file *os.File, info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
-		return errForeign
-	}
-	if owner := int(info.Sys().(*syscall.Stat_t).Uid); owner != os.Geteuid() {
-		return fmt.Errorf("it belongs to user %d", owner)
+		return errNotRegular
 	}
 	err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if err == unix.EWOULDBLOCK {
 		return errors.New("another daemon counts in it")
 	}
-	return os.NewSyscallError("flock", err)
+	if err != nil {
+		return os.NewSyscallError("flock", err)
+	}
+	if owner := int(info.Sys().(*syscall.Stat_t).Uid); owner != os.Geteuid() {
+		return fmt.Errorf("%w, user %d", errAnothers, owner)
+	}
+	return nil
 }
+
+var (
+	errNotRegular = errors.New("it is not a regular file")
+	errAnothers   = errors.New("it belongs to another user")
+)
 
 // openAnew makes the file after what has its name was set aside for a reason.
 func (f *File) openAnew(reason error) (*os.File, error) {
@@ -171,21 +182,30 @@ func (f *File) openAnew(reason error) (*os.File, error) {
 	return file, err
 }
 
-// setAside gives a file another name, which no file has.
+// setAside gives whatever has the name another one, which nothing has.
 func setAside(path string) (aside string, err error) {
 	for n := 1; n <= 9; n++ {
 		aside = path + ".old"
 		if n > 1 {
 			aside += strconv.Itoa(n)
 		}
-		if err = os.Link(path, aside); err == nil {
-			return aside, os.Remove(path)
+		if err = rename(path, aside); err == nil {
+			return aside, nil
 		}
 		if !errors.Is(err, fs.ErrExist) {
 			return "", err
 		}
 	}
-	return "", err
+	// Any of them may hold counts that somebody misses.
+	return "", fmt.Errorf("%w, and so do all before it: it cannot be set aside", err)
+}
+
+// renameChecked renames what has a name to one that nothing has when it looks.
+func renameChecked(from, to string) error {
+	if _, err := os.Lstat(to); err == nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: fs.ErrExist}
+	}
+	return os.Rename(from, to)
 }
 
 // Lookup returns the counters of a channel, which go on where they stood, or nil
@@ -316,7 +336,7 @@ func (f *File) settle() error {
 	named, err := os.Lstat(f.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && !os.SameFile(info, named):
-		return f.rename()
+		return f.replace()
 	case err != nil:
 		return err
 	case !f.whole && info.Size() != f.size:
@@ -326,9 +346,10 @@ func (f *File) settle() error {
 	return nil
 }
 
-// rename makes a file with the name that leads to this one no longer. What has it
-// now is set aside, unless that holds nothing, or another daemon counts in it.
-func (f *File) rename() error {
+// replace makes a file with the name that leads to this one no longer. Whatever
+// has it now is set aside, unless that is an empty file, or another daemon counts
+// in it.
+func (f *File) replace() error {
 	file, size, err := openLocked(f.path)
 	if err == nil && size > 0 {
 		file.Close()
@@ -337,7 +358,7 @@ func (f *File) rename() error {
 	switch {
 	case err == nil:
 		f.warn(fmt.Errorf("counters file %q: it was removed and is written anew", f.path))
-	case errors.Is(err, errReplaced), errors.Is(err, errForeign):
+	case errors.Is(err, errReplaced), errors.Is(err, errNotRegular), errors.Is(err, errAnothers):
 		if file, err = f.openAnew(fmt.Errorf("counters file %q: %w", f.path, errReplaced)); err != nil {
 			return err
 		}

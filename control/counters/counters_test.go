@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -477,6 +478,10 @@ func TestFilesThatAreMended(t *testing.T) {
 			return os.Rename(r.path+".new", r.path)
 		}
 	}
+	stand := func(in func(path string) error) func(*rig) error {
+		return func(r *rig) error { return errors.Join(os.Remove(r.path), in(r.path)) }
+	}
+	t.Chdir(t.TempDir()) // and back at the end
 	for _, x := range []struct {
 		name   string
 		damage func(r *rig) error
@@ -492,6 +497,22 @@ func TestFilesThatAreMended(t *testing.T) {
 		{"an empty file", replace(func(*rig) []byte { return nil }), "it was removed", false},
 		{"a foreign file", replace(func(*rig) []byte { return []byte("dear diary") }), "it was replaced by another file; it is now", true},
 		{"an old copy", replace(func(r *rig) []byte { data, _ := os.ReadFile(r.path); return data }), "it was replaced by another file; it is now", true},
+		{"a directory", stand(func(path string) error { return os.MkdirAll(filepath.Join(path, "x"), 0o700) }), "it was replaced by another file; it is now", true},
+		{"a link", stand(func(path string) error { return os.Symlink("/etc/passwd", path) }), "it was replaced by another file; it is now", true},
+		{"a link to nothing", stand(func(path string) error { return os.Symlink(path+".x", path) }), "it was replaced by another file; it is now", true},
+		{"a pipe", stand(func(path string) error { return syscall.Mkfifo(path, 0o600) }), "it was replaced by another file; it is now", true},
+		{"a socket", stand(func(path string) error {
+			// A path may be too long for a socket (unix(7), sun_path).
+			if err := os.Chdir(filepath.Dir(path)); err != nil {
+				return err
+			}
+			socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Base(path)})
+			if err == nil {
+				socket.SetUnlinkOnClose(false)
+				err = socket.Close()
+			}
+			return err
+		}), "it was replaced by another file; it is now", true},
 		{"the head alone", func(r *rig) error {
 			file, err := os.OpenFile(r.path, os.O_WRONLY, 0)
 			if err != nil {
@@ -521,13 +542,54 @@ func TestFilesThatAreMended(t *testing.T) {
 			if x.logged == "" && len(lines) > 0 || x.logged != "" && (len(lines) != 1 || !strings.Contains(lines[0], x.logged)) {
 				t.Errorf("logged: %q", lines)
 			}
-			if _, err := os.Stat(r.path + ".old"); (err == nil) != x.aside {
+			if _, err := os.Lstat(r.path + ".old"); (err == nil) != x.aside {
 				t.Errorf("set aside: %v", err)
 			}
 			if _, err := Open(r.path, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "another daemon counts in it") {
 				t.Errorf("it is not locked: %v", err)
 			}
 		})
+	}
+}
+
+// A file of another user in which nobody counts is in the way, too.
+func TestAFileOfAnotherUserIsSetAside(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("skipped: only root can act as another user")
+	}
+	r := newRig(t, filepath.Join(t.TempDir(), "a.counters"))
+	r.apply("web 127.0.0.1:80")
+	r.count("web", "127.0.0.1:80", 5)
+	if err := errors.Join(os.Remove(r.path), os.WriteFile(r.path, nil, 0o600), os.Chown(r.path, 65534, 65534)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(r.path, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "it belongs to another user, user 65534") {
+		t.Errorf("at the start: %v", err)
+	}
+	r.update()
+	r.holds("web 127.0.0.1:80 5")
+	if lines := r.log.lines(); len(lines) != 1 || !strings.Contains(lines[0], "it was replaced by another file; it is now") {
+		t.Errorf("logged: %q", lines)
+	}
+}
+
+// A name of its own that nothing has is all that a rename takes.
+func TestRenameReplacesNothing(t *testing.T) {
+	for name, rename := range map[string]func(from, to string) error{"in one step": rename, "checked": renameChecked} {
+		dir := t.TempDir()
+		a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+		if err := errors.Join(os.WriteFile(a, []byte("a"), 0o600), os.Symlink("nowhere", b)); err != nil {
+			t.Fatal(err)
+		}
+		if err := rename(a, b); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("%s: a name that is taken: %v", name, err)
+		}
+		if err := rename(a, b+"2"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got, err := os.ReadFile(b + "2"); string(got) != "a" {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
 	}
 }
 
@@ -903,6 +965,18 @@ func TestFilesThatAreRefused(t *testing.T) {
 	}
 	if _, _, err := Read(link); err == nil {
 		t.Error("a client follows a symbolic link")
+	}
+	pipe := filepath.Join(dir, "pipe.counters")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, link, pipe} { // rather a wrong path than a file gone wrong
+		if _, err := Open(path, log); err == nil || !strings.Contains(err.Error(), "it is not a regular file") {
+			t.Errorf("%s: %v", path, err)
+		}
+		if _, err := os.Lstat(path); err != nil {
+			t.Errorf("it is gone: %v", err)
+		}
 	}
 	if _, err := Open(filepath.Join(dir, "missing", "a"), log); err == nil {
 		t.Error("a directory is made for the file")

@@ -20,7 +20,6 @@ const (
 	reader               // commands that change nothing
 	member               // every command
 	owner                // the same, from places that nobody else can take: root, and the user of the daemon
-	roles
 )
 
 // Access says who may use a socket: root and the user of the daemon, the

@@ -151,37 +151,142 @@ func TestAccessChangesLive(t *testing.T) {
 	}
 }
 
+// crowd has places taken by clients of so many users, all of them asking.
+type crowd struct {
+	*rig
+	user int // the last
+}
+
+// fill admits n clients of as many users.
+func (c *crowd) fill(role role, n int) (list []*client) {
+	c.Helper()
+	for range n {
+		c.user++
+		list = append(list, c.admit(c.user, role))
+		c.server.asks(list[len(list)-1], true)
+	}
+	return list
+}
+
+func (c *crowd) admit(user int, role role) *client {
+	c.Helper()
+	admitted, refusal := c.server.admit(new(net.UnixConn), credentials{known: true, uid: user}, role)
+	if refusal != "" {
+		c.Fatal(refusal)
+	}
+	c.Cleanup(func() { c.server.leave(admitted) })
+	return admitted
+}
+
+func (c *crowd) refused(user int, role role, why string) {
+	c.Helper()
+	if _, refusal := c.server.admit(new(net.UnixConn), credentials{known: true, uid: user}, role); !strings.Contains(refusal, why) {
+		c.Errorf("one too many: %q, want %q", refusal, why)
+	}
+}
+
+func (c *crowd) has(client *client) bool {
+	c.server.mu.Lock()
+	defer c.server.mu.Unlock()
+	_, has := c.server.clients[client]
+	return has
+}
+
 // The members of a group leave room for the owners, and readers for them.
 func TestTooManyMembers(t *testing.T) {
+	c := crowd{rig: newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"})), user: os.Geteuid()}
+	c.fill(reader, maxReaders)
+	c.refused(1<<20, reader, "128 clients of the group of readers already")
+	c.fill(member, maxMembers-maxReaders)
+	c.refused(1<<20, member, "192 clients of the groups already")
+	c.refused(1<<20, reader, "already")
+	c.say(c.dial(), "show")
+}
+
+// One user has a share of the places, and where that is used up its own idle
+// clients go.
+func TestOneUserTakesNotAllPlaces(t *testing.T) {
+	c := crowd{rig: newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))}
+	const greedy, busy, honest = 1 << 20, 1<<20 + 1, 1<<20 + 2
+	first := c.admit(honest, reader)
+	var list []*client
+	for range maxReaders {
+		list = append(list, c.admit(greedy, reader))
+	}
+	if !c.has(first) {
+		t.Error("an idle client of another user went")
+	}
+	for i, client := range list {
+		if c.has(client) != (i >= maxReaders-maxReaders/userShare) {
+			t.Errorf("client %d of the greedy user: %t", i, c.has(client))
+		}
+	}
+	for range maxReaders / userShare {
+		c.server.asks(c.admit(busy, reader), true)
+	}
+	c.refused(busy, reader, "there are 32 clients of user 1048577 already")
+	for range maxMembers/userShare - maxReaders/userShare {
+		c.server.asks(c.admit(busy, member), true)
+	}
+	c.refused(busy, member, "there are 48 clients of user 1048577 already")
+}
+
+// Who asks something takes a place from who asks nothing: first from the user
+// who has most, and there from the one that is idle for longest.
+func TestIdleClientsMakeRoom(t *testing.T) {
+	c := crowd{rig: newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))}
+	const greedy, honest = 1 << 20, 1<<20 + 1
+	old := c.admit(honest, reader)
+	old.idle = old.idle.Add(-time.Hour)
+	many := []*client{c.admit(greedy, reader), c.admit(greedy, reader), c.admit(greedy, reader)}
+	c.server.asks(many[0], true)
+	many[1].idle = many[1].idle.Add(-time.Second)
+	c.user = 1 << 21
+	c.fill(reader, maxReaders-4)
+	for i, gone := range []*client{many[1], many[2], old} {
+		if !c.has(gone) {
+			t.Fatalf("round %d: it went too early", i)
+		}
+		c.fill(reader, 1)
+		if c.has(gone) {
+			t.Fatalf("round %d: it is still there", i)
+		}
+	}
+	c.refused(1<<22, reader, "already")
+	if !c.has(many[0]) {
+		t.Error("a client that is answered went")
+	}
+	// Neither a member nor an owner goes for a reader.
+	one := c.fill(member, 1)[0]
+	c.server.asks(one, false)
+	shell := c.dial()
+	c.say(shell, "show")
+	c.refused(1<<22, reader, "already")
+	if !c.has(one) {
+		t.Error("a member goes for a reader")
+	}
+	c.fill(member, maxMembers-maxReaders)
+	if c.has(one) {
+		t.Error("a member does not go for a member")
+	}
+	c.say(shell, "show")
+}
+
+// A client that has lost its place is told.
+func TestClientsThatLoseTheirPlace(t *testing.T) {
 	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
-	fill := func(role role, n int) (list []*net.UnixConn) {
-		for range n {
-			list = append(list, new(net.UnixConn))
-			if refusal := r.server.admit(list[len(list)-1], role); refusal != "" {
-				t.Fatal(refusal)
-			}
+	shell := r.dial()
+	for gone, end := false, time.Now().Add(patience); !gone; time.Sleep(time.Millisecond) { // until it has its answer
+		if time.Now().After(end) {
+			t.Fatal("nobody is idle")
 		}
-		return list
+		r.server.mu.Lock()
+		gone = r.server.makeRoom(func(*client) bool { return true })
+		r.server.mu.Unlock()
 	}
-	refused := func(role role) {
-		t.Helper()
-		if refusal := r.server.admit(new(net.UnixConn), role); !strings.Contains(refusal, "already") {
-			t.Errorf("one too many: %q", refusal)
-		}
-	}
-	readers := fill(reader, maxReaders)
-	refused(reader)
-	members := fill(member, maxMembers-maxReaders)
-	refused(member)
-	refused(reader)
-	r.say(r.dial(), "show")
-	for _, conn := range readers {
-		r.server.leave(conn, reader)
-	}
-	readers = fill(reader, 1)
-	r.server.leave(readers[0], reader)
-	for _, conn := range members {
-		r.server.leave(conn, member)
+	lines, status, err := shell.Ask("show")
+	if err != nil || status != Failed || !strings.Contains(lines[0], "others need the place of this client") {
+		t.Errorf("%q, status %d, %v", lines, status, err)
 	}
 }
 
@@ -389,8 +494,10 @@ func TestStrangersCrowdNobodyOut(t *testing.T) {
 	}
 	server.mu.Lock()
 	defer server.mu.Unlock()
-	if n := server.counts[stranger]; n != 0 {
-		t.Errorf("%d strangers have places", n)
+	for client := range server.clients {
+		if client.role == stranger {
+			t.Errorf("a stranger has a place: %+v", client.credentials)
+		}
 	}
 }
 

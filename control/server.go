@@ -17,10 +17,6 @@ import (
 )
 
 const (
-	maxClients = 256 // at once
-	maxMembers = 192 // of those, that are neither root nor the daemon's user
-	maxReaders = 128 // of those, that may only read
-
 	// At once, that are told why they are turned away. Strangers take nobody's
 	// place, not even these.
 	maxRefused   = 64
@@ -43,9 +39,8 @@ type Server struct {
 	stopped   chan struct{}  // closed once the daemon has shut down
 
 	mu      sync.Mutex
-	closed  bool                       // guarded by mu
-	clients map[*net.UnixConn]struct{} // guarded by mu
-	counts  [roles]int                 // guarded by mu; of the clients, by the role that they came with
+	closed  bool                 // guarded by mu
+	clients map[*client]struct{} // guarded by mu
 }
 
 // Listen opens the socket of this process in the directory, which is made if
@@ -73,7 +68,7 @@ func Listen(directory string, daemon Daemon, log *slog.Logger) (*Server, error) 
 		refusing:  make(chan struct{}, maxRefused),
 		strangers: make(chan struct{}, maxStrangers),
 		stopped:   make(chan struct{}),
-		clients:   map[*net.UnixConn]struct{}{},
+		clients:   map[*client]struct{}{},
 	}
 	s.access.Store(&ownersAlone)
 	return s, nil
@@ -113,8 +108,8 @@ func (s *Server) Close() {
 	s.closed = true
 	s.socket.Close()
 	close(s.stopped)
-	for conn := range s.clients {
-		conn.SetReadDeadline(time.Now())
+	for c := range s.clients {
+		c.conn.SetReadDeadline(time.Now())
 	}
 	s.mu.Unlock()
 	hurry := time.AfterFunc(closeTimeout, s.drop)
@@ -126,8 +121,8 @@ func (s *Server) Close() {
 func (s *Server) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for conn := range s.clients {
-		conn.Close()
+	for c := range s.clients {
+		c.conn.Close()
 	}
 }
 
@@ -149,47 +144,22 @@ func (s *Server) accept() {
 			continue
 		}
 		backoff.Reset()
-		client := peer(conn)
-		role := s.access.Load().role(client)
+		who := peer(conn)
+		role := s.access.Load().role(who)
 		if role == stranger {
 			s.turnAway(conn, errDenied, s.strangers)
 			continue
 		}
-		if refusal := s.admit(conn, role); refusal != "" {
+		client, refusal := s.admit(conn, who, role)
+		if refusal != "" {
 			s.turnAway(conn, refusal, s.refusing)
 			continue
 		}
 		s.handlers.Go(func() {
-			s.serve(conn, client)
-			s.leave(conn, role)
+			defer s.leave(client)
+			s.serve(client)
 		})
 	}
-}
-
-// admit takes the client on, or says why not.
-func (s *Server) admit(conn *net.UnixConn, role role) (refusal string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.closed:
-		return "the daemon is shutting down"
-	case len(s.clients) >= maxClients:
-		return fmt.Sprintf("there are %d clients already", maxClients)
-	case role < owner && s.counts[member]+s.counts[reader] >= maxMembers:
-		return fmt.Sprintf("there are %d clients of the groups already", maxMembers)
-	case role == reader && s.counts[reader] >= maxReaders:
-		return fmt.Sprintf("there are %d clients of the group of readers already", maxReaders)
-	}
-	s.clients[conn] = struct{}{}
-	s.counts[role]++
-	return ""
-}
-
-func (s *Server) leave(conn *net.UnixConn, role role) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.clients, conn)
-	s.counts[role]--
 }
 
 // turnAway tells a client that is not admitted why. When there is no place for
@@ -217,25 +187,40 @@ func refuse(conn *net.UnixConn, why string) {
 	}
 }
 
-// serve answers one client until it leaves or the server is closed.
-func (s *Server) serve(conn *net.UnixConn, client credentials) {
-	defer conn.Close()
-	c := s.converse(client)
-	reader := bufio.NewReaderSize(conn, MaxRequest)
+// serve answers one client until it leaves, loses its place or the server is
+// closed.
+func (s *Server) serve(client *client) {
+	conn := client.conn
+	if !s.converseWith(client) {
+		s.turnAway(conn, "others need the place of this client, which asked nothing", s.refusing)
+		return
+	}
+	conn.Close()
+}
+
+// converseWith is false if the client has lost its place.
+func (s *Server) converseWith(client *client) bool {
+	c := s.converse(client.credentials)
+	reader := bufio.NewReaderSize(client.conn, MaxRequest)
 	for !c.over {
 		line, err := reader.ReadSlice('\n')
+		if !s.asks(client, true) {
+			return false
+		}
 		if errors.Is(err, bufio.ErrBufferFull) {
-			refuse(conn, fmt.Sprintf("a request has at most %d bytes", MaxRequest))
-			return
+			refuse(client.conn, fmt.Sprintf("a request has at most %d bytes", MaxRequest))
+			return true
 		}
 		if err != nil && len(line) == 0 {
-			return
+			return true
 		}
 		lines, status := c.request(string(line))
-		if writeAnswer(patient{conn}, lines, status) != nil || err != nil {
-			return
+		if writeAnswer(patient{client.conn}, lines, status) != nil || err != nil {
+			return true
 		}
+		s.asks(client, false)
 	}
+	return true
 }
 
 // patient gives each piece of an answer its time.

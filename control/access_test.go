@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,6 +86,13 @@ func TestRoles(t *testing.T) {
 	}
 }
 
+// ask returns the whole answer to a request.
+func ask(c *conversation, request string) ([]string, Status) {
+	defer c.reply.release()
+	lines, status := c.request(request)
+	return slices.Collect(lines), status
+}
+
 // readable is what readers may say: what changes nothing, and no more of that
 // than is needed to look at channels and sessions.
 var readable = strings.Fields("quit show help group mrtg-bytes mrtg-conns version listeners listener sessions status why watch identify complete")
@@ -100,7 +108,7 @@ func TestReadersChangeNothing(t *testing.T) {
 	for _, c := range commands() {
 		before := r.engine.Snapshot().Generation
 		conversation := r.server.converse(credentials{true, os.Geteuid() + 1, []int{8}})
-		lines, status := conversation.request(c.name + " " + arguments[c.name])
+		lines, status := ask(conversation, c.name+" "+arguments[c.name])
 		may := false
 		for _, name := range readable {
 			may = may || name == c.name
@@ -118,11 +126,11 @@ func TestReadersChangeNothing(t *testing.T) {
 		t.Error("a reader ends the daemon")
 	default:
 	}
-	lines, _ := r.server.converse(credentials{true, os.Geteuid() + 1, []int{8}}).request("help")
+	lines, _ := ask(r.server.converse(credentials{true, os.Geteuid() + 1, []int{8}}), "help")
 	if text := strings.Join(lines, "\n"); strings.Contains(text, "kill") || !strings.Contains(text, "sessions") {
 		t.Errorf("what readers are offered:\n%s", text)
 	}
-	lines, status := r.server.converse(credentials{true, os.Geteuid() + 1, []int{8}}).request("ki")
+	lines, status := ask(r.server.converse(credentials{true, os.Geteuid() + 1, []int{8}}), "ki")
 	if status != Failed || lines[0] != "permission denied" {
 		t.Errorf("a prefix: %q, status %d", lines, status)
 	}
@@ -143,8 +151,8 @@ func TestAccessChangesLive(t *testing.T) {
 		{Access{0o600, 7, NoGroup}, Failed, Failed, true},
 	} {
 		r.server.access.Store(&c.access)
-		_, show := someone.request("show")
-		_, reset := someone.request("reset 0")
+		_, show := ask(someone, "show")
+		_, reset := ask(someone, "reset 0")
 		if show != c.show || reset != c.reset || someone.over != c.over {
 			t.Errorf("%+v: %d %d %t", c.access, show, reset, someone.over)
 		}

@@ -264,7 +264,7 @@ func (c *conversation) mrtg(name string, args []string) Status {
 		return Failed
 	}
 	lines, status := mrtg(l, name, args)
-	c.lines = append(c.lines, lines...)
+	c.reply.add(lines...)
 	return status
 }
 

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -117,7 +118,7 @@ type conversation struct {
 	group    int    // the current one, or one more than the last: create makes it
 	over     bool   // the client has said quit, or the daemon ends
 
-	lines []string // of the answer to the current request
+	reply reply // to the current request
 }
 
 func (s *Server) converse(client credentials) *conversation {
@@ -128,19 +129,26 @@ func (s *Server) converse(client credentials) *conversation {
 	return c
 }
 
-// request answers one request line.
-func (c *conversation) request(line string) (lines []string, status Status) {
-	c.lines = nil
-	status = c.dispatch(line)
-	return c.lines, status
+// request answers one request line. What the answer holds stays taken until
+// c.reply.release.
+func (c *conversation) request(line string) (lines iter.Seq[string], status Status) {
+	role := c.role()
+	c.reply = reply{room: &c.server.rooms[role], user: c.client.uid, most: userRoom}
+	if role == owner {
+		c.reply.most = roleRoom
+	}
+	status = c.dispatch(line, role)
+	if c.reply.short {
+		status = Failed
+	}
+	return c.reply.all(), status
 }
 
-func (c *conversation) dispatch(line string) Status {
+func (c *conversation) dispatch(line string, role role) Status {
 	words, ok := fields(strings.TrimSuffix(line, "\n"))
 	if ok && len(words) == 0 {
 		return OK
 	}
-	role := c.role()
 	if role == stranger { // it was none when it came
 		c.over = true
 		return c.fail(errDenied)
@@ -171,13 +179,13 @@ func (c *conversation) commands() []command {
 
 // say adds a line to the answer.
 func (c *conversation) say(format string, args ...any) {
-	c.lines = append(c.lines, fmt.Sprintf(format, args...))
+	c.reply.add(fmt.Sprintf(format, args...))
 }
 
 // sayText adds lines to the answer.
 func (c *conversation) sayText(text string) {
 	if text = strings.TrimSuffix(text, "\n"); text != "" {
-		c.lines = append(c.lines, strings.Split(text, "\n")...)
+		c.reply.add(strings.Split(text, "\n")...)
 	}
 }
 

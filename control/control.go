@@ -28,6 +28,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -114,16 +115,18 @@ type Listener struct {
 	Addresses []string `json:"addresses"`
 }
 
-// writeAnswer writes an answer to w. What a terminal could take as a command
-// is replaced.
-func writeAnswer(w io.Writer, lines []string, status Status) error {
+// writeAnswer writes an answer to w, piece by piece. What a terminal could take
+// as a command is replaced.
+func writeAnswer(w io.Writer, lines iter.Seq[string], status Status) error {
 	buffered := bufio.NewWriterSize(w, 32<<10)
-	for _, line := range lines {
+	for line := range lines {
 		if strings.HasPrefix(line, ".") {
 			buffered.WriteByte('.')
 		}
 		buffered.WriteString(printable(line))
-		buffered.WriteByte('\n')
+		if err := buffered.WriteByte('\n'); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintf(buffered, ". %d\n", status)
 	return buffered.Flush()

@@ -606,7 +606,7 @@ func TestClientsWithAZone(t *testing.T) {
 func TestAnswersSurviveTheWire(t *testing.T) {
 	lines := []string{"", ".", ". 0", "..", "a.b", "\x1b[31mred\x00", "Grüße"}
 	var wire bytes.Buffer
-	if err := writeAnswer(&wire, lines, Differs); err != nil {
+	if err := writeAnswer(&wire, slices.Values(lines), Differs); err != nil {
 		t.Fatal(err)
 	}
 	got, status, err := readAnswer(bufio.NewReader(&wire), maxAnswer)

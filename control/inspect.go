@@ -1,15 +1,18 @@
 package control
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"balance/engine/balancer"
 	"balance/engine/plane"
@@ -166,8 +169,8 @@ func (c *conversation) closeSession(args []string) Status {
 	return OK
 }
 
-// maxSessions is how many sessions are listed at most: an answer is held in
-// memory until its client has read it.
+// maxSessions is how many sessions are listed at most: they are held in memory
+// until the client has read them.
 const maxSessions = 100_000
 
 func (c *conversation) sessions(args []string) Status {
@@ -178,42 +181,65 @@ func (c *conversation) sessions(args []string) Status {
 			return c.fail("%s", problem)
 		}
 	}
+	c.list(func(yield func(plane.Session) bool) {
+		c.daemon.Engine.Sessions(func(s plane.Session) bool {
+			return s.Listener.Service().Name != c.listener || !matches(&s) || yield(s)
+		})
+	})
+	return OK
+}
+
+// list answers a table of sessions. Only the sessions are held, each line is
+// made when it is written: very many may be read by a slow client.
+func (c *conversation) list(all iter.Seq[plane.Session]) {
 	var found []plane.Session
 	more := 0
-	c.daemon.Engine.Sessions(func(s plane.Session) bool {
+	for s := range all {
 		switch {
-		case s.Listener.Service().Name != c.listener || !matches(&s):
 		case len(found) == maxSessions:
 			more++
-		default:
-			found = append(found, s)
+			continue
+		case len(found) == cap(found):
+			grown := min(max(64, 2*cap(found)), maxSessions)
+			if !c.reply.take((grown - cap(found)) * int(unsafe.Sizeof(s))) {
+				return
+			}
+			found = append(make([]plane.Session, 0, grown), found...)
 		}
-		return true
-	})
-	slices.SortFunc(found, func(a, b plane.Session) int {
-		if a.ID < b.ID {
-			return -1
-		}
-		return 1
-	})
-	rows := [][]string{{"id", "client", "GRP", "channel", "state", "age", "idle", "sent", "rcvd"}}
+		found = append(found, s)
+	}
+	slices.SortFunc(found, func(a, b plane.Session) int { return cmp.Compare(a.ID, b.ID) })
 	now := time.Now()
-	for _, s := range found {
+	cells := func(s *plane.Session) []string {
 		channel := ""
 		if s.Channel != nil {
 			channel = s.Channel.Key().String()
 		}
-		rows = append(rows, []string{
+		return []string{
 			strconv.FormatUint(s.ID, 10), s.Client.String(), strconv.Itoa(s.Group), channel, s.State.String(),
 			seconds(now.Sub(s.Started)), seconds(now.Sub(s.Active)),
 			strconv.FormatUint(s.Sent, 10), strconv.FormatUint(s.Received, 10),
-		})
+		}
 	}
-	c.lines = append(c.lines, table(rows, make([]int, len(rows[0])))...)
-	if more > 0 {
-		c.say("and %d more", more)
+	head := []string{"id", "client", "GRP", "channel", "state", "age", "idle", "sent", "rcvd"}
+	widths := make([]int, len(head))
+	widen(widths, head)
+	for i := range found {
+		widen(widths, cells(&found[i]))
 	}
-	return OK
+	c.reply.rest = func(yield func(string) bool) {
+		if !yield(align(widths, head)) {
+			return
+		}
+		for i := range found {
+			if !yield(align(widths, cells(&found[i]))) {
+				return
+			}
+		}
+		if more > 0 {
+			yield(fmt.Sprintf("and %d more", more))
+		}
+	}
 }
 
 func seconds(d time.Duration) string { return max(d, 0).Truncate(time.Second).String() }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,7 +99,7 @@ func FuzzReadCounters(f *testing.F) {
 		}
 		for _, l := range saved.Identity.Listeners {
 			lines, _, _ := saved.Answer(l.Name, "show")
-			writeAnswer(io.Discard, lines, OK)
+			writeAnswer(io.Discard, slices.Values(lines), OK)
 			saved.Answer(l.Name, "mrtg-bytes 0 0")
 		}
 		file, err := OpenCounters(path, slog.New(slog.DiscardHandler))

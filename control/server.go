@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,8 @@ type Server struct {
 	mu      sync.Mutex
 	closed  bool                 // guarded by mu
 	clients map[*client]struct{} // guarded by mu
+
+	rooms [owner + 1]room // for answers, by the role of who asks
 }
 
 // Listen opens the socket of this process in the directory, which is made if
@@ -182,7 +185,7 @@ func (s *Server) turnAway(conn *net.UnixConn, why string, places chan struct{}) 
 func refuse(conn *net.UnixConn, why string) {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(refuseTimeout))
-	if writeAnswer(conn, []string{why}, Failed) == nil && conn.CloseWrite() == nil {
+	if writeAnswer(conn, slices.Values([]string{why}), Failed) == nil && conn.CloseWrite() == nil {
 		io.Copy(io.Discard, io.LimitReader(conn, 16*MaxRequest))
 	}
 }
@@ -201,6 +204,7 @@ func (s *Server) serve(client *client) {
 // converseWith is false if the client has lost its place.
 func (s *Server) converseWith(client *client) bool {
 	c := s.converse(client.credentials)
+	defer c.reply.release()
 	reader := bufio.NewReaderSize(client.conn, MaxRequest)
 	for !c.over {
 		line, err := reader.ReadSlice('\n')
@@ -218,6 +222,7 @@ func (s *Server) converseWith(client *client) bool {
 		if writeAnswer(patient{client.conn}, lines, status) != nil || err != nil {
 			return true
 		}
+		c.reply.release()
 		s.asks(client, false)
 	}
 	return true

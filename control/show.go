@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"balance/engine"
 	"balance/engine/balancer"
@@ -19,22 +20,32 @@ var columns = []int{3, 4, 2, 3, 16, 5, 4, 11, 4, 11, 11}
 func table(rows [][]string, least []int) []string {
 	widths := append([]int(nil), least...)
 	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], len([]rune(cell)))
-		}
+		widen(widths, row)
 	}
 	var lines []string
 	for _, row := range rows {
-		var b strings.Builder
-		for i, cell := range row {
-			if i > 0 {
-				b.WriteByte(' ')
-			}
-			fmt.Fprintf(&b, "%*s", widths[i], cell)
-		}
-		lines = append(lines, b.String())
+		lines = append(lines, align(widths, row))
 	}
 	return lines
+}
+
+// widen makes the widths fit a row.
+func widen(widths []int, row []string) {
+	for i, cell := range row {
+		widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+	}
+}
+
+// align returns the line of a row.
+func align(widths []int, row []string) string {
+	var b strings.Builder
+	for i, cell := range row {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		fmt.Fprintf(&b, "%*s", widths[i], cell)
+	}
+	return b.String()
 }
 
 // Table returns the lines of show about a listener.
@@ -84,7 +95,7 @@ func (c *conversation) show([]string) Status {
 	if !ok {
 		return Failed
 	}
-	c.lines = append(c.lines, Table(l)...)
+	c.reply.add(Table(l)...)
 	return OK
 }
 
@@ -126,7 +137,7 @@ func (c *conversation) listeners([]string) Status {
 		rows = append(rows, []string{mark, l.Name, strconv.Itoa(channels), strconv.Itoa(active),
 			strconv.FormatUint(l.Accepted, 10), strconv.FormatUint(l.Rejected, 10), strings.Join(addressesOf(l), " ")})
 	}
-	c.lines = append(c.lines, table(rows, make([]int, len(rows[0])))...)
+	c.reply.add(table(rows, make([]int, len(rows[0])))...)
 	return OK
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -44,26 +45,60 @@ func (p *Plane) awaitFor(ctx context.Context, left time.Duration) {
 	p.await(ctx)
 }
 
-// An attempt that is found to be overdue by so much was stopped, with the process
-// or its machine. It gets a grace in which it is told of what came in time.
-const (
-	overdueBy = 250 * time.Millisecond
-	grace     = time.Second
-)
+// attempt is a socket that is being connected. It is given up when its time is
+// over and it has come to nothing yet: after a pause of the process, or of its
+// machine, the timer may be faster than the poller to tell of what came in time.
+type attempt struct {
+	timeout time.Duration
+	giveUp  context.CancelCauseFunc
+
+	mu     sync.Mutex
+	socket syscall.RawConn // guarded by mu; nil before there is one, and after end
+	timer  *time.Timer     // guarded by mu; runs as long as there is a socket
+}
+
+// grace is how long an attempt that has come to something may take to be told of
+// it, before its socket is asked again.
+const grace = time.Second
+
+// begin is called with each new socket, before it is connected: package net dials
+// anew after it has connected to itself. The time goes on.
+func (a *attempt) begin(raw syscall.RawConn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.socket = raw
+	if a.timer == nil {
+		a.timer = time.AfterFunc(a.timeout, a.timedOut)
+	}
+}
+
+func (a *attempt) timedOut() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.socket == nil:
+	case answered(a.socket):
+		a.timer.Reset(grace)
+	default:
+		a.giveUp(os.ErrDeadlineExceeded)
+	}
+}
+
+// end is called when there is a connection, or an error.
+func (a *attempt) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.socket = nil
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+}
 
 func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, timeout time.Duration) (*net.TCPConn, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	giveUp := func() { cancel(os.ErrDeadlineExceeded) }
-	began := time.Now()
-	timer := time.AfterFunc(timeout, func() {
-		if time.Since(began) > timeout+overdueBy {
-			time.AfterFunc(grace, giveUp)
-			return
-		}
-		giveUp()
-	})
-	defer timer.Stop()
+	a := &attempt{timeout: timeout, giveUp: cancel}
+	defer a.end()
 	dialer := net.Dialer{KeepAliveConfig: keepAliveConfig(service.KeepAlive)}
 	if service.KeepAlive == 0 {
 		dialer.KeepAlive = -1
@@ -73,7 +108,13 @@ func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, 
 			return nil, fmt.Errorf("dial %s from %s: %w", addr, source, syscall.EAFNOSUPPORT)
 		}
 		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
-		dialer.Control = func(_, _ string, c syscall.RawConn) error { return socket.BindWithoutPort(c) }
+	}
+	dialer.Control = func(_, _ string, c syscall.RawConn) error {
+		a.begin(c)
+		if service.Source.IsValid() {
+			return socket.BindWithoutPort(c)
+		}
+		return nil
 	}
 	dialer.SetMultipathTCP(false)
 	conn, err := dialer.DialContext(ctx, "tcp", addr.String())

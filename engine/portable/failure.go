@@ -8,6 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// answered reports whether something has come of a socket that is being
+// connected, or connect has not been called yet.
+func answered(socket syscall.RawConn) (yes bool) {
+	// Control fails once the socket is closed.
+	socket.Control(func(fd uintptr) {
+		polled := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		n, _ := unix.Poll(polled, 0)
+		yes = n > 0
+	})
+	return yes
+}
+
 // failed returns why a connection has failed from which nothing is left to
 // read; otherwise nil.
 func failed(conn *net.TCPConn) error {

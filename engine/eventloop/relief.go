@@ -59,6 +59,7 @@ type suspect struct {
 // of all: while too much is kept, it ends those that have been stuck longest.
 func (p *Plane) relieve() {
 	budget := p.options.Budget
+	var looked time.Time
 	for {
 		select {
 		case <-p.life.Done():
@@ -66,14 +67,17 @@ func (p *Plane) relieve() {
 		case <-budget.Over():
 		}
 		for budget.Excess() > 0 {
-			kept := budget.Kept()
-			if n := p.endMostStuck(); n > 0 {
-				p.options.Overfull(n, kept)
+			if budget.Due(time.Since(looked)) {
+				kept := budget.Kept()
+				if n := p.endMostStuck(); n > 0 {
+					p.options.Overfull(n, kept)
+				}
+				looked = time.Now()
 			}
 			select {
 			case <-p.life.Done():
 				return
-			case <-time.After(plane.StuckCheck):
+			case <-time.After(plane.RushedCheck):
 			}
 		}
 	}

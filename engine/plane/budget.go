@@ -48,11 +48,19 @@ func (b *Budget) check() {
 	}
 }
 
-// Over yields when the limit has been passed.
-func (b *Budget) Over() <-chan struct{} { return b.over }
+// Over yields when the limit has been passed. For a nil Budget it is nil.
+func (b *Budget) Over() <-chan struct{} {
+	if b == nil {
+		return nil
+	}
+	return b.over
+}
 
 // Excess returns how many bytes are kept beyond the limit.
 func (b *Budget) Excess() int64 {
+	if b == nil {
+		return 0
+	}
 	if limit := b.limit.Load(); limit > 0 {
 		return max(b.kept.Load()-limit, 0)
 	}
@@ -67,21 +75,33 @@ type Stuck[T any] struct {
 }
 
 // StuckAtLeast is how long a session must be stuck before it may be ended for
-// what it keeps: a receiver that is only slow has moved a byte since. The bound
-// may be passed as long as there are none.
+// what it keeps: a receiver that is only slow has moved a byte since. The limit
+// may be passed as long as there are none, but at most twofold: beyond that,
+// receivers that trickle could make a plane keep what all sessions can.
 const StuckAtLeast = 3 * time.Second
 
-// StuckCheck is how often a plane looks for sessions to end while too much is
-// kept.
-const StuckCheck = time.Second
+// How often a plane looks for sessions to end: StuckCheck while the limit is
+// passed, RushedCheck while it is passed more than twofold.
+const (
+	StuckCheck  = time.Second
+	RushedCheck = 100 * time.Millisecond
+)
+
+// Due reports whether to look for sessions to end so long after the last look.
+func (b *Budget) Due(since time.Duration) bool {
+	return b.Excess() > 0 && (since >= StuckCheck || since >= RushedCheck && b.farOver())
+}
+
+// farOver reports whether the limit is passed more than twofold.
+func (b *Budget) farOver() bool { return b.Excess() > b.limit.Load() }
 
 // MostStuck returns those of the sessions that are to be ended, the longest
 // stuck first, so that no more than the limit is kept.
 func MostStuck[T any](b *Budget, sessions []Stuck[T]) (victims []Stuck[T]) {
 	slices.SortFunc(sessions, func(a, b Stuck[T]) int { return cmp.Compare(b.For, a.For) })
-	excess := b.Excess()
+	excess, far := b.Excess(), b.farOver()
 	for _, s := range sessions {
-		if excess <= 0 || s.For < StuckAtLeast {
+		if excess <= 0 || s.For < StuckAtLeast && !far {
 			break
 		}
 		victims = append(victims, s)

@@ -15,7 +15,10 @@ func TestMostStuck(t *testing.T) {
 		{1000, 1001, "c"},
 		{1000, 1100, "c"},
 		{1000, 1101, "cb"},
-		{1000, 1_000_000, "cba"}, // d is only slow
+		{1000, 2000, "cba"},  // d is only slow
+		{1000, 2001, "cbad"}, // which is no excuse any more
+		{1700, 2001, "cba"},
+		{150, 301, "cb"},
 	} {
 		b := NewBudget()
 		b.Keep(test.kept)
@@ -32,6 +35,31 @@ func TestMostStuck(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%d bytes with a limit of %d: %q are to end, want %q", test.kept, test.limit, got, test.want)
 		}
+	}
+}
+
+func TestBudgetIsDue(t *testing.T) {
+	for _, test := range []struct {
+		limit, kept int64
+		since       time.Duration // the last look
+		want        bool
+	}{
+		{0, 1000, time.Hour, false},
+		{1000, 1000, time.Hour, false},
+		{1000, 1001, StuckCheck, true},
+		{1000, 2000, StuckCheck - 1, false},
+		{1000, 2001, RushedCheck, true},
+		{1000, 2001, RushedCheck - 1, false},
+	} {
+		b := NewBudget()
+		b.Keep(test.kept)
+		b.SetLimit(test.limit)
+		if got := b.Due(test.since); got != test.want {
+			t.Errorf("%d bytes with a limit of %d, %s after the last look: due %t", test.kept, test.limit, test.since, got)
+		}
+	}
+	if (*Budget)(nil).Due(time.Hour) || (*Budget)(nil).Over() != nil {
+		t.Error("no budget is passed")
 	}
 }
 

@@ -161,23 +161,34 @@ func (p *Plane) sweep() {
 	timer := time.NewTimer(longestNap)
 	defer timer.Stop()
 	waited, looked := false, p.now()
-	var relieved int64 // when too much was kept last, as now
+	budget := p.options.Budget
+	over := budget.Over()                // nil once it has yielded, until a timer finds no excess
+	relieved := -int64(plane.StuckCheck) // when it looked for sessions that are stuck last, as now
 	for {
 		began := time.Now()
 		select {
 		case <-p.stop:
 			return
+		case <-over:
+			over = nil
 		case <-timer.C:
+			if budget.Excess() == 0 {
+				over = budget.Over()
+			}
 		}
 		if waited = !waited && time.Since(began) > 2*longestNap; waited {
+			over = nil
 			timer.Reset(longestNap)
 			continue
 		}
-		if budget := p.options.Budget; budget != nil && budget.Excess() > 0 && p.now()-relieved >= int64(plane.StuckCheck) {
+		if budget.Due(time.Duration(p.now() - relieved)) {
 			p.relieve(budget)
 			relieved = p.now()
 		}
 		next := longestNap
+		if over == nil && budget != nil {
+			next = plane.RushedCheck
+		}
 		look := p.now()-looked >= int64(longestNap)
 		if look {
 			looked = p.now()

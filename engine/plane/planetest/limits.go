@@ -7,11 +7,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"balance/engine/balancer"
 	"balance/engine/plane"
+
+	"golang.org/x/sys/unix"
 )
 
 func testLimit(t *testing.T, newPlane New) {
@@ -113,15 +116,59 @@ func testOverfull(t *testing.T, newPlane New) {
 	if n := len(r.relaying(4)); n != 4 {
 		t.Errorf("%d sessions are left", n)
 	}
-	r.budget.SetLimit(1)
-	next()
-	next()
+	for range 2 {
+		r.budget.SetLimit(r.budget.Kept() - 1)
+		next()
+		eventually(t, "something is let go", func() bool { return r.budget.Excess() == 0 })
+	}
 	eventually(t, "all is let go", func() bool { return r.budget.Kept() == 0 })
 	exchange(t, busy, "hello")
 	exchange(t, idle, "hello")
 	if log := r.log.String(); !strings.Contains(log, "too much is buffered") {
 		t.Errorf("the log says nothing of it:\n%s", log)
 	}
+}
+
+// Receivers that trickle are never stuck for long, but may not make the plane
+// keep more than twice the limit.
+func testOverfullAtOnce(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	busy := r.listen(r.router(r.serve(echo))).dial()
+	flooding := r.listen(r.router(r.serve(flood)))
+	exchange(t, busy, "hello")
+	// Windows and segments are small, so that each read makes room.
+	small := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) {
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 16<<10)
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, 1000)
+		})
+	}}
+	var trickling sync.WaitGroup
+	defer trickling.Wait()
+	for range 3 {
+		client, err := small.DialContext(t.Context(), "tcp", flooding.socket.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		trickling.Go(func() {
+			some := make([]byte, 16<<10)
+			for {
+				if _, err := client.Read(some); err != nil {
+					return
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+		})
+	}
+	eventually(t, "there are bytes that nobody takes", func() bool { return r.budget.Kept() > 0 })
+	r.budget.SetLimit(1)
+	for range 3 {
+		if end := r.end(); end.Cause != plane.Overfull {
+			t.Errorf("a session ends: %s %s", end.Cause.By(), end.Cause.How())
+		}
+	}
+	exchange(t, busy, "hello")
 }
 
 // Clients beyond the most sessions that there may be wait in the queue, in

@@ -52,6 +52,7 @@ func Run(t *testing.T, newPlane New) {
 		"HalfCloseBegins":    testHalfCloseBegins,
 		"UserTimeout":        testUserTimeout,
 		"Overfull":           testOverfull,
+		"OverfullAtOnce":     testOverfullAtOnce,
 		"Hash":               testHash,
 		"TimeoutChanges":     testTimeoutChanges,
 		"Abort":              testAbort,

@@ -414,7 +414,7 @@ func (k *fakeKernel) splice(from, to int32, most int) (int, unix.Errno) {
 		}
 		n := min(room, len(s.readable()))
 		if s.urgent != 0 && s.read == s.urgent {
-			return 0, 0 // as long as no read has gone past it
+			n = 0 // as long as no read has gone past it, whatever is behind
 		}
 		if n > 0 {
 			p.content = append(p.content, s.given[s.read:s.read+n]...)

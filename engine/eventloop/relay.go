@@ -90,7 +90,7 @@ func (l *loop) pump(s *session, from int) outcome {
 		var n int
 		var errno unix.Errno
 		if t.splicing {
-			n, errno = l.fillPipe(s, from, volume)
+			n = l.fillPipe(s, from, volume)
 		} else {
 			n, errno = l.fillBuffer(s, from)
 		}
@@ -146,33 +146,37 @@ func (l *loop) fillBuffer(s *session, from int) (int, unix.Errno) {
 }
 
 // fillPipe reads once, into a pipe. A short read tells nothing here: a pipe is
-// also full when it holds many small pieces.
-func (l *loop) fillPipe(s *session, from, volume int) (int, unix.Errno) {
+// also full when it holds many small pieces. At urgent data splice(2) fails as
+// if the queue were empty (tcp_splice_read in net/ipv4/tcp.c), though there may
+// be bytes behind, which no event tells of: a read goes past it.
+func (l *loop) fillPipe(s *session, from, volume int) int {
 	t, in := &s.streams[from], &s.sides[from]
 	p := l.pipes.get(l.now)
 	if p == nil {
 		t.splicing = false
-		return 0, 0
+		return 0
 	}
 	n, errno := l.kernel.splice(in.fd, p.w, pipeSize)
 	if errno == 0 && n > 0 {
 		t.pipe, t.begin, t.end = p, 0, uint32(n)
-		return n, 0
+		return n
 	}
 	l.pipes.put(p, l)
-	switch errno {
-	case 0, unix.EINVAL:
+	switch {
+	case errno == unix.EINTR:
+	case errno == unix.EAGAIN && !in.urgent:
+		in.drained()
+		t.splicing = volume >= spliceFrom
+	case errno == 0, errno == unix.EAGAIN, errno == unix.EINVAL:
 		// The end of stream or urgent data: a read tells which. A socket
 		// that cannot be spliced from is read from as well.
 		t.splicing = false
-	case unix.EAGAIN:
-		in.drained()
-		t.splicing = volume >= spliceFrom
-	case unix.EINTR:
 	default:
-		return 0, errno
+		// The error is taken, but there may be bytes behind urgent data still.
+		t.splicing = false
+		l.broke(s, from, "splice", errno)
 	}
-	return 0, 0
+	return 0
 }
 
 // flush writes what is pending. What is left waits until the receiver is

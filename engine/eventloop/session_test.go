@@ -3,6 +3,7 @@
 package eventloop
 
 import (
+	"errors"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -354,6 +355,40 @@ func TestLastBytesComeBeforeTheEnd(t *testing.T) {
 	w.deliver(s)
 	for _, defect := range w.check() {
 		t.Error(defect)
+	}
+}
+
+// A splice goes up to urgent data and no further, and is not told of what is
+// behind: neither bytes nor, before them, a reset may get lost with that.
+func TestUrgentDataDoesNotStopASplice(t *testing.T) {
+	for name, reset := range map[string]bool{"GoesOn": false, "Reset": true} {
+		t.Run(name, func(t *testing.T) {
+			const before, behind = 2*bufferSize + 1000, 500
+			w := newWorld(nil)
+			c := w.kernel.newSocket()
+			w.clients = append(w.clients, c)
+			w.loop.begin(c.fd, netip.MustParseAddrPort("198.51.100.1:1"), w.listener)
+			s := w.kernel.servers[c.token]
+			s.space, s.connecting, s.event = 1<<20, false, true
+			w.deliver(s)
+			c.give(before)
+			c.urgent = before
+			c.give(behind)
+			if reset {
+				c.failed, c.failure = true, unix.ECONNRESET
+			}
+			w.deliver(c)
+			if s.taken != before+behind {
+				t.Errorf("%d of %d bytes arrived", s.taken, before+behind)
+			}
+			if end, ended := w.ends[netip.MustParseAddrPort("198.51.100.1:1")]; ended != reset || reset && (end.Cause != plane.ClientFailed || !errors.Is(end.Err, unix.ECONNRESET)) {
+				t.Errorf("ended %t, cause %v, error %v", ended, end.Cause, end.Err)
+			}
+			w.settle()
+			for _, defect := range w.check() {
+				t.Error(defect)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package planetest
 
 import (
+	"net"
 	"net/netip"
 	"os"
 	"runtime"
@@ -73,6 +74,24 @@ func name(t testing.TB, fd int) netip.AddrPort {
 	}
 	in := sa.(*unix.SockaddrInet4)
 	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
+}
+
+// urge sends a byte of urgent data.
+func urge(t testing.TB, conn *net.TCPConn) {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	var sent error
+	err = raw.Write(func(fd uintptr) bool {
+		sent = unix.Sendto(int(fd), []byte("!"), unix.MSG_OOB, nil)
+		return sent != unix.EAGAIN
+	})
+	if err != nil || sent != nil {
+		t.Errorf("urgent data cannot be sent: %v, %v", err, sent)
+	}
 }
 
 // limitDescriptors leaves room for so many more descriptors until the

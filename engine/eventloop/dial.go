@@ -3,6 +3,7 @@
 package eventloop
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -71,7 +72,15 @@ func (l *loop) dial(s *session) bool {
 				return true
 			}
 		}
-		s.search.Undialled(plane.DialError(addr, err))
+		err = plane.DialError(addr, err)
+		if errors.Is(err, plane.ErrNoPort) {
+			if pause := s.search.AwaitPort(err, l.now); pause > 0 {
+				l.arm(&s.timer, pause)
+				return true
+			}
+			continue
+		}
+		s.search.Undialled(err)
 	}
 	return false
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"balance/engine/plane"
 )
 
 // fakeKernel plays the kernel's part as a script has it: what arrives, how
@@ -237,6 +239,8 @@ func (k *fakeKernel) dial(netip.AddrPort, netip.Addr) (int32, error) {
 		return -1, os.NewSyscallError("connect", unix.ECONNREFUSED)
 	case 2:
 		return -1, os.NewSyscallError("socket", unix.EMFILE)
+	case 3:
+		return -1, fmt.Errorf("%w: %w", plane.ErrNoPort, os.NewSyscallError("connect", unix.EADDRNOTAVAIL))
 	}
 	s := k.newSocket()
 	s.connecting = true

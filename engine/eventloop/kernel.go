@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"balance/engine/plane"
 )
 
 // kernel is what a loop asks of the operating system, so that a test can play
@@ -29,7 +31,8 @@ type kernel interface {
 	unlisten(epoll, fd int32)
 	// accept takes a client from the queue of a listening socket.
 	accept(fd int32) (client int32, peer netip.AddrPort, errno unix.Errno)
-	// dial starts connecting from the source, which may be the zero Addr.
+	// dial starts connecting from the source, which may be the zero Addr. Its
+	// errors are those of system calls, and plane.ErrNoPort is in them.
 	dial(to netip.AddrPort, source netip.Addr) (fd int32, err error)
 	// watch registers a connected or connecting socket for all its events,
 	// edge-triggered.
@@ -92,9 +95,25 @@ func (linux) dial(to netip.AddrPort, source netip.Addr) (int32, error) {
 	_, _, errno = unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&name)), size)
 	if errno != 0 && errno != unix.EINPROGRESS {
 		linux{}.close(fd)
-		return -1, os.NewSyscallError("connect", errno)
+		err := os.NewSyscallError("connect", errno)
+		if errno == unix.EADDRNOTAVAIL && (source.IsValid() || hasSource(&name, size)) {
+			return -1, fmt.Errorf("%w: %w", plane.ErrNoPort, err)
+		}
+		return -1, err
 	}
 	return fd, nil
+}
+
+// hasSource reports whether there is an address to connect from. The ports of
+// UDP are others; that they may have run out too is not EADDRNOTAVAIL (ip(7)).
+func hasSource(to *sockaddr, size uintptr) bool {
+	fd, _, errno := unix.RawSyscall(unix.SYS_SOCKET, uintptr(to.family()), unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if errno != 0 {
+		return false
+	}
+	defer linux{}.close(int32(fd))
+	_, _, errno = unix.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(to)), size)
+	return errno != unix.EADDRNOTAVAIL
 }
 
 func bind(fd int32, source, to netip.Addr) error {

@@ -39,6 +39,8 @@ type Search struct {
 	addrs    []netip.AddrPort // as they were when its turn came
 	tried    int              // of its addresses
 	deadline int64            // when its time is over
+	until    int64            // when that of the address that was tried last is
+	awaiting int              // what tried was when that address began to wait for a port
 	err      error            // of the addresses that were tried so far
 	lacking  bool             // this machine, and not the channel, is to blame
 }
@@ -62,6 +64,7 @@ func (s *Search) Next(now int64) balancer.Step {
 	for !s.lacking {
 		if step := s.route.Next(now); step != balancer.Reject {
 			s.addrs, s.tried, s.err = s.Channel().Addresses(), 0, nil
+			s.awaiting = 0
 			s.deadline = now + int64(s.service.ConnectTimeout)
 			return step
 		}
@@ -93,7 +96,10 @@ func (s *Search) Address(now int64) (addr netip.AddrPort, share time.Duration, o
 		return netip.AddrPort{}, 0, false
 	}
 	s.tried++
-	return s.Dialled(), s.Left(now) / time.Duration(left), true
+	if s.awaiting != s.tried {
+		s.until = now + int64(s.Left(now))/int64(left)
+	}
+	return s.Dialled(), time.Duration(s.until - now), true
 }
 
 // Dialled returns the address that Address returned last.
@@ -106,6 +112,26 @@ func (s *Search) Left(now int64) time.Duration { return time.Duration(s.deadline
 // machine lacked what it takes to dial it, and may have it soon.
 func (s *Search) Again() { s.tried-- }
 
+// AwaitPort makes the address that Address returned last the next one again,
+// after an attempt that failed with ErrNoPort, and returns how long to wait until
+// then: nothing once the time of the address is over, and the next is to be
+// tried. The error is logged, once a second, and taken note of, for the case that time is too short for an
+// attempt when there is a port, which then is not to blame on the channel.
+func (s *Search) AwaitPort(err error, now int64) (pause time.Duration) {
+	if s.awaiting != s.tried {
+		s.awaiting = s.tried
+		s.Undialled(err)
+		s.service.complaints.Add()
+		s.tell(&s.service.complaints, slog.LevelWarn, "cannot dial yet", s.Channel(), now, "error", err)
+	}
+	left := time.Duration(s.until - now)
+	if left <= 0 {
+		return 0
+	}
+	s.Again()
+	return min(left, portLook)
+}
+
 // Undialled takes note of why the address that Address returned last could not
 // be connected to.
 func (s *Search) Undialled(err error) { s.err = Undialled(s.err, err) }
@@ -116,7 +142,7 @@ func (s *Search) Failed(now int64) {
 	if s.err == nil {
 		s.err = errors.New("the channel has no address")
 	}
-	s.lacking = Exhausted(s.err)
+	s.lacking = Exhausted(s.err) || errors.Is(s.err, ErrNoPort)
 	channel := s.Channel()
 	text, throttle := "channel fails", &channel.Failings
 	switch change := s.route.Failed(s.err, now); {

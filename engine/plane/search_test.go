@@ -3,6 +3,7 @@ package plane
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -211,6 +212,47 @@ func TestALackEndsTheSearch(t *testing.T) {
 	s.Failed(second)
 	l.SetService(serving(channels[1]))
 	if s.Next(second) != balancer.Reject || l.Rejected[balancer.NoneAnswered].Load() != 1 {
+		t.Error("the search goes on")
+	}
+	if n := channels[0].Dials.Failed(balancer.LocalFailure); n != 1 || channels[0].Failing() || channels[0].Active() != 0 {
+		t.Errorf("%d local failures, failing %t, %d active", n, channels[0].Failing(), channels[0].Active())
+	}
+}
+
+// An address waits for a port as long as its share of the time is, and the one
+// after it has what is left; no channel is to blame, and none of another group
+// is tried.
+func TestAwaitPort(t *testing.T) {
+	l, channels := listening(2, 1)
+	s := begin(l, second)
+	s.Next(second)
+	noPort := fmt.Errorf("%w: %w", ErrNoPort, syscall.EADDRNOTAVAIL)
+	at := func(after time.Duration) int64 { return second + int64(after) }
+	for i, step := range []struct {
+		after, share time.Duration
+		port         uint16
+		pause        time.Duration
+	}{
+		{0, 5 * time.Second, 1, portLook},
+		{time.Second, 4 * time.Second, 1, portLook},
+		{5*time.Second - portLook/2, portLook / 2, 1, portLook / 2},
+		{5 * time.Second, 0, 1, 0},
+		{6 * time.Second, 4 * time.Second, 2, portLook},
+		{10 * time.Second, 0, 2, 0},
+	} {
+		addr, share, ok := s.Address(at(step.after))
+		if !ok || addr.Port() != step.port || share != step.share {
+			t.Errorf("step %d: %s (%t) for %s, want port %d for %s", i, addr, ok, share, step.port, step.share)
+		}
+		if pause := s.AwaitPort(noPort, at(step.after)); pause != step.pause {
+			t.Errorf("step %d: a pause of %s, want %s", i, pause, step.pause)
+		}
+	}
+	if addr, _, ok := s.Address(at(10 * time.Second)); ok {
+		t.Errorf("there is %s still", addr)
+	}
+	s.Failed(at(10 * time.Second))
+	if s.Next(at(10*time.Second)) != balancer.Reject || l.Rejected[balancer.NoneAnswered].Load() != 1 {
 		t.Error("the search goes on")
 	}
 	if n := channels[0].Dials.Failed(balancer.LocalFailure); n != 1 || channels[0].Failing() || channels[0].Active() != 0 {

@@ -23,6 +23,18 @@ func Exhausted(err error) bool {
 	return false
 }
 
+// ErrNoPort is in the error of an attempt to connect for which this machine had
+// no port that is free towards the one destination (EADDRNOTAVAIL in connect(2),
+// ip_local_port_range in ip(7)). That says nothing about other destinations, nor
+// about the channel. It is not in that of an attempt for which there was no
+// address to connect from, though the system says the same of that: bind(2), or
+// connect(2) where no interface has an IPv6 address, fail with EADDRNOTAVAIL too.
+var ErrNoPort = errors.New("no local port is free")
+
+// portLook is how often a search looks whether there is a port: others free
+// them, which nobody is told of.
+const portLook = 50 * time.Millisecond
+
 // Shortage is a time in which the machine lacks what sessions take: nobody of
 // the process accepts or dials until a pause is over. Times are nanoseconds of
 // a clock that runs on and is never 0.

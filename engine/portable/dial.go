@@ -2,6 +2,7 @@ package portable
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -32,10 +33,21 @@ func (p *Plane) dial(ctx context.Context, search *plane.Search) *net.TCPConn {
 			p.lacks("dial", err)
 			p.awaitFor(ctx, search.Left(p.now()))
 			search.Again()
+		case errors.Is(err, plane.ErrNoPort) && ctx.Err() == nil:
+			if pause := search.AwaitPort(err, p.now()); pause > 0 {
+				rest(ctx, pause)
+			}
 		default:
 			search.Undialled(err)
 		}
 	}
+}
+
+// rest waits for the time given, or until ctx ends.
+func rest(ctx context.Context, pause time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, pause)
+	defer cancel()
+	<-ctx.Done()
 }
 
 // awaitFor waits until a shortage is over, but not longer than the time given.
@@ -121,6 +133,9 @@ func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, 
 	if err != nil && context.Cause(ctx) == os.ErrDeadlineExceeded {
 		return nil, plane.DialError(addr, os.ErrDeadlineExceeded)
 	}
+	if err != nil && noPort(err, addr, service.Source) {
+		return nil, plane.DialError(addr, fmt.Errorf("%w: %w", plane.ErrNoPort, errors.Unwrap(err)))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -136,4 +151,21 @@ func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, 
 	// Before, it would bound the attempt to connect too (tcp(7)).
 	userTimeout(tcp, service.UserTimeout)
 	return tcp, nil
+}
+
+// noPort reports whether connecting failed for want of a port (plane.ErrNoPort).
+func noPort(err error, addr netip.AddrPort, source netip.Addr) bool {
+	var call *os.SyscallError
+	if !errors.As(err, &call) || call.Syscall != "connect" || call.Err != syscall.EADDRNOTAVAIL {
+		return false
+	}
+	if source.IsValid() {
+		return true
+	}
+	// UDP needs an address to connect from, too, but its ports are others.
+	probe, err := net.Dial("udp", addr.String())
+	if err == nil {
+		probe.Close()
+	}
+	return !errors.Is(err, syscall.EADDRNOTAVAIL)
 }

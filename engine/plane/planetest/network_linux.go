@@ -66,12 +66,26 @@ func loopbackUp() error {
 // its connection is closed.
 func onlyPort(t *testing.T, port uint16) {
 	t.Helper()
-	for name, value := range map[string]string{
-		"ip_local_port_range": fmt.Sprintf("%d %d", port, port),
-		"tcp_max_tw_buckets":  "0", // no TIME-WAIT
-	} {
-		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0); err != nil {
-			t.Skipf("the ports that connect picks cannot be set: %v", err)
-		}
+	set(t, "ipv4/ip_local_port_range", fmt.Sprintf("%d %d", port, port))
+	set(t, "ipv4/tcp_max_tw_buckets", "0") // no TIME-WAIT
+}
+
+// noIPv6 takes the IPv6 addresses from all interfaces.
+func noIPv6(t *testing.T) {
+	t.Helper()
+	set(t, "ipv6/conf/all/disable_ipv6", "1")
+}
+
+// set sets a parameter of the network until the test ends.
+func set(t *testing.T, name, value string) {
+	t.Helper()
+	path := "/proc/sys/net/" + name
+	before, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, []byte(value), 0)
 	}
+	if err != nil {
+		t.Skipf("the network cannot be set up: %v", err)
+	}
+	t.Cleanup(func() { os.WriteFile(path, before, 0) })
 }

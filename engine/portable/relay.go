@@ -85,8 +85,12 @@ func (d *direction) run() {
 			readErr, err = d.session.plane.pipes.splice(reader, writer, d)
 		}
 		if readErr != nil {
-			d.readBroke(readErr)
-			return
+			// There may be bytes behind urgent data still. The end that comes
+			// behind them is none (see finished).
+			if both, _ := d.session.breaks(d.readFailed, readErr); both {
+				d.session.passOn()
+				return
+			}
 		}
 		if err != nil {
 			d.writeBroke(err)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"balance/engine/socket"
 )
 
 // openDescriptors counts the descriptors of the process, or returns 0 where
@@ -92,6 +94,37 @@ func urge(t testing.TB, conn *net.TCPConn) {
 	if err != nil || sent != nil {
 		t.Errorf("urgent data cannot be sent: %v, %v", err, sent)
 	}
+}
+
+// receiveBuffer sets the receive buffer of the connections that a socket accepts.
+func receiveBuffer(t testing.TB, s *socket.Socket, size int) {
+	t.Helper()
+	set := func(fd uintptr) {
+		if err := unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, size); err != nil {
+			t.Error(err)
+		}
+	}
+	if l := s.Listener(); l != nil {
+		raw, err := l.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw.Control(set)
+		return
+	}
+	fd, err := s.Descriptor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set(uintptr(fd))
+}
+
+// unacknowledged returns how many bytes the peer's kernel does not have yet.
+func unacknowledged(conn *net.TCPConn) (n int) {
+	if raw, err := conn.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCOUTQ) })
+	}
+	return n
 }
 
 // limitDescriptors leaves room for so many more descriptors until the

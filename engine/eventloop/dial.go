@@ -67,7 +67,7 @@ func (l *loop) dial(s *session) bool {
 		if plane.Exhausted(err) {
 			l.lacks("dial", err)
 			if left := s.search.Left(l.now); left > 0 {
-				s.search.Again()
+				s.search.Again(err)
 				l.arm(&s.timer, min(left, l.plane.shortage.Left(l.now)))
 				return true
 			}

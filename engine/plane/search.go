@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"os"
 	"time"
 
 	"balance/engine/balancer"
@@ -42,6 +43,7 @@ type Search struct {
 	until    int64            // when that of the address that was tried last is
 	awaiting int              // what tried was when that address began to wait for a port
 	err      error            // of the addresses that were tried so far
+	lack     error            // of the attempts at this address, the last that this machine was to blame for
 	lacking  bool             // this machine, and not the channel, is to blame
 }
 
@@ -109,32 +111,41 @@ func (s *Search) Dialled() netip.AddrPort { return s.addrs[s.tried-1] }
 func (s *Search) Left(now int64) time.Duration { return time.Duration(s.deadline - now) }
 
 // Again makes the address that Address returned last the next one again: this
-// machine lacked what it takes to dial it, and may have it soon.
-func (s *Search) Again() { s.tried-- }
+// machine lacked what it takes to dial it, as the error says, and may have it
+// soon. Where there is too little time left then, the channel is not to blame.
+func (s *Search) Again(err error) {
+	s.tried--
+	s.lack = err
+}
 
 // AwaitPort makes the address that Address returned last the next one again,
 // after an attempt that failed with ErrNoPort, and returns how long to wait until
 // then: nothing once the time of the address is over, and the next is to be
-// tried. The error is logged, once a second, and taken note of, for the case that time is too short for an
-// attempt when there is a port, which then is not to blame on the channel.
+// tried. The error is logged, once a second.
 func (s *Search) AwaitPort(err error, now int64) (pause time.Duration) {
 	if s.awaiting != s.tried {
 		s.awaiting = s.tried
-		s.Undialled(err)
 		s.service.complaints.Add()
 		s.tell(&s.service.complaints, slog.LevelWarn, "cannot dial yet", s.Channel(), now, "error", err)
 	}
 	left := time.Duration(s.until - now)
 	if left <= 0 {
+		s.Undialled(err)
 		return 0
 	}
-	s.Again()
+	s.Again(err)
 	return min(left, portLook)
 }
 
 // Undialled takes note of why the address that Address returned last could not
 // be connected to.
-func (s *Search) Undialled(err error) { s.err = Undialled(s.err, err) }
+func (s *Search) Undialled(err error) {
+	if s.lack != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = s.lack // that is where the time went
+	}
+	s.lack = nil
+	s.err = Undialled(s.err, err)
+}
 
 // Failed gives up the channel, and logs that: loudly only if it changes
 // something about the channel or if this machine is to blame, and once a second.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -160,7 +161,7 @@ func TestAddressesShareTheTime(t *testing.T) {
 			t.Errorf("address %d is %s (%t) for %s, want %s", i+1, addr, ok, share, step.share)
 		}
 	}
-	s.Again()
+	s.Again(syscall.EMFILE)
 	if addr, share, ok := s.Address(second + int64(8*time.Second)); !ok || addr.Port() != 3 || share != 2*time.Second {
 		t.Errorf("once more it is %s (%t) for %s", addr, ok, share)
 	}
@@ -200,6 +201,24 @@ func TestSearchFollowsAChange(t *testing.T) {
 	}
 	if n := l.Rejected[balancer.NoneAnswered].Load(); n != 2 {
 		t.Errorf("%d clients were rejected", n)
+	}
+}
+
+// Time that went to waiting for what this machine lacked is not missed by the
+// channel; a refusal after it is the channel's own.
+func TestALackTakesTheTime(t *testing.T) {
+	for err, lacking := range map[error]bool{os.ErrDeadlineExceeded: true, syscall.ECONNREFUSED: false} {
+		l, channels := listening(1, 1)
+		s := begin(l, second)
+		s.Next(second)
+		s.Address(second)
+		s.Again(syscall.EMFILE)
+		s.Address(second)
+		s.Undialled(err)
+		s.Failed(second)
+		if next := s.Next(second) == balancer.Dial; next == lacking || channels[0].Failing() == lacking {
+			t.Errorf("%v: another channel is tried: %t, the first one fails: %t", err, next, channels[0].Failing())
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ func (p *Plane) dial(ctx context.Context, search *plane.Search) *net.TCPConn {
 		case plane.Exhausted(err) && search.Left(now) > 0 && ctx.Err() == nil:
 			p.lacks("dial", err)
 			p.awaitFor(ctx, search.Left(p.now()))
-			search.Again()
+			search.Again(err)
 		case errors.Is(err, plane.ErrNoPort) && ctx.Err() == nil:
 			if pause := search.AwaitPort(err, p.now()); pause > 0 {
 				rest(ctx, pause)

@@ -3,6 +3,7 @@
 package eventloop
 
 import (
+	"slices"
 	"time"
 
 	"balance/engine/plane"
@@ -83,19 +84,35 @@ func (p *Plane) relieve() {
 	}
 }
 
-// endMostStuck returns how many sessions it has ended.
+// endMostStuck returns how many sessions it has ended. A loop ends a batch at a
+// time, so it neither is held up for long nor makes relief wait for a turn of a
+// busy loop with each session.
 func (p *Plane) endMostStuck() int {
-	n := 0
+	const batch = 64
+	victims := make(map[*loop][]suspect)
 	for _, v := range plane.MostStuck(p.options.Budget, p.suspects()) {
-		v := v.Session
-		v.loop.mailbox.do(func() {
-			if s, _ := v.loop.slab.session(v.token); s != nil {
-				if _, since := s.stuck(); since == v.since {
-					v.loop.end(s, plane.Overfull, nil, true)
-					n++
-				}
+		l := v.Session.loop
+		victims[l] = append(victims[l], v.Session)
+	}
+	n := 0
+	for l, all := range victims {
+		for some := range slices.Chunk(all, batch) {
+			l.mailbox.do(func() { n += l.endStuck(some) })
+		}
+	}
+	return n
+}
+
+// endStuck ends those of the sessions that have not moved since, and returns how
+// many.
+func (l *loop) endStuck(victims []suspect) (n int) {
+	for _, v := range victims {
+		if s, _ := l.slab.session(v.token); s != nil {
+			if _, since := s.stuck(); since == v.since {
+				l.end(s, plane.Overfull, nil, true)
+				n++
 			}
-		})
+		}
 	}
 	return n
 }

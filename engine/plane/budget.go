@@ -96,12 +96,17 @@ func (b *Budget) Due(since time.Duration) bool {
 func (b *Budget) farOver() bool { return b.Excess() > b.limit.Load() }
 
 // MostStuck returns those of the sessions that are to be ended, the longest
-// stuck first, so that no more than the limit is kept.
+// stuck first: of those that are stuck for long so many that no more than the
+// limit is kept, of the others so many that no more than twice as much is.
 func MostStuck[T any](b *Budget, sessions []Stuck[T]) (victims []Stuck[T]) {
 	slices.SortFunc(sessions, func(a, b Stuck[T]) int { return cmp.Compare(b.For, a.For) })
-	excess, far := b.Excess(), b.farOver()
+	excess := b.Excess()
 	for _, s := range sessions {
-		if excess <= 0 || s.For < StuckAtLeast && !far {
+		allowed := int64(0)
+		if s.For < StuckAtLeast {
+			allowed = b.limit.Load()
+		}
+		if excess <= allowed {
 			break
 		}
 		victims = append(victims, s)

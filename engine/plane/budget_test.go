@@ -15,8 +15,9 @@ func TestMostStuck(t *testing.T) {
 		{1000, 1001, "c"},
 		{1000, 1100, "c"},
 		{1000, 1101, "cb"},
-		{1000, 2000, "cba"},  // d is only slow
-		{1000, 2001, "cbad"}, // which is no excuse any more
+		{1000, 2000, "cba"}, // d is only slow
+		{1000, 2300, "cba"},
+		{1000, 2301, "cbad"}, // which is no excuse beyond twice the limit
 		{1700, 2001, "cba"},
 		{150, 301, "cb"},
 	} {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"net/http/pprof"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -31,11 +30,7 @@ func newHandler(d *Daemon, h *history, settings Settings) http.Handler {
 	data.HandleFunc("GET /api/v1/config", d.serveConfig)
 	data.HandleFunc("GET /api/v1/history", h.serve)
 	if settings.PProf {
-		data.HandleFunc("GET /debug/pprof/", pprof.Index)
-		data.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-		data.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		data.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-		data.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		data.Handle("GET /debug/pprof/", profiles())
 	}
 	protected := protect(settings.Token, data)
 	mux := http.NewServeMux()

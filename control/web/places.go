@@ -14,9 +14,10 @@ const (
 	maxOfSource    = maxConnections / 4     // of one source
 	maxRemote      = maxConnections * 3 / 4 // of all that are not local; the rest is kept for those
 
-	localGrace = 10 * time.Millisecond // what a local connection has to send its request before it has to make room
-	stallTime  = time.Second           // what a reader may take for a piece of an answer before it does
-	maxPiece   = 32 << 10              // bytes
+	localGrace = 10 * time.Millisecond      // what a local connection has to send its request before it has to make room
+	stallTime  = time.Second                // what a reader may take for a piece of an answer before it does
+	maxPiece   = 32 << 10                   // bytes
+	owedTime   = profileTime + writeTimeout // what balance may take for the longest answer before its guest may have to go
 )
 
 // source is whom a connection comes from.
@@ -45,8 +46,9 @@ func sourceOf(conn net.Conn) source {
 
 // places are given to connections as they come, so that whoever connects and
 // says nothing, or does not read, keeps nobody away. When there is none left for
-// a newcomer, the guest goes that has been waited for longest; only if balance
-// owes all of them an answer the newcomer is turned away.
+// a newcomer, the guest goes that has been waited for longest; only if all of
+// them are in their time, as while balance owes them an answer, the newcomer is
+// turned away.
 type places struct {
 	mu     sync.Mutex
 	guests map[*guest]struct{} // guarded by mu
@@ -57,7 +59,7 @@ type guest struct {
 	net.Conn
 	places *places
 	source source
-	due    time.Time // guarded by places.mu; from when on it may have to go; zero while it is owed an answer
+	due    time.Time // guarded by places.mu; from when on it may have to go
 }
 
 // enter gives a connection a place, or nil. The caller closes what it is given.
@@ -83,12 +85,9 @@ func (p *places) tryEnter(conn net.Conn, from source) (g, leaver *guest, wait ti
 	now := time.Now()
 	if crowded := p.crowdLocked(from); crowded != nil {
 		for g := range p.guests {
-			if crowded(g.source) && !g.due.IsZero() && (leaver == nil || g.due.Before(leaver.due)) {
+			if crowded(g.source) && (leaver == nil || g.due.Before(leaver.due)) {
 				leaver = g
 			}
-		}
-		if leaver == nil {
-			return nil, nil, 0
 		}
 		if wait := leaver.due.Sub(now); wait > 0 {
 			if !from.local || wait > localGrace {
@@ -144,22 +143,15 @@ func follow(conn net.Conn, state http.ConnState) {
 	case http.StateNew, http.StateIdle:
 		g.dueIn(graceOf(g.source))
 	case http.StateActive:
-		g.owed()
+		g.dueIn(owedTime)
 	}
 }
 
-// dueIn says that the guest is waited for, and how long it is given.
+// dueIn says how long the guest is given.
 func (g *guest) dueIn(grace time.Duration) {
 	g.places.mu.Lock()
 	defer g.places.mu.Unlock()
 	g.due = time.Now().Add(grace)
-}
-
-// owed says that the guest waits for an answer.
-func (g *guest) owed() {
-	g.places.mu.Lock()
-	defer g.places.mu.Unlock()
-	g.due = time.Time{}
 }
 
 // Write writes a part of an answer. Who does not take it is waited for.
@@ -167,7 +159,7 @@ func (g *guest) Write(data []byte) (n int, err error) {
 	for {
 		g.dueIn(stallTime)
 		written, err := g.Conn.Write(data[n:min(n+maxPiece, len(data))])
-		g.owed()
+		g.dueIn(owedTime)
 		n += written
 		if err != nil || n == len(data) {
 			return n, err

@@ -105,6 +105,20 @@ func TestPlaces(t *testing.T) {
 		c.expect("a newcomer", true, c.come("192.0.2.1"))
 		c.expect("the one that is idle now", false, all[5])
 	})
+	run("no answer is owed for ever", func(c *crowd) {
+		all := c.comeAll("127.0.0.1", maxOfSource)
+		for _, g := range all {
+			time.Sleep(time.Microsecond)
+			follow(g, http.StateActive)
+		}
+		time.Sleep(owedTime - time.Second)
+		if c.come("127.0.0.1") != nil {
+			t.Error("one more than the share is served")
+		}
+		time.Sleep(time.Second)
+		c.expect("a newcomer", true, c.come("127.0.0.1"))
+		c.expect("the oldest", false, all[0])
+	})
 	run("some places are for this machine", func(c *crowd) {
 		for i := range 3 * maxConnections { // all busy
 			if g := c.come(fmt.Sprintf("192.0.2.%d", i)); g != nil {

@@ -29,7 +29,7 @@ func Load(name string) (Document, error) { return LoadContext(context.Background
 func LoadContext(ctx context.Context, name string) (Document, error) {
 	document := Document{Name: name}
 	var err error
-	if document.Data, err = within(ctx, readPatience, func() ([]byte, error) { return readRegular(name) }); err != nil {
+	if document.Data, err = Within(ctx, func() ([]byte, error) { return readRegular(name) }); err != nil {
 		return document, fmt.Errorf("read configuration %q: %w", name, err)
 	}
 	document.Config, err = Decode(name, document.Data)

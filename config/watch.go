@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"balance/patience"
 )
 
 // How a file that is being written is waited for: until it has been quiet for
@@ -63,7 +65,7 @@ func Watch(ctx context.Context, path string, changed func(), warn func(error)) {
 		case err := <-w.failures:
 			warn(fmt.Errorf("watch %q: %w", path, err))
 		case <-poll.C:
-			if !first.IsZero() || lookPatience.waits() {
+			if !first.IsZero() || lookPatience.Waits() {
 				continue
 			}
 			if now, ok := w.look(ctx); ok && now.identity != last {
@@ -121,7 +123,7 @@ type sight struct {
 // look finds the way to the file. It is false if that hangs.
 func (w *watch) look(ctx context.Context) (sight, bool) {
 	path := w.path
-	found, err := within(ctx, lookPatience, func() (sight, error) {
+	found, err := patience.Within(ctx, lookPatience, func() (sight, error) {
 		return sight{hops(path), identify(path)}, nil
 	})
 	if err != nil && ctx.Err() == nil && !w.hanging {
@@ -145,7 +147,7 @@ func (w *watch) follow(ctx context.Context) (identity, bool) {
 		return found.identity, true
 	}
 	notifier, names := w.notifier, w.names
-	failed, err := within(ctx, lookPatience, func() ([]error, error) { return watchDirectories(notifier, names), nil })
+	failed, err := patience.Within(ctx, lookPatience, func() ([]error, error) { return watchDirectories(notifier, names), nil })
 	for _, one := range failed {
 		w.warn(one)
 	}

@@ -1,64 +1,16 @@
 package config
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// Attempts that hang are given up one by one; when there are many of them no
-// other is made until one comes back.
-func TestPatience(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := &patience{limit: 5 * time.Second, most: 3}
-		over := make(chan struct{})
-		var attempts atomic.Int32
-		hang := func() (int, error) { attempts.Add(1); <-over; return 7, nil }
-		for i := range 3 {
-			began := time.Now()
-			_, err := within(t.Context(), p, hang)
-			if err == nil || err.Error() != "the file system hangs: nothing has come back in 5s" || time.Since(began) != 5*time.Second {
-				t.Errorf("attempt %d: %v after %s", i, err, time.Since(began))
-			}
-			if !p.waits() {
-				t.Error("nothing is left behind")
-			}
-		}
-		began := time.Now()
-		_, err := within(t.Context(), p, hang)
-		if err == nil || err.Error() != "the file system hangs: 3 attempts have not come back" || time.Since(began) != 0 {
-			t.Errorf("%v after %s", err, time.Since(began))
-		}
-		if n := attempts.Load(); n != 3 {
-			t.Errorf("%d attempts were made", n)
-		}
-		over <- struct{}{}
-		synctest.Wait()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, err := within(ctx, p, hang); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("when its context ends: %v", err)
-		}
-		close(over)
-		synctest.Wait()
-		if p.waits() {
-			t.Error("what has come back is still left behind")
-		}
-		wrong := errors.New("wrong")
-		if value, err := within(t.Context(), p, func() (int, error) { return 7, wrong }); value != 7 || err != wrong {
-			t.Errorf("got %d, %v", value, err)
-		}
-	})
-}
 
 // returns fails the test if f does not.
 func returns(t *testing.T, f func()) {

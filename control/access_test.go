@@ -284,7 +284,7 @@ func TestIdleClientsMakeRoom(t *testing.T) {
 func TestClientsThatLoseTheirPlace(t *testing.T) {
 	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
 	shell := r.dial()
-	for gone, end := false, time.Now().Add(patience); !gone; time.Sleep(time.Millisecond) { // until it has its answer
+	for gone, end := false, time.Now().Add(testPatience); !gone; time.Sleep(time.Millisecond) { // until it has its answer
 		if time.Now().After(end) {
 			t.Fatal("nobody is idle")
 		}

@@ -27,7 +27,7 @@ import (
 	"balance/engine/spec"
 )
 
-const patience = 20 * time.Second
+const testPatience = 20 * time.Second
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(askEnv); path != "" {
@@ -289,7 +289,7 @@ func TestCountersReachTheTable(t *testing.T) {
 func (r *rig) await(client *Client, request, want string) {
 	r.Helper()
 	var answer string
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(testPatience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if answer, _ = r.say(client, request); answer == want {
 			return
 		}
@@ -304,7 +304,7 @@ func (r *rig) connect() net.Conn {
 	if err != nil {
 		r.Fatal(err)
 	}
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(testPatience))
 	r.Cleanup(func() { conn.Close() })
 	return conn
 }
@@ -324,7 +324,7 @@ func echo(t testing.TB) string {
 			}
 			handlers.Go(func() {
 				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(patience))
+				conn.SetDeadline(time.Now().Add(testPatience))
 				io.Copy(conn, conn)
 			})
 		}

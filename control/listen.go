@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"balance/patience"
 )
 
 // dialTimeout bounds a connection to a socket whose holder is not asked
@@ -44,10 +46,19 @@ type Socket struct {
 	unlink sync.Once
 }
 
+// socketPatience is for what is done to the names of sockets.
+var socketPatience = patience.New(5*time.Second, 4)
+
 // ListenUnix opens a unix socket at an absolute path, with mode 0600 from the
 // moment it exists. A stale socket in its place is taken over; one that somebody
-// listens on, and whatever is no socket, is left alone. The caller closes it.
-func ListenUnix(path string) (*Socket, error) {
+// listens on, and whatever is no socket, is left alone. It gives up when ctx
+// ends, or after five seconds: a file system may hang. The caller closes the
+// socket.
+func ListenUnix(ctx context.Context, path string) (*Socket, error) {
+	return patience.Within(ctx, socketPatience, func() (*Socket, error) { return listenUnix(path) })
+}
+
+func listenUnix(path string) (*Socket, error) {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return nil, err
@@ -95,9 +106,13 @@ func bind(path string) (*Socket, error) {
 // Path returns the name of the socket.
 func (s *Socket) Path() string { return s.path }
 
-// Close ends the socket and removes its name, unless that is another's by now.
+// Close ends the socket and removes its name, unless that is another's by now,
+// or cannot be had for five seconds.
 func (s *Socket) Close() error {
-	s.unlink.Do(s.remove)
+	// The name goes first: until then the number of the file is nobody else's.
+	s.unlink.Do(func() {
+		patience.Within(context.Background(), socketPatience, func() (none struct{}, err error) { s.remove(); return })
+	})
 	return s.UnixListener.Close()
 }
 

@@ -135,7 +135,7 @@ func TestRoomIsGivenBack(t *testing.T) {
 	room := &r.server.rooms[owner]
 	await := func(what string, holds func(used int) bool) {
 		t.Helper()
-		for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(testPatience); ; time.Sleep(time.Millisecond) {
 			room.mu.Lock()
 			used := room.used
 			room.mu.Unlock()

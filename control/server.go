@@ -2,6 +2,7 @@ package control
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"balance/engine/socket"
+	"balance/patience"
 )
 
 const (
@@ -50,17 +52,19 @@ type Server struct {
 // it is missing. It is for its owners alone, until SetAccess. Clients that
 // connect wait until Serve.
 func Listen(directory string, daemon Daemon, log *slog.Logger) (*Server, error) {
-	dir, err := makeDirectory(directory, ownersAlone.shared())
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	locked, err := lock(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer locked.Close()
-	socket, err := bind(filepath.Join(dir.Name(), fmt.Sprintf("%d.sock", os.Getpid())))
+	socket, err := patience.Within(context.Background(), socketPatience, func() (*Socket, error) {
+		dir, err := makeDirectory(directory, ownersAlone.shared())
+		if err != nil {
+			return nil, err
+		}
+		defer dir.Close()
+		locked, err := lock(dir)
+		if err != nil {
+			return nil, err
+		}
+		defer locked.Close()
+		return bind(filepath.Join(dir.Name(), fmt.Sprintf("%d.sock", os.Getpid())))
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -90,14 +94,20 @@ func (s *Server) SetAccess(access Access) error {
 		return nil
 	}
 	s.access.Store(&access)
-	if access.shared() {
-		dir, err := makeDirectory(filepath.Dir(s.Path()), true)
-		if err != nil {
-			return err
+	_, err := patience.Within(context.Background(), socketPatience, func() (none struct{}, err error) {
+		if access.shared() {
+			dir, err := makeDirectory(filepath.Dir(s.Path()), true)
+			if err != nil {
+				return none, err
+			}
+			dir.Close()
 		}
-		dir.Close()
-	}
-	return access.set(s.Path())
+		if *s.access.Load() != access {
+			return none, nil // it was left behind, and there is another by now
+		}
+		return none, access.set(s.Path())
+	})
+	return err
 }
 
 // Close tells who asked for the end of the daemon that it has come, and ends
@@ -108,9 +118,11 @@ func (s *Server) Close() {
 		s.mu.Unlock()
 		return
 	}
-	s.closed = true
+	s.closed = true // so there come no more clients
+	s.mu.Unlock()
 	s.socket.Close()
 	close(s.stopped)
+	s.mu.Lock()
 	for c := range s.clients {
 		c.conn.SetReadDeadline(time.Now())
 	}

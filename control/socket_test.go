@@ -388,7 +388,7 @@ func TestSlowClient(t *testing.T) {
 	go func() { r.server.Close(); close(ended) }()
 	select {
 	case <-ended:
-	case <-time.After(patience):
+	case <-time.After(testPatience):
 		t.Fatal("slow clients keep the server from its end")
 	}
 }
@@ -400,7 +400,7 @@ func TestLongRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(testPatience))
 	go conn.Write(bytes.Repeat([]byte("x"), MaxRequest+1))
 	answer, _ := io.ReadAll(conn)
 	if want := fmt.Sprintf("a request has at most %d bytes\n. 1\n", MaxRequest); string(answer) != want {
@@ -417,7 +417,7 @@ func TestPlainText(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(testPatience))
 	io.WriteString(conn, "maxc 0 3\r\n\nfoo\ngroup 9\nmrtg-conns 0 0")
 	conn.(*net.UnixConn).CloseWrite()
 	answer, err := io.ReadAll(conn)

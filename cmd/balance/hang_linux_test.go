@@ -131,3 +131,37 @@ func TestTokenThatHangs(t *testing.T) {
 		t.Errorf("%v\n%s", err, answer)
 	}
 }
+
+// So may the directory of the socket of the status page. Neither a reload nor
+// the end waits for it.
+func TestPageWhoseSocketHangs(t *testing.T) {
+	t.Parallel()
+	a, listen := serverAndAddress(t)
+	dir, silent := t.TempDir(), t.TempDir()
+	file := filepath.Join(dir, "balance.toml")
+	put := func(http, name string) {
+		t.Helper()
+		content := fmt.Sprintf("[control]\nhttp = %q\n[[listener]]\nname = %q\nlisten = %q\ngroup = [{ channels = [%q] }]\n", http, name, listen, a)
+		if err := os.WriteFile(file+".new", []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("", "one")
+	command := inSilentMount(t, silent, "timeout", "-s", "KILL", "60", "balance", "-config", file) // which passes signals on
+	d := startLogged(t, command[0], command[1:]...)
+	hung := "unix:" + filepath.Join(silent, "http.sock")
+	before := d.log.Len()
+	put(hung, "two")
+	d.await(t, before, `cannot reload.*balance.toml:2: control http .*http.sock.*the file system hangs`)
+	before = d.log.Len()
+	put("unix:"+filepath.Join(dir, "http.sock"), "three")
+	d.await(t, before, "name one → three")
+	before = d.log.Len()
+	put(hung, "four")
+	time.Sleep(500 * time.Millisecond) // it is tried, or about to be
+	syscall.Kill(d.pid, syscall.SIGTERM)
+	d.await(t, before, "shutting down")
+}

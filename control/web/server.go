@@ -64,12 +64,12 @@ func NewServer(daemon control.Daemon, log *slog.Logger) *Server {
 // Prepare does all that can fail on the way to other settings, and leaves what
 // is served as it is. On success the caller calls finish once: with true the
 // settings come into force, with false they are given up. No other Prepare may
-// come between.
-func (s *Server) Prepare(settings Settings) (finish func(commit bool), err error) {
+// come between. It gives up when ctx ends.
+func (s *Server) Prepare(ctx context.Context, settings Settings) (finish func(commit bool), err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	old := s.site
-	if s.closed || old == nil && settings.Address == "" || old != nil && old.settings == settings {
+	old, closed := s.site, s.closed
+	s.mu.Unlock() // what follows may take its time
+	if closed || old == nil && settings.Address == "" || old != nil && old.settings == settings {
 		return func(bool) {}, nil
 	}
 	if old != nil && old.settings.Address == settings.Address {
@@ -84,14 +84,12 @@ func (s *Server) Prepare(settings Settings) (finish func(commit bool), err error
 	next := &site{settings: settings}
 	if settings.Address == "" {
 		next = nil
-	} else if next.listener, err = listen(settings.Address, old); err != nil {
+	} else if next.listener, err = listen(ctx, settings.Address, old); err != nil {
 		return nil, fmt.Errorf("control http %q: %w", settings.Address, err)
 	}
 	return func(commit bool) {
 		if commit {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.moveLocked(next)
+			s.move(next)
 			return
 		}
 		if next != nil {
@@ -106,9 +104,9 @@ func (s *Server) Prepare(settings Settings) (finish func(commit bool), err error
 // listen opens a socket. That of the older site, which may be nil, becomes
 // shareable for a while, so that the new one may have an address that overlaps
 // it; for another process the address stays taken.
-func listen(address string, old *site) (net.Listener, error) {
+func listen(ctx context.Context, address string, old *site) (net.Listener, error) {
 	if path, ok := spec.UnixPath(address); ok {
-		return control.ListenUnix(path)
+		return control.ListenUnix(ctx, path)
 	}
 	config := net.ListenConfig{}
 	if old != nil {
@@ -118,7 +116,7 @@ func listen(address string, old *site) (net.Listener, error) {
 		config.Control = func(_, _ string, c syscall.RawConn) error { return socket.ShareRaw(c, true) }
 	}
 	config.SetMultipathTCP(false)
-	listener, err := config.Listen(context.Background(), "tcp", address)
+	listener, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
 		if old != nil {
 			err = errors.Join(err, share(old.listener, false))
@@ -148,13 +146,21 @@ func (s *Server) dressLocked(site *site, settings Settings) {
 	site.settings = settings
 }
 
-// moveLocked goes from the site that is served to the next, which may be nil.
-func (s *Server) moveLocked(next *site) {
+// move goes from the site that is served to the next, which may be nil. The
+// address of the old is free afterwards, so that the next settings can have it.
+func (s *Server) move(next *site) {
+	s.mu.Lock()
+	gone := s.moveLocked(next)
+	s.mu.Unlock()
+	if gone != nil {
+		gone.listener.Close() // may wait for a file system
+	}
+}
+
+// moveLocked returns the site that is to be closed, nil for none.
+func (s *Server) moveLocked(next *site) (gone *site) {
 	if s.closed {
-		if next != nil {
-			next.listener.Close()
-		}
-		return
+		return next
 	}
 	if next != nil {
 		if s.site != nil {
@@ -164,8 +170,8 @@ func (s *Server) moveLocked(next *site) {
 		}
 		s.openLocked(next)
 	}
-	if old := s.site; old != nil {
-		old.listener.Close() // now, so that the next settings can have its address
+	old := s.site
+	if old != nil {
 		s.workers.Go(func() { s.shut(old) })
 	}
 	s.site = next
@@ -178,6 +184,7 @@ func (s *Server) moveLocked(next *site) {
 		close(s.recording)
 		s.recording = nil
 	}
+	return old
 }
 
 func (s *Server) openLocked(site *site) {
@@ -248,8 +255,11 @@ func (s *Server) URL() string {
 // Close ends the server and waits for all that it runs.
 func (s *Server) Close() {
 	s.mu.Lock()
-	s.moveLocked(nil)
+	gone := s.moveLocked(nil)
 	s.closed = true
 	s.mu.Unlock()
+	if gone != nil {
+		gone.listener.Close()
+	}
 	s.workers.Wait()
 }

@@ -28,7 +28,7 @@ func (r *rig) serve() *Server {
 
 func (r *rig) put(s *Server, settings Settings) {
 	r.Helper()
-	finish, err := s.Prepare(settings)
+	finish, err := s.Prepare(context.Background(), settings)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestServerFollowsItsSettings(t *testing.T) {
 	r.put(s, first) // again the same
 	check(url, "/debug/pprof/", 200)
 
-	finish, err := s.Prepare(Settings{Address: "127.0.0.1:0"})
+	finish, err := s.Prepare(t.Context(), Settings{Address: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestServerFollowsItsSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	if _, err := s.Prepare(Settings{Address: taken.Addr().String()}); err == nil || !strings.Contains(err.Error(), "address already in use") ||
+	if _, err := s.Prepare(t.Context(), Settings{Address: taken.Addr().String()}); err == nil || !strings.Contains(err.Error(), "address already in use") ||
 		!strings.HasPrefix(err.Error(), fmt.Sprintf("control http %q: ", taken.Addr())) {
 		t.Errorf("error %v", err)
 	}
@@ -193,7 +193,7 @@ func TestServerMovesToAnOverlappingAddress(t *testing.T) {
 		r.put(s, Settings{Address: fmt.Sprintf("%s:%d", host, port)})
 		eventually(t, "it is served", func() bool { code, _ := fetch(t, url); return code == 200 })
 		other := NewServer(r.daemon, r.logger())
-		if _, err := other.Prepare(Settings{Address: fmt.Sprintf("127.0.0.1:%d", port)}); err == nil {
+		if _, err := other.Prepare(t.Context(), Settings{Address: fmt.Sprintf("127.0.0.1:%d", port)}); err == nil {
 			t.Errorf("another server can have %q too", host)
 		}
 		other.Close()
@@ -271,7 +271,7 @@ func TestServerOnUnixSocket(t *testing.T) {
 		filepath.Join(dir, "no", "sock"): "no such file or directory",
 		"/dev/null":                      "is not a socket",
 	} {
-		if _, err := other.Prepare(Settings{Address: "unix:" + path}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := other.Prepare(t.Context(), Settings{Address: "unix:" + path}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
 	}
@@ -286,7 +286,7 @@ func TestServerOnUnixSocket(t *testing.T) {
 	if code, _ := fetch(t, s.URL()+"healthz"); code != 200 {
 		t.Errorf("status %d", code)
 	}
-	finish, err := s.Prepare(Settings{Address: "unix:" + first})
+	finish, err := s.Prepare(t.Context(), Settings{Address: "unix:" + first})
 	if err != nil {
 		t.Fatal(err)
 	}

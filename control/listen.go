@@ -72,6 +72,28 @@ func listenUnix(path string) (*Socket, error) {
 	return bind(path)
 }
 
+// CheckUnix tells why others could take away the name of a unix socket at path,
+// or keep it from being made: they may write to its directory. It returns nil if
+// there is no such directory, or if this process may not look into it. It gives
+// up as ListenUnix does.
+func CheckUnix(ctx context.Context, path string) error {
+	_, err := patience.Within(ctx, socketPatience, func() (none struct{}, err error) {
+		dir, err := os.Open(filepath.Dir(path))
+		if err != nil {
+			return none, err
+		}
+		defer dir.Close()
+		if err := checkDirectory(dir, nil); err != nil {
+			return none, fmt.Errorf("directory %q: %w", dir.Name(), err)
+		}
+		return none, nil
+	})
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return err
+}
+
 // bind is ListenUnix for a caller that holds the lock of the directory.
 func bind(path string) (*Socket, error) {
 	if err := removeStale(path); err != nil {

@@ -21,7 +21,7 @@ func check(ctx context.Context, document config.Document, stdout, stderr io.Writ
 	if _, err := daemon.Token(ctx, c.Control); err != nil {
 		return exit.Because(document.Locate(err), exit.Config, stderr)
 	}
-	if warning := daemon.Exposure(c.Control); warning != "" {
+	if warning := daemon.Exposure(ctx, c.Control); warning != "" {
 		fmt.Fprintf(stderr, "balance: warning: %s\n", warning)
 	}
 	groups, channels := 0, 0

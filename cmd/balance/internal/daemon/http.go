@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"balance/config"
+	"balance/control"
 	"balance/control/web"
 	"balance/engine/spec"
 )
@@ -21,15 +22,16 @@ func (d *daemon) prepareHTTP(settings spec.Control) (finish func(commit bool), e
 	if err != nil {
 		return nil, fault(spec.KeyHTTP, err)
 	}
-	before := ""
-	if now := d.engine.Config(); now != nil {
-		before = Exposure(now.Control)
-	}
+	warning := Exposure(d.life, settings)
 	return func(commit bool) {
 		finishServer(commit)
-		if warning := Exposure(settings); commit && warning != "" && warning != before {
+		if !commit {
+			return
+		}
+		if warning != "" && warning != d.exposure {
 			d.log.Warn(warning)
 		}
+		d.exposure = warning
 	}, nil
 }
 
@@ -50,9 +52,16 @@ func Token(ctx context.Context, settings spec.Control) (string, error) {
 	return token, err
 }
 
-// Exposure warns of settings that let other machines ask without a token; empty
-// if they do not.
-func Exposure(settings spec.Control) string {
+// Exposure warns of settings that let other machines ask without a token, or
+// other users have the place of the unix socket; empty if they do not. It gives
+// up when ctx ends.
+func Exposure(ctx context.Context, settings spec.Control) string {
+	if path, ok := spec.UnixPath(settings.HTTP); ok {
+		if err := control.CheckUnix(ctx, path); err != nil {
+			return fmt.Sprintf("control http %q: others could put a socket of their own in its place, or keep it from being made: %v", settings.HTTP, err)
+		}
+		return ""
+	}
 	if !settings.HTTPExposed() || settings.HTTPTokenFile != "" {
 		return ""
 	}

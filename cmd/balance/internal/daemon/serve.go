@@ -58,6 +58,7 @@ type daemon struct {
 	control  *control.Server // nil if its socket cannot be had
 	http     *web.Server
 	face     control.Daemon // what both of them know of it
+	exposure string         // that was warned of; kept by prepareHTTP
 	started  time.Time
 	hangUps  chan struct{}   // holds one that waits to be acted upon
 	life     context.Context // ends when the daemon is to stop

@@ -147,20 +147,28 @@ func (s *Server) dressLocked(site *site, settings Settings) {
 }
 
 // move goes from the site that is served to the next, which may be nil. The
-// address of the old is free afterwards, so that the next settings can have it.
+// address of the old is free before the next is served, so that the settings
+// after it can have it.
 func (s *Server) move(next *site) {
 	s.mu.Lock()
-	gone := s.moveLocked(next)
+	old := s.site
 	s.mu.Unlock()
-	if gone != nil {
-		gone.listener.Close() // may wait for a file system
+	if old != nil {
+		old.listener.Close() // may wait for a file system
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.moveLocked(next)
 }
 
-// moveLocked returns the site that is to be closed, nil for none.
-func (s *Server) moveLocked(next *site) (gone *site) {
+// moveLocked is move, but that the listener of the old site may be open for a
+// moment.
+func (s *Server) moveLocked(next *site) {
 	if s.closed {
-		return next
+		if next != nil {
+			next.listener.Close()
+		}
+		return
 	}
 	if next != nil {
 		if s.site != nil {
@@ -170,8 +178,7 @@ func (s *Server) moveLocked(next *site) (gone *site) {
 		}
 		s.openLocked(next)
 	}
-	old := s.site
-	if old != nil {
+	if old := s.site; old != nil {
 		s.workers.Go(func() { s.shut(old) })
 	}
 	s.site = next
@@ -184,7 +191,6 @@ func (s *Server) moveLocked(next *site) (gone *site) {
 		close(s.recording)
 		s.recording = nil
 	}
-	return old
 }
 
 func (s *Server) openLocked(site *site) {
@@ -255,11 +261,8 @@ func (s *Server) URL() string {
 // Close ends the server and waits for all that it runs.
 func (s *Server) Close() {
 	s.mu.Lock()
-	gone := s.moveLocked(nil)
+	s.moveLocked(nil) // leaves the listener to a worker
 	s.closed = true
 	s.mu.Unlock()
-	if gone != nil {
-		gone.listener.Close()
-	}
 	s.workers.Wait()
 }

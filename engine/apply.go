@@ -144,7 +144,7 @@ func (e *Engine) preview(old *state, config *spec.Config, from *spec.Succession)
 		case c.Channel != "":
 			c.Sessions = onChannel[old.listeners[c.Before].channels[c.ChannelKey]]
 		case c.Live:
-			c.Sessions = running[old.listeners[c.Before].plane]
+			c.Sessions = running[old.listeners[c.Before].shared]
 		}
 	}
 	return changes

@@ -91,7 +91,7 @@ type state struct {
 	edited     bool // came by Edit: nobody's session ends
 	config     *spec.Config
 	listeners  []*listener // in the order of the configuration
-	byPlane    map[*plane.Listener]*listener
+	byShared   map[*plane.Listener]*listener
 	sockets    sockets
 }
 
@@ -99,7 +99,7 @@ type state struct {
 type listener struct {
 	config   *spec.Listener
 	same     bool            // the state before had it just so
-	plane    *plane.Listener // the same in all configurations
+	shared   *plane.Listener // with the plane and the sessions; the same in all configurations
 	router   *balancer.Router
 	channels map[balancer.Key]*balancer.Channel
 	addrs    []netip.AddrPort // keys of its sockets

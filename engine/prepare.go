@@ -56,15 +56,15 @@ func (e *Engine) anyAddress(group *spec.Group) bool {
 // prepare makes the next state without changing anything that is in force. Its
 // new sockets are open, but nobody accepts from them.
 func (e *Engine) prepare(ctx context.Context, old *state, config *spec.Config, from *spec.Succession, opening *opening) (*state, error) {
-	next := &state{generation: old.generation + 1, config: config, byPlane: map[*plane.Listener]*listener{}, sockets: sockets{}}
+	next := &state{generation: old.generation + 1, config: config, byShared: map[*plane.Listener]*listener{}, sockets: sockets{}}
 	var errs []error
 	counting := e.counting(old)
 	for i := range config.Listeners {
-		l := &listener{config: &config.Listeners[i], plane: new(plane.Listener)}
+		l := &listener{config: &config.Listeners[i], shared: new(plane.Listener)}
 		var previous *listener
 		if k := from.Matches[i]; k >= 0 {
 			previous = old.listeners[k]
-			l.plane = previous.plane
+			l.shared = previous.shared
 			l.same = from.Same[i]
 		}
 		e.route(l, previous, from.New[i], counting)
@@ -74,7 +74,7 @@ func (e *Engine) prepare(ctx context.Context, old *state, config *spec.Config, f
 		}
 		l.addrs = addrs
 		next.listeners = append(next.listeners, l)
-		next.byPlane[l.plane] = l
+		next.byShared[l.shared] = l
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

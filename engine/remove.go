@@ -13,7 +13,7 @@ import (
 // service, and ends their sessions as the listener says.
 func (e *Engine) removeChannels(old, next *state) {
 	for _, l := range next.listeners {
-		previous := old.byPlane[l.plane]
+		previous := old.byShared[l.shared]
 		if previous == nil || l.same {
 			continue
 		}
@@ -40,10 +40,10 @@ func (e *Engine) removeListeners(old, next *state) {
 				e.retire(old.sockets[addr], &retired)
 			}
 		}
-		if next.byPlane[l.plane] != nil {
+		if next.byShared[l.shared] != nil {
 			continue
 		}
-		belongs := func(s *plane.Session) bool { return s.Listener == l.plane }
+		belongs := func(s *plane.Session) bool { return s.Listener == l.shared }
 		if l.config.OnRemove == spec.Close {
 			e.plane.Abort(plane.Removed, belongs)
 		}

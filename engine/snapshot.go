@@ -57,11 +57,11 @@ func (e *Engine) Snapshot() Snapshot {
 	snapshot.MaxSessions, _ = e.MaxSessions()
 	for _, l := range s.listeners {
 		// In this order no session counts as ended before it was accepted.
-		ended := l.plane.Ended.Load()
-		accepted := l.plane.Accepted.Load()
+		ended := l.shared.Ended.Load()
+		accepted := l.shared.Accepted.Load()
 		status := ListenerStatus{Name: l.config.Name, Accepted: accepted, Active: int(accepted - ended)}
 		for reason := range status.Reasons {
-			n := l.plane.Rejected[reason].Load()
+			n := l.shared.Rejected[reason].Load()
 			status.Reasons[reason] = n
 			status.Rejected += n
 		}

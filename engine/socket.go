@@ -102,7 +102,7 @@ func (e *Engine) abandon(old *state, o *opening) error {
 	var retired sync.WaitGroup
 	for addr, opened := range o.opened {
 		if l := old.overlapping(addr); l != nil {
-			opened.acceptor.Serve(l.plane)
+			opened.acceptor.Serve(l.shared)
 			e.retire(opened, &retired)
 		} else {
 			opened.acceptor.Stop()

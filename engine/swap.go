@@ -14,11 +14,11 @@ import (
 // swap puts the next state in force. It cannot fail.
 func (e *Engine) swap(old, next *state) {
 	for _, l := range next.listeners {
-		l.loosen(old.byPlane[l.plane], next.edited)
+		l.loosen(old.byShared[l.shared], next.edited)
 	}
 	for _, l := range next.listeners {
 		if !l.same {
-			l.plane.SetService(l.service())
+			l.shared.SetService(l.service())
 		}
 	}
 	e.current.Store(next)
@@ -27,11 +27,11 @@ func (e *Engine) swap(old, next *state) {
 	e.budget.SetLimit(int64(next.config.Process.MaxBuffered))
 	for _, l := range next.listeners {
 		for _, addr := range l.addrs {
-			next.sockets[addr].acceptor.Serve(l.plane)
+			next.sockets[addr].acceptor.Serve(l.shared)
 		}
 	}
 	for _, l := range next.listeners {
-		l.tighten(old.byPlane[l.plane])
+		l.tighten(old.byShared[l.shared])
 	}
 	e.removeChannels(old, next)
 	e.removeListeners(old, next)

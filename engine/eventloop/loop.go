@@ -36,8 +36,8 @@ type loop struct {
 	live      atomic.Int64 // sessions; others read it
 	resting   atomic.Bool  // others read it
 	invited   atomic.Bool  // others set it
-	tenants   map[*plane.Listener]*tenant
-	reloads   reloads
+	listeners map[*plane.Listener]*listener
+	services  services
 	acceptors []*acceptor
 	starving  atomic.Bool // there are acceptors that wait for a place; others clear it
 	fed       int         // where among the acceptors those begin who are the next to get one
@@ -52,19 +52,19 @@ type loop struct {
 // newLoop returns a loop that does not run yet.
 func newLoop(p *Plane, k kernel) *loop {
 	l := &loop{
-		plane:   p,
-		kernel:  k,
-		epoll:   -1,
-		mailbox: mailbox{kernel: k, event: -1},
-		ended:   make(chan struct{}),
-		now:     p.now(),
-		shared:  new(buffer),
-		pipes:   pipes{kernel: k, most: maxPipes},
-		tenants: make(map[*plane.Listener]*tenant),
+		plane:     p,
+		kernel:    k,
+		epoll:     -1,
+		mailbox:   mailbox{kernel: k, event: -1},
+		ended:     make(chan struct{}),
+		now:       p.now(),
+		shared:    new(buffer),
+		pipes:     pipes{kernel: k, most: maxPipes},
+		listeners: make(map[*plane.Listener]*listener),
 	}
 	l.wheel.now = l.now / int64(tick)
 	l.pipes.timer.owner = &l.pipes
-	l.reloads.timer.owner = &l.reloads
+	l.services.timer.owner = &l.services
 	return l
 }
 

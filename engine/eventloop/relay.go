@@ -119,7 +119,7 @@ func (l *loop) fillBuffer(s *session, from int) (int, unix.Errno) {
 	n, errno := l.kernel.recv(in.fd, l.shared[:])
 	switch {
 	case errno == unix.EAGAIN:
-		in.drained()
+		in.emptied()
 		return 0, 0
 	case errno == unix.EINTR:
 		return 0, 0
@@ -135,7 +135,7 @@ func (l *loop) fillBuffer(s *session, from int) (int, unix.Errno) {
 	case !in.urgent && !in.broken:
 		// The queue is empty, and nothing follows an end of stream. After a
 		// reset the next read tells of that.
-		in.drained()
+		in.emptied()
 		if in.finished {
 			l.sawEnd(s, from)
 		}
@@ -165,7 +165,7 @@ func (l *loop) fillPipe(s *session, from, volume int) int {
 	switch {
 	case errno == unix.EINTR:
 	case errno == unix.EAGAIN && !in.urgent:
-		in.drained()
+		in.emptied()
 		t.splicing = volume >= spliceFrom
 	case errno == 0, errno == unix.EAGAIN, errno == unix.EINVAL:
 		// The end of stream or urgent data: a read tells which. A socket

@@ -21,7 +21,7 @@ type session struct {
 	slot       uint32
 	generation uint32
 	id         uint64
-	tenant     *tenant
+	listener   *listener
 	client     netip.AddrPort
 	started    int64 // as Plane.now
 	active     int64 // when a byte last moved
@@ -64,7 +64,7 @@ type side struct {
 	broken   bool // the connection has failed; a read tells once it has come to that, unless a write was told
 }
 
-func (s *side) drained() { s.readable, s.urgent = false, false }
+func (s *side) emptied() { s.readable, s.urgent = false, false }
 
 // stream is the way of the bytes from one side to the other. At most one of
 // buffer and pipe is held, and only while there are bytes in it.
@@ -91,10 +91,10 @@ func (l *loop) begin(fd int32, peer netip.AddrPort, listener *plane.Listener) {
 	s.started, s.active = l.now, l.now
 	s.sides[client] = side{fd: fd, writable: true}
 	s.sides[server].fd = -1
-	s.tenant = l.tenant(listener)
+	s.listener = l.listener(listener)
 	s.search = l.searches.get()
 	s.search.Begin(&l.plane.options, listener, balancer.Client{Addr: peer.Addr()}, l.now)
-	s.tenant.sessions++
+	s.listener.sessions++
 	l.live.Add(1)
 	if errno := l.kernel.watch(l.epoll, fd, s.token(client)); errno != 0 {
 		l.end(s, plane.ClientFailed, os.NewSyscallError("epoll_ctl", errno), true)
@@ -181,7 +181,7 @@ func (l *loop) end(s *session, cause plane.Cause, err error, reset bool) {
 
 // LeaveChannel implements plane.Ending.
 func (s *session) LeaveChannel() {
-	l := s.tenant.loop
+	l := s.listener.loop
 	l.hangUp(&s.sides[server], s.reset)
 	for i := range s.streams {
 		l.dropBuffer(&s.streams[i])
@@ -197,25 +197,25 @@ func (s *session) FreeSlot(now int64) {
 		return
 	}
 	s.search.Close(now)
-	s.tenant.loop.searches.put(s.search)
+	s.listener.loop.searches.put(s.search)
 	s.search = nil
 }
 
 // LeaveClient implements plane.Ending.
 func (s *session) LeaveClient() {
-	s.tenant.loop.hangUp(&s.sides[client], s.reset)
+	s.listener.loop.hangUp(&s.sides[client], s.reset)
 	s.state = plane.Closed
 }
 
 // End implements plane.Ending.
 func (s *session) End() plane.End {
-	return plane.End{Session: s.tenant.loop.picture(s), Cause: s.cause, Err: s.err}
+	return plane.End{Session: s.listener.loop.picture(s), Cause: s.cause, Err: s.err}
 }
 
 // Forget implements plane.Ending.
 func (s *session) Forget() {
-	l := s.tenant.loop
-	s.tenant.sessions--
+	l := s.listener.loop
+	s.listener.sessions--
 	l.live.Add(-1)
 	l.slab.give(s)
 }
@@ -250,7 +250,7 @@ func (s *session) expire(l *loop) {
 	}
 	if !s.settled {
 		s.settled = true
-		service := s.tenant.listener.Service()
+		service := s.listener.Service()
 		l.kernel.keepAlive(s.sides[server].fd, service.KeepAlive)
 		if service.UserTimeout > 0 {
 			l.kernel.userTimeout(s.sides[server].fd, service.UserTimeout)
@@ -281,14 +281,14 @@ func (l *loop) schedule(s *session) {
 
 // timeLeft is that of plane.Service.TimeLeft.
 func (s *session) timeLeft(now int64) (time.Duration, plane.Cause) {
-	return s.tenant.listener.Service().TimeLeft(s.state, time.Duration(now-s.active))
+	return s.listener.Service().TimeLeft(s.state, time.Duration(now-s.active))
 }
 
 func (l *loop) picture(s *session) plane.Session {
 	return plane.Session{
 		ID:       s.id,
 		Client:   s.client,
-		Listener: s.tenant.listener,
+		Listener: s.listener.Listener,
 		Channel:  s.channel,
 		Group:    int(s.group),
 		State:    s.state,

@@ -467,7 +467,7 @@ func TestResetWaitsForUnsentBytes(t *testing.T) {
 				w.loop.now += int64(d)
 				w.loop.expire(w.loop.now)
 			}
-			pass(reloadCheck + plane.PartingLook)
+			pass(serviceCheck + plane.PartingLook)
 			if len(w.ends) != 0 {
 				t.Fatal("the reset was passed on before the bytes")
 			}
@@ -475,7 +475,7 @@ func TestResetWaitsForUnsentBytes(t *testing.T) {
 				s.drain(100, w.loop.now)
 				pass(2 * plane.PartingLook)
 			} else {
-				pass(plane.Parting - reloadCheck)
+				pass(plane.Parting - serviceCheck)
 			}
 			for _, defect := range w.check() {
 				t.Error(defect)

@@ -67,6 +67,12 @@ func TestClientsKeepComing(t *testing.T) {
 						t.Fatal("the socket is still open")
 					}
 				}
+				// Another signal in its last moment would end it by itself.
+				for end := time.Now().Add(patience); test.name != "Reload" && !hasEnded(d.pid); time.Sleep(10 * time.Millisecond) {
+					if time.Now().After(end) {
+						t.Fatal("the daemon does not end")
+					}
+				}
 			})
 		}
 	}
@@ -126,6 +132,12 @@ func listens(t *testing.T, pid int, port string) bool {
 		return false
 	}
 	return matchesLine(string(table), port, " 0A ")
+}
+
+// hasEnded reports whether a process has ended, waited for or not.
+func hasEnded(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || strings.Contains(string(stat), ") Z ")
 }
 
 // matchesLine reports whether a line of the text has all the parts in it.

@@ -101,6 +101,7 @@ func (p *classicParser) operand(path spec.Path, kind, text string) {
 
 func (p *classicParser) parse(c Classic) *spec.Config {
 	l := spec.Defaults()
+	l.HoldOff = 0 // each client finds out anew, as ever
 	l.AutoDisable, l.HashFailover = c.AutoDisable, c.HashFailover
 	l.IdleTimeout = c.IdleTimeout
 	p.operand(listenerPath.Key(spec.KeyIdleTimeout), "-T", c.IdleTimeout.String())

@@ -47,6 +47,7 @@ func TestParse(t *testing.T) {
 		{"0 h1:80", ":0", ":0", []spec.Group{rr(ch("h1", 80, 0))}},
 	} {
 		l := spec.Defaults()
+		l.HoldOff = 0
 		l.Name, l.Listen, l.Groups = c.name, []string{c.listen}, c.groups
 		want := spec.DefaultConfig()
 		want.Listeners = []spec.Listener{l}
@@ -75,6 +76,7 @@ func TestParseOptions(t *testing.T) {
 		Name: "[::1]:pop3", Listen: []string{"[::1]:110"}, Source: netip.MustParseAddr("2001:db8::1"),
 		ConnectTimeout: 3 * time.Second, IdleTimeout: time.Minute, HalfCloseTimeout: time.Hour,
 		KeepAlive: 15 * time.Second, UserTimeout: spec.AutoUserTimeout, DrainTimeout: 30 * time.Second, AutoDisable: true, HashFailover: true,
+		HoldOffMax: 30 * time.Second, StallAfter: 10 * time.Second,
 		Groups: []spec.Group{{Channels: []spec.Channel{{Host: "h1", Port: 110}}}},
 	}}
 	if !reflect.DeepEqual(got.Config, want) {

@@ -68,6 +68,8 @@ type decoder struct {
 	faults
 	config   *spec.Config
 	defaults spec.Listener
+	checks   checks                  // of [defaults.check]
+	written  table                   // [defaults]
 	derived  map[spec.Path]spec.Path // see faults.validate
 }
 
@@ -88,6 +90,8 @@ func (d *decoder) document(values map[string]any) {
 // inherited reads what [defaults] says of listeners. It checks that table by
 // itself, so that a fault is not found again in each listener.
 func (d *decoder) inherited(t table) {
+	d.written = t
+	d.checks = d.check(t, spec.DefaultsCheckTable, checks{Check: spec.DefaultCheck()})
 	d.defaults = spec.Defaults()
 	read(t, spec.ListenerSettings, &d.defaults)
 	wrong := check(t, spec.DaemonSettings, d.config)
@@ -117,11 +121,26 @@ func (d *decoder) listener(i int, value any) {
 		}
 		d.derived[t.path.Key(spec.KeyName)] = t.path.Key(spec.KeyListen).Element(0)
 	}
+	d.holdOff(t)
 	inherited := d.listen(t, &l)
+	checks := d.check(t, spec.ListenerCheckTable, d.checks)
 	for g, value := range t.array(spec.KeyGroups.Name(), "an array of tables: write [[listener.group]]") {
-		l.Groups = append(l.Groups, d.group(t.path.Group(g), fmt.Sprintf("%s group %d", t.where, g), value, inherited))
+		l.Groups = append(l.Groups, d.group(t.path.Group(g), fmt.Sprintf("%s group %d", t.where, g), value, inherited, checks))
 	}
 	d.config.Listeners = append(d.config.Listeners, l)
+}
+
+// holdOff notes which key it comes from that hold_off is longer than hold_off_max,
+// if it does not stand in the listener.
+func (d *decoder) holdOff(t table) {
+	for _, from := range []table{t, d.written} {
+		for _, key := range []spec.Key{spec.KeyHoldOff, spec.KeyHoldOffMax} {
+			if _, ok := from.values[key.Name()]; ok {
+				d.derived[t.path.Key(spec.KeyHoldOff)] = from.path.Key(key)
+				return
+			}
+		}
+	}
 }
 
 // label returns how faults call a listener: its name, or its number if it has
@@ -165,10 +184,11 @@ func (d *decoder) listen(t table, l *spec.Listener) listening {
 	return first
 }
 
-func (d *decoder) group(path spec.Path, where string, value any, inherited listening) spec.Group {
+func (d *decoder) group(path spec.Path, where string, value any, inherited listening, outer checks) spec.Group {
 	t := d.open(spec.GroupTable, path, where, value)
 	var group spec.Group
 	read(t, spec.GroupSettings, &group)
+	group.Check = d.groupCheck(t, outer)
 	for k, value := range t.array(spec.KeyChannels.Name(), "an array of channels") {
 		group.Channels = append(group.Channels, d.channel(path.Channel(k), fmt.Sprintf("%s channel %d", where, k), value, inherited))
 	}

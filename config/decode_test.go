@@ -72,6 +72,9 @@ group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
 			AutoDisable:    true,
 			OnRemove:       spec.Drain,
 			DrainTimeout:   30 * time.Second,
+			HoldOff:        time.Second,
+			HoldOffMax:     30 * time.Second,
+			StallAfter:     10 * time.Second,
 			Groups: []spec.Group{{Channels: []spec.Channel{
 				{Host: "h1", Port: 110}, {Host: "h2", Port: 25, MaxConns: 16}, {Host: "h3", Port: 110, MaxConns: 7},
 				{Host: "h4", Port: 25}, {Host: "2001:db8::1", Port: 110}, {Host: "2001:db8::2", Port: 80, MaxConns: 3},
@@ -88,6 +91,9 @@ group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
 			HashFailover:     true,
 			OnRemove:         spec.Close,
 			DrainTimeout:     time.Second,
+			HoldOff:          time.Second,
+			HoldOffMax:       30 * time.Second,
+			StallAfter:       10 * time.Second,
 			Groups: []spec.Group{
 				{Mode: balancer.Hash, Channels: []spec.Channel{{Host: "h1", Port: 8080}}},
 				{Channels: []spec.Channel{{Host: "h1", Port: 8080}}},
@@ -140,11 +146,11 @@ shutdown_timeout = "5s"
 f:1: unknown key "lgo": did you mean "log"?
 f:3: log: unknown key "lvel": did you mean "level"?
 f:5: defaults: unknown key "conn_timeout": did you mean "connect_timeout"?
-f:6: defaults: unknown key "time": known here are connect_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout, shutdown_timeout, data_plane, loops
+f:6: defaults: unknown key "time": known here are connect_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout, hold_off, hold_off_max, on_down, on_return, close_spread, panic, when_unusable, stall_after, shutdown_timeout, shutdown_delay, data_plane, loops, check
 f:8: control: unknown key "wat\x1b": did you mean "watch"?
 f:9: control: unknown key "a.b": known here are watch, mode, group, read_group, stats_file, http, http_token_file, pprof
 f:12: listener ":80": unknown key "Name": did you mean "name"?
-f:13: listener ":80": unknown key "shutdown_timeout": known here are name, listen, source, group, connect_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout
+f:13: listener ":80": unknown key "shutdown_timeout": known here are name, listen, source, group, check, connect_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout, hold_off, hold_off_max, on_down, on_return, close_spread, panic, when_unusable, stall_after
 f:15: listener ":80" group 0: unknown key "chanels": did you mean "channels"?
 f:17: listener ":80" group 1: unknown key "mod": did you mean "mode"?
 f:19: listener ":80" group 1 channel 0: unknown key "maxcon": did you mean "maxc"?

@@ -2,6 +2,7 @@ package config
 
 import (
 	"balance/engine/spec"
+	"cmp"
 	"maps"
 	"os"
 	"path/filepath"
@@ -36,7 +37,7 @@ func TestExampleHoldsEveryKey(t *testing.T) {
 	}
 	found := map[string]map[string]bool{}
 	gather(found, "", values)
-	tables := slices.Concat(spec.DaemonTables, []spec.Table{spec.RootTable, spec.ListenerTable, spec.GroupTable, spec.ChannelTable})
+	tables := slices.Concat(spec.DaemonTables, []spec.Table{spec.RootTable, spec.ListenerTable, spec.GroupTable, spec.ChannelTable, spec.DefaultsCheckTable})
 	for _, table := range tables {
 		for _, key := range table.Keys() {
 			if !found[string(table)][key] {
@@ -104,42 +105,61 @@ func TestExampleShowsDefaults(t *testing.T) {
 // were not read: each, changed in the example, must change the configuration.
 func TestExampleIsRead(t *testing.T) {
 	text := everyKey(t)
-	setting := regexp.MustCompile(`(?m)^([a-z_]+) = ("[^"]*"|true|false|\d+)`)
-	other := map[string]string{"true": "false", "false": "true", `"info"`: `"warn"`, `"text"`: `"json"`, `"auto"`: `"portable"`, "0": "3", `"keep"`: `"close"`, `"rr"`: `"hash"`, `"hash"`: `"rr"`, `""`: `"::1"`, `"pop3"`: `"x"`, `"0600"`: `"0660"`, `"256MiB"`: `"1GiB"`}
-	document, err := Load(example)
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain := document.Config
-	inDefaults := strings.Index(text, "[log]")
+	setting := regexp.MustCompile(`(?m)^([a-z_]+) = ("[^"]*"|true|false|\d+|\[\]|\{\})`)
+	other := map[string]string{"true": "false", "false": "true", `"info"`: `"warn"`, `"text"`: `"json"`, `"auto"`: `"portable"`, "0": "3", "2": "3", "3": "2", `"keep"`: `"close"`, `"rr"`: `"hash"`, `"hash"`: `"rr"`, `""`: `"::1"`, `"pop3"`: `"x"`, `"0600"`: `"0660"`, `"256MiB"`: `"1GiB"`,
+		`"none"`: `"smtp"`, `"up"`: `"down"`, `"close"`: `"reset"`, `"GET"`: `"HEAD"`, `"/"`: `"/x"`, `"200-399"`: `"204"`, "{}": `{ A = "b" }`, "[]": `["other"]`}
+	special := map[string]string{"http_token_file": `"/t"`, "http": `":8404"`, "user_timeout": `"77s"`, "hold_off": `"7s"`,
+		"send_hex": `"00"`, "host": `"h"`, "ca_file": `"/c"`, "cert_file": `"/c"`, "key_file": `"/c"`, "role": `"master"`}
+	// The types between them use all keys of a check.
+	types := map[string]string{"send": "tcp", "send_hex": "tcp", "command": "exec", "role": "redis"}
+	check := strings.Index(text, "[defaults.check]")
+	inDefaults := strings.Index(text, "[process]")
 	tried := 0
 	for _, at := range setting.FindAllStringSubmatchIndex(text, -1) {
 		key, old := text[at[2]:at[3]], text[at[4]:at[5]]
 		changed, ok := other[old]
-		switch {
-		case key == "http_token_file":
-			changed = `"/t"`
-		case key == "http":
-			changed = `":8404"`
-		case key == "user_timeout":
-			changed = `"77s"`
-		case !ok:
+		if !ok {
 			changed = `"77s"`
 		}
+		if value, ok := special[key]; ok {
+			changed = value
+		}
+		plain := text
 		document := text[:at[4]] + changed + text[at[5]:]
 		if at[0] < inDefaults { // where the listener does not say otherwise
 			listener := strings.Index(document, "# The keys of [defaults]")
 			document = document[:listener] + regexp.MustCompile(`(?m)^`+key+` = `).ReplaceAllString(document[listener:], "# ")
 		}
+		if check < at[0] && at[0] < inDefaults && key != "type" {
+			using := func(document string) string {
+				document = regexp.MustCompile(`(?m)^type = "none"`).ReplaceAllString(document, "type = \""+cmp.Or(types[key], "http")+"\"")
+				if types[key] == "exec" {
+					document = strings.Replace(document, "command = []", `command = ["true"]`, 1)
+				}
+				if types[key] == "" && key != "tls" {
+					document = strings.Replace(document, "\ntls = false", "\ntls = true", 1)
+				}
+				return document
+			}
+			plain, document = using(plain), using(document)
+			if key == "cert_file" || key == "key_file" { // one needs the other
+				pair := strings.NewReplacer(`cert_file = ""`, `cert_file = "/p"`, `key_file = ""`, `key_file = "/p"`)
+				plain, document = pair.Replace(plain), pair.Replace(document)
+			}
+		}
+		before, err := Decode("example", []byte(plain))
+		if err != nil {
+			t.Fatal(err)
+		}
 		c, err := Decode(key, []byte(document))
 		if err != nil {
 			t.Errorf("%s = %s: %v", key, changed, err)
-		} else if reflect.DeepEqual(c, plain) {
+		} else if reflect.DeepEqual(c, before) {
 			t.Errorf("%s = %s changes nothing", key, changed)
 		}
 		tried++
 	}
-	least := len(spec.DaemonSettings)
+	least := len(spec.DaemonSettings) + len(spec.CheckSettings)
 	for _, s := range spec.ListenerSettings {
 		if s.Is(spec.Inherited) {
 			least += 2

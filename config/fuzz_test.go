@@ -23,6 +23,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(data)
 	}
 	f.Add([]byte("listener=[{listen=':1',group=[{channels=['h1',{host='h2'}]}]}]"))
+	f.Add([]byte("[defaults]\nhold_off='2s'\ncheck={type='http',tls=true,status=[200,'3-4'],headers={a='b'},command=['x']}\n[[listener]]\nlisten=':1'\n[listener.check]\nsend=\"a\\u0000\"\n[[listener.group]]\nchannels=['h1']\n[listener.group.check]\ntype='tcp'\n"))
 	f.Add([]byte("a.b.c={d=[[1,{e='''x'''}],\"\"\"y\"\"\"]}\r\n[[a.x]]\n[a.x.y]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Decode("f", data)

@@ -2,8 +2,10 @@ package config
 
 import (
 	"fmt"
-	"strconv"
+	"maps"
+	"slices"
 	"strings"
+	"unicode"
 
 	"balance/engine/spec"
 )
@@ -38,13 +40,14 @@ func (w *writer) table(header string, lines []string) {
 }
 
 func (w *writer) listener(l *spec.Listener) {
-	preset := spec.Defaults()
+	preset, presetCheck := spec.Defaults(), spec.DefaultCheck()
 	preset.Name = l.Listen[0]
 	w.table("[[listener]]", changed(spec.ListenerTable, spec.ListenerSettings, l, &preset))
 	for i := range l.Groups {
 		group := &l.Groups[i]
 		channels := "channels = " + array(group.Channels, channelValue)
 		w.table("[[listener.group]]", append(changed(spec.GroupTable, spec.GroupSettings, group, &spec.Group{}), channels))
+		w.table("[listener.group.check]", changed(spec.GroupCheckTable, group.Check.Settings(), &group.Check, &presetCheck))
 	}
 }
 
@@ -70,6 +73,12 @@ func value(field any) string {
 			return quote((*field)[0])
 		}
 		return array(*field, quote)
+	case *map[string]string:
+		var values []string
+		for _, key := range slices.Sorted(maps.Keys(*field)) {
+			values = append(values, quote(key)+" = "+quote((*field)[key]))
+		}
+		return "{" + strings.Join(values, ", ") + "}"
 	default:
 		return quote(spec.Text(field))
 	}
@@ -96,6 +105,28 @@ func array[T any](values []T, format func(T) string) string {
 	return "[" + strings.Join(elements, ", ") + "]"
 }
 
-// quote returns text as a basic string. The strings of a valid configuration
-// are printable, and of those Go escapes what TOML does in the same way.
-func quote(text string) string { return strconv.Quote(text) }
+// quote returns text as a basic string (TOML 1.0): what cannot be printed is
+// escaped by its number.
+func quote(text string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range text {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r == '\r':
+			b.WriteString(`\r`)
+		case r == '\t':
+			b.WriteString(`\t`)
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			fmt.Fprintf(&b, `\U%08X`, r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}

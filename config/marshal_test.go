@@ -48,7 +48,13 @@ group = [
 [[listener]]
 listen = ":8080"
 idle_timeout = "0s"
-group = [{channels = ["h1"]}]
+panic = 50
+when_unusable = "refuse"
+check = {type = "http", interval = "1m", headers = {"X-A" = "b", Accept = "\"*/*\""}, status = [200, "204-206"], expect = "1"}
+group = [{channels = ["h1", {host = "h2", check_host = "c", check_port = 81}]},
+  {check = {type = "exec", command = ["/bin/x", "a b"], port = 9}, channels = ["h1"]},
+  {check = {type = "tcp", send = "PING\r\n\u0000\u00e9"}, channels = ["h1"]},
+  {check = {type = "none"}, channels = ["h1"]}]
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +83,36 @@ channels = ["h3:80:7"]
 
 [[listener]]
 listen = ":8080"
+panic = 50
+when_unusable = "refuse"
+
+[[listener.group]]
+channels = ["h1:8080", {host = "h2", port = 8080, check_host = "c", check_port = 81}]
+
+[listener.group.check]
+type = "http"
+interval = "1m"
+expect = "1"
+headers = {"Accept" = "\"*/*\"", "X-A" = "b"}
+status = "200,204-206"
+
+[[listener.group]]
+channels = ["h1:8080"]
+
+[listener.group.check]
+type = "exec"
+interval = "1m"
+port = 9
+command = ["/bin/x", "a b"]
+
+[[listener.group]]
+channels = ["h1:8080"]
+
+[listener.group.check]
+type = "tcp"
+interval = "1m"
+send = "PING\r\n\U00000000é"
+expect = "1"
 
 [[listener.group]]
 channels = ["h1:8080"]
@@ -136,6 +172,7 @@ func (g generator) host() string {
 func (g generator) config() *spec.Config {
 	c := spec.DefaultConfig()
 	c.ShutdownTimeout = g.duration(spec.MaxTimeout)
+	c.ShutdownDelay = g.duration(spec.MaxTimeout)
 	c.DataPlane = pick(g, spec.Auto, spec.Portable, spec.EventLoop)
 	c.Loops = pick(g, 0, 1, 8)
 	c.Log = spec.Log{Level: pick(g, spec.LogInfo, spec.LogDebug, spec.LogWarn, spec.LogError), Format: pick(g, spec.LogText, spec.LogJSON), Sessions: g.bool()}
@@ -159,6 +196,14 @@ func (g generator) config() *spec.Config {
 			HashFailover:     g.bool(),
 			OnRemove:         pick(g, spec.Keep, spec.Drain, spec.Close),
 			DrainTimeout:     g.duration(spec.MaxTimeout),
+			HoldOff:          g.duration(spec.MaxTimeout),
+			HoldOffMax:       spec.MaxTimeout,
+			OnDown:           pick(g, spec.KeepSessions, spec.CloseSessions),
+			OnReturn:         pick(g, spec.KeepSessions, spec.CloseSessions),
+			CloseSpread:      g.duration(spec.MaxTimeout),
+			Panic:            pick(g, 0, 1, 50, 100),
+			WhenUnusable:     pick(g, spec.UnusableClose, spec.UnusableReset, spec.UnusableRefuse),
+			StallAfter:       g.duration(spec.MaxTimeout),
 			Source:           pick(g, netip.Addr{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1%eth0")),
 		}
 		for k := range 1 + g.IntN(2) {
@@ -166,15 +211,55 @@ func (g generator) config() *spec.Config {
 		}
 		l.Name = pick(g, l.Listen[0], fmt.Sprint(i), fmt.Sprintf("\"l'%d\" \\n é #=[]", i))
 		for range 1 + g.IntN(3) {
-			group := spec.Group{Mode: pick(g, balancer.RoundRobin, balancer.Hash)}
+			group := spec.Group{Mode: pick(g, balancer.RoundRobin, balancer.Hash), Check: g.check()}
 			for range 1 + g.IntN(4) {
-				group.Channels = append(group.Channels, spec.Channel{Host: g.host(), Port: uint16(1 + g.IntN(math.MaxUint16)), MaxConns: g.maxc(), Disabled: g.bool()})
+				group.Channels = append(group.Channels, spec.Channel{Host: g.host(), Port: uint16(1 + g.IntN(math.MaxUint16)), MaxConns: g.maxc(), Disabled: g.bool(),
+					CheckHost: pick(g, "", g.host()), CheckPort: uint16(pick(g, 0, g.IntN(math.MaxUint16)))})
 			}
 			l.Groups = append(l.Groups, group)
 		}
 		c.Listeners = append(c.Listeners, l)
 	}
 	return c
+}
+
+func (g generator) check() spec.Check {
+	text := func() string {
+		return pick(g, "", "PING\r\n", "\x00\x7f\u2028\u202e\U0001f600\"'\\\t\b\f\v\a\x1b", "é")
+	}
+	c := spec.Check{
+		Type: pick(g, spec.CheckNone, spec.CheckTCP, spec.CheckHTTP, spec.CheckExec, spec.CheckRedis, spec.CheckPostgres,
+			spec.CheckMySQL, spec.CheckSMTP, spec.CheckLDAP),
+		Interval:     max(spec.MinCheckInterval, g.duration(spec.MaxTimeout)),
+		FastInterval: max(spec.MinCheckInterval, g.duration(spec.MaxTimeout)),
+		DownInterval: max(spec.MinCheckInterval, g.duration(spec.MaxTimeout)),
+		Timeout:      max(time.Millisecond, g.duration(spec.MaxConnectTimeout)),
+		Rise:         pick(g, 1, 2, spec.MaxCheckCount),
+		Fall:         pick(g, 1, 3, spec.MaxCheckCount),
+		Init:         pick(g, spec.InitUp, spec.InitDown),
+		Port:         pick(g, uint16(0), 1, math.MaxUint16),
+		Expect:       pick(g, "", "^\\+PONG\r\n", `"[a-z]\d'`),
+		Path:         pick(g, "/", "/primary?x=%20", "/*"),
+		Method:       pick(g, "GET", "HEAD", "X-A"),
+		Host:         pick(g, "", "h1", "h1:80", "[::1]", "[::1]:80", "192.0.2.1"),
+		Headers:      pick(g, nil, map[string]string{"A": "b"}, map[string]string{"X.Y": "é \"\t\\", "Accept": ""}),
+		Status:       pick(g, spec.StatusRanges{{First: 200, Last: 399}}, spec.StatusRanges{{First: 599, Last: 599}, {First: 100, Last: 102}}),
+		TLS:          g.bool(),
+		ServerName:   pick(g, "", "h1", "::1"),
+		CAFile:       pick(g, "", "/a b/é.pem"),
+		Insecure:     g.bool(),
+		Role:         pick(g, "", "master", "slave"),
+		Command:      pick(g, []string{"true"}, []string{"/bin/x", strings.ReplaceAll(text(), "\x00", ""), "{host}"}),
+	}
+	if g.bool() {
+		c.Send = text()
+	} else {
+		c.SendHex = pick(g, "", "00fF")
+	}
+	if g.bool() {
+		c.CertFile, c.KeyFile = "/c", "/k"
+	}
+	return c.Plain()
 }
 
 func (g generator) classic() Classic {

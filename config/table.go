@@ -61,14 +61,14 @@ func (t table) fault(key, format string, args ...any) {
 	t.faults.add(t.path.Written(key), t.where, format, args...)
 }
 
-// table returns a table of the document; an empty one if there is none.
+// table returns a table in this one; an empty one if there is none.
 func (t table) table(kind spec.Table) table {
-	key := string(kind)
+	key := string(kind[strings.LastIndex(string(kind), ".")+1:])
 	value, ok := t.values[key]
 	if !ok {
 		value = map[string]any(nil)
 	}
-	return t.faults.open(kind, t.path.Written(key), key, value)
+	return t.faults.open(kind, t.path.Written(key), strings.TrimSpace(t.where+" "+key), value)
 }
 
 // array returns the elements of the array at key, of which allowed says what
@@ -169,12 +169,69 @@ func (t table) strings(key string, into *[]string) {
 		*into = []string{text}
 		return
 	}
+	if _, ok := t.values[key].([]any); ok {
+		*into = nil
+	}
 	for i, value := range t.array(key, "a string or an array of strings") {
 		text, ok := value.(string)
 		if !ok {
 			t.faults.add(t.path.Written(key).Element(i), t.where, "%s is %s, not a string", key, describe(value))
 		}
 		*into = append(*into, text)
+	}
+}
+
+// texts sets into to the strings of the table at key, if there is one. What is no
+// string is reported.
+func (t table) texts(key string, into *map[string]string) {
+	value, ok := t.values[key]
+	if !ok {
+		return
+	}
+	values, ok := value.(map[string]any)
+	if !ok {
+		t.fault(key, "%s is %s, not a table of strings", key, describe(value))
+		return
+	}
+	*into = nil
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		text, ok := values[name].(string)
+		if !ok {
+			t.faults.add(t.path.Written(key).Written(name), t.where, "%s: %.60q is %s, not a string", key, name, describe(values[name]))
+			continue
+		}
+		if *into == nil {
+			*into = map[string]string{}
+		}
+		(*into)[name] = text
+	}
+}
+
+// statuses sets into to the statuses of key, if there are some: a list of numbers
+// and ranges, as an array or in one string.
+func (t table) statuses(key string, into *spec.StatusRanges) {
+	value, ok := t.values[key]
+	if !ok {
+		return
+	}
+	list, ok := value.([]any)
+	if !ok {
+		list = []any{value}
+	}
+	var ranges []string
+	for _, value := range list {
+		switch value := value.(type) {
+		case int64:
+			ranges = append(ranges, strconv.FormatInt(value, 10))
+		case string:
+			ranges = append(ranges, value)
+		default:
+			t.fault(key, "%s is %s, not a list of numbers and ranges such as [200, \"300-399\"]", key, describe(value))
+			return
+		}
+	}
+	if err := into.UnmarshalText([]byte(strings.Join(ranges, ","))); err != nil {
+		t.fault(key, "%s %s", key, err)
 	}
 }
 
@@ -191,8 +248,8 @@ func (t table) address(key string, into *netip.Addr) {
 	*into = addr
 }
 
-// port sets into to the value of key, if there is one.
-func (t table) port(key string, into *uint16) {
+// port sets into to the value of key, if there is one: a port from least up.
+func (t table) port(key string, least uint16, into *uint16) {
 	var text string
 	switch value := t.values[key].(type) {
 	case nil:
@@ -205,9 +262,9 @@ func (t table) port(key string, into *uint16) {
 		t.fault(key, "%s is %s, not a number or the name of a service", key, describe(value))
 		return
 	}
-	port, err := spec.ParsePort(text, 1)
+	port, err := spec.ParsePort(text, least)
 	if err != nil {
-		t.fault(key, "%s", err)
+		t.fault(key, "%s%s", key, strings.TrimPrefix(err.Error(), "port"))
 	}
 	*into = port
 }
@@ -224,7 +281,11 @@ func read[T any](t table, settings []spec.Setting[T], into *T) {
 		case *int:
 			t.integer(s.Name(), field)
 		case *uint16:
-			t.port(s.Name(), field)
+			least := uint16(0)
+			if s.Problem(new(T)) != "" { // with port 0
+				least = 1
+			}
+			t.port(s.Name(), least, field)
 		case *time.Duration:
 			t.duration(s.Name(), field)
 		case *string:
@@ -233,6 +294,10 @@ func read[T any](t table, settings []spec.Setting[T], into *T) {
 			}
 		case *[]string:
 			t.strings(s.Name(), field)
+		case *map[string]string:
+			t.texts(s.Name(), field)
+		case *spec.StatusRanges:
+			t.statuses(s.Name(), field)
 		case *netip.Addr:
 			t.address(s.Name(), field)
 		case encoding.TextUnmarshaler:

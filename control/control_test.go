@@ -454,9 +454,9 @@ func TestWhy(t *testing.T) {
 	r.expect(client, []exchange{
 		{"why 10.0.0.1", OK, "group 0 channel 0 127.0.0.1:80: chosen"},
 		{"disable 0", OK, "channel 0 disabled"},
-		{"why 10.0.0.1", OK, "group 0 channel 0 127.0.0.1:80: disabled\ngroup 0 channel 1 127.0.0.2:80: chosen"},
+		{"why 10.0.0.1", OK, "group 0 channel 0 127.0.0.1:80: disabled by the operator\ngroup 0 channel 1 127.0.0.2:80: chosen"},
 		{"disable 1", OK, "channel 1 disabled"},
-		{"why ::1", OK, "group 0 channel 0 127.0.0.1:80: disabled\ngroup 0 channel 1 127.0.0.2:80: disabled\ngroup 1 channel 0 127.0.0.3:80: chosen"},
+		{"why ::1", OK, "group 0 channel 0 127.0.0.1:80: disabled by the operator\ngroup 0 channel 1 127.0.0.2:80: disabled by the operator\ngroup 1 channel 0 127.0.0.3:80: chosen"},
 		{"why me", Failed, `"me" is not an IP address`},
 	})
 }

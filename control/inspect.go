@@ -125,11 +125,7 @@ func (c *conversation) why(args []string) Status {
 	}
 	chosen := false
 	for _, v := range verdicts {
-		reason := v.Reason.String()
-		if v.Reason == balancer.IsFull {
-			reason = fmt.Sprintf("full, %d of %d", v.Channel.Active(), v.Channel.Limit())
-		}
-		c.say("group %d channel %d %s: %s", v.Group, v.Index, v.Channel.Key(), reason)
+		c.say("group %d channel %d %s: %s", v.Group, v.Index, v.Channel.Key(), v.Words)
 		chosen = v.Reason == balancer.Chosen
 	}
 	if !chosen {

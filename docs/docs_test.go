@@ -183,7 +183,7 @@ func TestManualHasEveryKey(t *testing.T) {
 		t.Fatal("the example has no keys")
 	}
 	for _, key := range keys {
-		if !regexp.MustCompile(`(?m)^\.(It )?Cm ` + key[1] + `\b|\b` + key[1] + ` += `).MatchString(manual) {
+		if !regexp.MustCompile(`(?m)^\.(It )?Cm (\w+ , Cm )*` + key[1] + `\b|\b` + key[1] + ` += `).MatchString(manual) {
 			t.Errorf("the key %s is missing", key[1])
 		}
 	}

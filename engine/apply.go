@@ -47,11 +47,11 @@ func (e *Engine) applyLocked(ctx context.Context, config *spec.Config, edited bo
 	if old.config != nil && len(changes) == 0 {
 		return nil, nil
 	}
-	unknown := e.names.unknown(slices.Concat(config.ChannelNames(), config.ListenNames()))
+	unknown := e.names.unknown(slices.Concat(config.ChannelNames(), config.CheckNames(), config.ListenNames()))
 	if edited {
 		// An edit takes effect at once, whatever the name service does: it
 		// waits for no name but its own.
-		before := old.config.ChannelNames()
+		before := slices.Concat(old.config.ChannelNames(), old.config.CheckNames())
 		unknown = slices.DeleteFunc(unknown, func(host string) bool { return slices.Contains(before, host) })
 	}
 	if err := e.resolve(ctx, config, unknown, old.config == nil); err != nil {
@@ -68,6 +68,8 @@ func (e *Engine) applyLocked(ctx context.Context, config *spec.Config, edited bo
 		e.log.Warn("another process could bind an address of this one", "error", err)
 	}
 	e.announce(old, next, changes)
+	e.checking.review(next.listeners)
+	e.stir()
 	return changes, nil
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"balance/engine/balancer"
 	"balance/engine/eventloop"
+	"balance/engine/health"
 	"balance/engine/plane"
 	"balance/engine/portable"
 	"balance/engine/socket"
@@ -75,14 +76,29 @@ type Engine struct {
 	applying sync.Mutex    // held by whoever makes the next state
 	closed   bool          // guarded by applying
 
+	reviewing    sync.Mutex // taken after applying; held by whoever changes current, or calls an acceptor of a socket in force
+	cannotRefuse bool       // guarded by reviewing: a socket could not refuse clients
+
 	retiringMu sync.Mutex
 	retiring   map[*boundSocket]bool // guarded by retiringMu
+
+	checking checking
+	events   events
+	seen     map[*balancer.Channel]sight // the watcher's alone, as the next
+	looks    uint64
+	surveyed int64                       // when the sessions were looked at last
+	stalled  map[*balancer.Channel]int64 // the channels that owe an answer for too long, and since when
+	stirred  chan struct{}               // holds one stir that the watcher has not seen yet
 
 	life     context.Context // ends with Shutdown
 	end      context.CancelFunc
 	patience context.Context // ends when Shutdown is not to wait any longer
 	hurry    context.CancelFunc
 	workers  sync.WaitGroup // refresh, and removals under way
+
+	sessions context.Context // ends when there is none any more
+	over     context.CancelFunc
+	watching sync.WaitGroup // the watcher, and sessions that are being ended
 }
 
 // state is one configuration in force. It is not written to.
@@ -116,16 +132,20 @@ func New(options Options) (*Engine, error) {
 		applied:    make(chan struct{}, 1),
 		retiring:   make(map[*boundSocket]bool),
 		budget:     plane.NewBudget(),
+		seen:       make(map[*balancer.Channel]sight),
+		stalled:    make(map[*balancer.Channel]int64),
+		stirred:    make(chan struct{}, 1),
 	}
 	var err error
 	e.plane, err = newPlane(options, plane.Options{
-		Log: options.Log, Ended: e.ended, Pipes: maxPipes(descriptorLimit()), Dump: options.Dump, Budget: e.budget,
+		Log: options.Log, Ended: e.ended, Tried: e.tried, Pipes: maxPipes(descriptorLimit()), Dump: options.Dump, Budget: e.budget,
 	})
 	if err != nil {
 		return nil, err
 	}
 	e.life, e.end = context.WithCancel(context.Background())
 	e.patience, e.hurry = context.WithCancel(context.Background())
+	e.sessions, e.over = context.WithCancel(context.Background())
 	if e.open == nil {
 		e.open = socket.Open
 	}
@@ -136,8 +156,10 @@ func New(options Options) (*Engine, error) {
 	e.names = newNames(resolver, options.Log)
 	e.dataPlane, e.loops = options.DataPlane, options.Loops
 	e.current.Store(&state{})
-	e.workers.Add(1)
-	go e.refresh()
+	e.checking.checks = health.New(health.Options{Log: options.Log, Addresses: e.names.addresses, Report: e.checked})
+	e.checking.leavers = make(map[*balancer.Channel]leaver)
+	e.workers.Go(e.refresh)
+	e.watching.Go(e.watch)
 	return e, nil
 }
 
@@ -200,7 +222,9 @@ func (e *Engine) Shutdown(ctx context.Context) {
 	if closed {
 		return
 	}
-	e.end()
+	e.reviewing.Lock()
+	e.end() // nobody reviews a socket any more
+	e.reviewing.Unlock()
 	defer e.hurry()
 	defer context.AfterFunc(ctx, e.hurry)()
 	var retired sync.WaitGroup
@@ -210,4 +234,7 @@ func (e *Engine) Shutdown(ctx context.Context) {
 	retired.Wait()
 	e.workers.Wait()
 	e.plane.Shutdown(ctx)
+	e.over()
+	e.watching.Wait()
+	e.checking.checks.Close()
 }

@@ -111,6 +111,8 @@ type seatingPlane struct {
 	s *seating
 }
 
+func (seatingPlane) Now() int64 { return 1 }
+
 func (p seatingPlane) Adopt(*socket.Socket) (plane.Acceptor, error) {
 	return seatingAcceptor{s: p.s}, nil
 }
@@ -601,8 +603,8 @@ func (s *seating) count(where string) {
 		}
 	}
 	for channel, n := range sessions { // what is left runs on channels that are gone
-		if channel.State() != balancer.StateRemoved || channel.Active() != n {
-			s.t.Errorf("%s: %s counts %d sessions of %d, and is removed: %t", where, channel.Key(), channel.Active(), n, channel.State() == balancer.StateRemoved)
+		if channel.Standing(1).State != balancer.StateRemoved || channel.Active() != n {
+			s.t.Errorf("%s: %s counts %d sessions of %d, and is removed: %t", where, channel.Key(), channel.Active(), n, channel.Standing(1).State == balancer.StateRemoved)
 		}
 	}
 }

@@ -22,9 +22,13 @@ func (e *Engine) Enable(listener string, key balancer.Key, enable bool) (changed
 		return false, err
 	}
 	if enable {
-		return c.Enable(), nil
+		changed = c.Enable()
+	} else {
+		changed = c.Disable()
 	}
-	return c.Disable(), nil
+	e.review()
+	e.stir()
+	return changed, nil
 }
 
 // Drain is the operator's word that a channel, named as for Enable, is to get
@@ -36,6 +40,8 @@ func (e *Engine) Drain(listener string, key balancer.Key) (sessions int, err err
 		return 0, err
 	}
 	changed := c.Drain()
+	e.review()
+	e.stir()
 	e.applying.Lock()
 	defer e.applying.Unlock()
 	if changed && !e.closed {

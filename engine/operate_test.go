@@ -26,11 +26,11 @@ func TestOperatingByKey(t *testing.T) {
 	if places[1][0].Key() != first || places[0][0].Key() != second {
 		t.Fatalf("the channel with a session is %s, the new one %s", places[1][0].Key(), places[0][0].Key())
 	}
-	if changed, err := s.Enable("web", second, true); !changed || err != nil || places[0][0].State() != balancer.StateUp {
-		t.Errorf("enabled: %t, %v, it is %s", changed, err, places[0][0].State())
+	if changed, err := s.Enable("web", second, true); !changed || err != nil || places[0][0].Standing(1).State != balancer.StateUntested {
+		t.Errorf("enabled: %t, %v, it is %s", changed, err, places[0][0].Standing(1).State)
 	}
-	if n, err := s.Drain("web", first); n != 1 || err != nil || places[1][0].State() != balancer.StateDraining {
-		t.Errorf("drained: %d sessions, %v, it is %s", n, err, places[1][0].State())
+	if n, err := s.Drain("web", first); n != 1 || err != nil || places[1][0].Standing(1).State != balancer.StateDraining {
+		t.Errorf("drained: %d sessions, %v, it is %s", n, err, places[1][0].Standing(1).State)
 	}
 	limited := func(c *spec.Channel) error {
 		c.MaxConns = 7

@@ -23,6 +23,11 @@ func (e *Engine) resolve(ctx context.Context, config *spec.Config, unknown []str
 			e.log.Warn("cannot resolve, its channels are unusable until it does", "host", host, "error", err)
 		}
 	}
+	for _, host := range config.CheckNames() {
+		if err := failures[host]; err != nil {
+			e.log.Warn("cannot resolve, its checks fail until it does", "host", host, "error", err)
+		}
+	}
 	var errs []error
 	for i := range config.Listeners {
 		l := &config.Listeners[i]
@@ -116,6 +121,9 @@ func (e *Engine) route(l, previous *listener, keys spec.Keys, counting map[*bala
 			e.count(l.config.Name, channel, counting)
 			channel.Declare(declared.Disabled)
 			channel.SetLimit(declared.MaxConns)
+			if check := &l.config.Groups[at.Group].Check; check.Type != spec.CheckNone && check.Init == spec.InitDown {
+				channel.SetHealth(balancer.Unhealthy, e.plane.Now(), "not checked yet")
+			}
 			e.point(channel)
 		}
 		l.channels[key] = channel
@@ -124,6 +132,9 @@ func (e *Engine) route(l, previous *listener, keys spec.Keys, counting map[*bala
 	l.router = balancer.NewRouter(groups, balancer.Options{
 		AutoDisable:  l.config.AutoDisable,
 		HashFailover: l.config.HashFailover,
+		HoldOff:      l.config.HoldOff,
+		HoldOffMax:   l.config.HoldOffMax,
+		Panic:        l.config.Panic,
 	}, older)
 }
 

@@ -53,6 +53,8 @@ func TestRefresh(t *testing.T) {
 // idlePlane is a plane without a network.
 type idlePlane struct{}
 
+func (idlePlane) Now() int64 { return 1 }
+
 func (idlePlane) Adopt(*socket.Socket) (plane.Acceptor, error)         { return idleAcceptor{}, nil }
 func (idlePlane) SetMaxSessions(int)                                   {}
 func (idlePlane) Sessions(func(plane.Session) bool)                    {}

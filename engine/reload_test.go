@@ -347,6 +347,12 @@ func TestAutoDisabledStaysSo(t *testing.T) {
 		t.Error("a reload that does not name the channel enabled it")
 	}
 	l.Groups = []spec.Group{group(dead, a)}
+	l.Groups[0].Channels[0].CheckPort = 9
+	r.apply(declare(l))
+	if s := r.status("web", dead); s.State != balancer.StateAutoDisabled {
+		t.Error("a reload that has it checked elsewhere enabled it")
+	}
+	l.Groups = []spec.Group{group(dead, a)}
 	l.Groups[0].Channels[0].MaxConns = 9
 	r.apply(declare(l))
 	if s := r.status("web", dead); s.State == balancer.StateAutoDisabled {

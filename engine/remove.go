@@ -24,6 +24,7 @@ func (e *Engine) removeChannels(old, next *state) {
 				removed[channel] = true
 			}
 		}
+		e.leave(previous, removed)
 		if len(removed) > 0 && !next.edited {
 			e.endSessions(l.config, func(s *plane.Session) bool { return removed[s.Channel] })
 		}
@@ -43,9 +44,14 @@ func (e *Engine) removeListeners(old, next *state) {
 		if next.byShared[l.shared] != nil {
 			continue
 		}
+		all := map[*balancer.Channel]bool{}
+		for _, channel := range l.channels {
+			all[channel] = true
+		}
+		e.leave(l, all)
 		belongs := func(s *plane.Session) bool { return s.Listener == l.shared }
 		if l.config.OnRemove == spec.Close {
-			e.plane.Abort(plane.Removed, belongs)
+			e.endOver(plane.Removed, l.config.CloseSpread, belongs)
 		}
 		e.workers.Go(func() {
 			retired.Wait() // who waited in the queue has a session now
@@ -69,24 +75,34 @@ func (e *Engine) retire(retiring *boundSocket, retired *sync.WaitGroup) {
 	})
 }
 
+// leave has channels that are in no configuration any more checked as before,
+// for as long as they have sessions.
+func (e *Engine) leave(was *listener, removed map[*balancer.Channel]bool) {
+	for key, at := range was.keys().All {
+		if channel := was.channels[key]; removed[channel] && channel.Active() > 0 {
+			e.checking.leave(channel, leaver{listener: was.config, target: target(was.config, at.Group, at.Index), health: channel.Health()})
+		}
+	}
+}
+
 // endSessions ends the sessions that match as the listener's on_remove says.
 func (e *Engine) endSessions(l *spec.Listener, match func(*plane.Session) bool) {
 	switch l.OnRemove {
 	case spec.Close:
-		e.plane.Abort(plane.Removed, match)
+		e.endOver(plane.Removed, l.CloseSpread, match)
 	case spec.Drain:
-		e.workers.Go(func() { e.endAfter(l.DrainTimeout, match) })
+		e.workers.Go(func() { e.endAfter(l, match) })
 	}
 }
 
-// endAfter aborts the sessions that match after the timeout; a shutdown has a
-// timeout of its own.
-func (e *Engine) endAfter(timeout time.Duration, match func(*plane.Session) bool) {
-	timer := time.NewTimer(timeout)
+// endAfter ends the sessions that match after the listener's drain_timeout; a
+// shutdown has a timeout of its own.
+func (e *Engine) endAfter(l *spec.Listener, match func(*plane.Session) bool) {
+	timer := time.NewTimer(l.DrainTimeout)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		e.plane.Abort(plane.Removed, match)
+		e.endOver(plane.Removed, l.CloseSpread, match)
 	case <-e.life.Done():
 	}
 }

@@ -26,8 +26,8 @@ const (
 	resolveEvery    = 30 * time.Second // from the end of one round to the next
 )
 
-// maxAddresses is how many addresses of a name are used, the first in the order
-// of the resolver: a client whose channel is dead waits for an attempt at each.
+// maxAddresses is how many addresses of a name are used: a client whose channel
+// is dead costs an attempt at each.
 const maxAddresses = 16
 
 // names remembers what names resolved to. A name that does not resolve keeps
@@ -104,10 +104,8 @@ func (n *names) lookup(ctx context.Context, hosts []string) map[string]error {
 // learn keeps the addresses of a host, and reports whether it has too many now
 // and had not before.
 func (n *names) learn(host string, addrs []netip.Addr) (crowded bool) {
-	kept := slices.Clone(addrs[:min(len(addrs), maxAddresses)]) // the rest is let go
-	for i := range kept {
-		kept[i] = kept[i].Unmap()
-	}
+	order := alternate(addrs)
+	kept := slices.Clone(order[:min(len(order), maxAddresses)]) // the rest is let go
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	was := n.crowded[host]
@@ -118,6 +116,33 @@ func (n *names) learn(host string, addrs []netip.Addr) (crowded bool) {
 	}
 	n.known[host] = kept
 	return n.crowded[host] && !was
+}
+
+// alternate returns the addresses in the order in which they are tried: first
+// that of the resolver, after it the first of the other family, and so on in
+// turn, so that a family that does not work holds nobody up for long (RFC 8305,
+// section 4).
+func alternate(addrs []netip.Addr) []netip.Addr {
+	var families [2][]netip.Addr // that of the first address first
+	for _, addr := range addrs {
+		addr = addr.Unmap()
+		which := 0
+		if addr.Is4() != addrs[0].Unmap().Is4() {
+			which = 1
+		}
+		families[which] = append(families[which], addr)
+	}
+	order := make([]netip.Addr, 0, len(addrs))
+	for i := range families[0] {
+		order = append(order, families[0][i])
+		if i < len(families[1]) {
+			order = append(order, families[1][i])
+		}
+	}
+	if n := len(families[0]); n < len(families[1]) {
+		order = append(order, families[1][n:]...)
+	}
+	return order
 }
 
 // retain forgets all names but the hosts.
@@ -143,7 +168,7 @@ func (e *Engine) Resolve(ctx context.Context) (failed int) {
 	if config == nil {
 		return 0
 	}
-	failures := e.names.lookup(ctx, config.ChannelNames())
+	failures := e.names.lookup(ctx, slices.Concat(config.ChannelNames(), config.CheckNames()))
 	for host, err := range failures {
 		e.log.Warn("cannot resolve", "host", host, "error", err)
 	}
@@ -154,13 +179,14 @@ func (e *Engine) Resolve(ctx context.Context) (failed int) {
 			e.point(channel)
 		}
 	}
+	e.review()
+	e.stir()
 	return len(failures)
 }
 
 // refresh resolves the names from time to time, and after each Apply: that
 // itself asks for new names alone, for it is not to wait.
 func (e *Engine) refresh() {
-	defer e.workers.Done()
 	ticker := time.NewTicker(resolveEvery)
 	defer ticker.Stop()
 	for {
@@ -201,7 +227,7 @@ func CheckNames(ctx context.Context, resolver Resolver, config *spec.Config) []e
 	if resolver == nil {
 		resolver = net.DefaultResolver
 	}
-	hosts := slices.Concat(config.ChannelNames(), config.ListenNames())
+	hosts := slices.Concat(config.ChannelNames(), config.CheckNames(), config.ListenNames())
 	failures := newNames(resolver, slog.New(slog.DiscardHandler)).lookup(ctx, hosts)
 	var errs []error
 	for _, host := range hosts {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"balance/engine/balancer"
+	"balance/engine/health"
 	"balance/engine/plane"
 )
 
@@ -27,7 +28,10 @@ type ListenerStatus struct {
 	Active    int                         // of those accepted, whose session has not ended
 	Rejected  uint64                      // of those accepted, for whom no channel was found
 	Reasons   [balancer.Rejections]uint64 // of Rejected
-	Groups    []GroupStatus
+	// Usable reports whether there is a channel that a client could be given, at
+	// once or when a slot is free.
+	Usable bool
+	Groups []GroupStatus
 }
 
 // GroupStatus is a picture of a group.
@@ -41,6 +45,10 @@ type ChannelStatus struct {
 	Key       balancer.Key
 	Addresses []netip.AddrPort // empty while the host does not resolve
 	State     balancer.State
+	Since     time.Time      // when the state began; zero if that is not known
+	Until     time.Time      // when being held off ends; zero in every other state
+	Reason    string         // why, in printable words; empty where the state says it all
+	Check     *health.Status // nil if it is not checked
 	Active    int
 	Limit     int // 0 = none
 	Sessions  uint64
@@ -55,11 +63,12 @@ func (e *Engine) Snapshot() Snapshot {
 	s := e.current.Load()
 	snapshot := Snapshot{Generation: s.generation, Buffered: e.budget.Kept(), Loops: e.plane.Loops()}
 	snapshot.MaxSessions, _ = e.MaxSessions()
+	now := e.plane.Now()
 	for _, l := range s.listeners {
 		// In this order no session counts as ended before it was accepted.
 		ended := l.shared.Ended.Load()
 		accepted := l.shared.Accepted.Load()
-		status := ListenerStatus{Name: l.config.Name, Accepted: accepted, Active: int(accepted - ended)}
+		status := ListenerStatus{Name: l.config.Name, Accepted: accepted, Active: int(accepted - ended), Usable: l.router.Usable()}
 		for reason := range status.Reasons {
 			n := l.shared.Rejected[reason].Load()
 			status.Reasons[reason] = n
@@ -71,7 +80,7 @@ func (e *Engine) Snapshot() Snapshot {
 		for _, group := range l.router.Groups() {
 			g := GroupStatus{Mode: group.Mode}
 			for _, channel := range group.Channels {
-				g.Channels = append(g.Channels, channelStatus(channel))
+				g.Channels = append(g.Channels, e.channelStatus(channel, now))
 			}
 			status.Groups = append(status.Groups, g)
 		}
@@ -80,11 +89,15 @@ func (e *Engine) Snapshot() Snapshot {
 	return snapshot
 }
 
-func channelStatus(c *balancer.Channel) ChannelStatus {
-	return ChannelStatus{
+func (e *Engine) channelStatus(c *balancer.Channel, now int64) ChannelStatus {
+	standing := c.Standing(now)
+	status := ChannelStatus{
 		Key:       c.Key(),
 		Addresses: c.Addresses(),
-		State:     c.State(),
+		State:     standing.State,
+		Since:     e.wall(standing.Since, now),
+		Until:     e.wall(standing.Until, now),
+		Reason:    standing.Reason,
 		Active:    c.Active(),
 		Limit:     c.Limit(),
 		Sessions:  c.Counters.Sessions.Load(),
@@ -93,6 +106,10 @@ func channelStatus(c *balancer.Channel) ChannelStatus {
 		Received:  c.Counters.Received.Load(),
 		Dials:     c.Dials,
 	}
+	if check, checked := e.checking.checks.Status(c); checked {
+		status.Check = &check
+	}
+	return status
 }
 
 // Sessions calls yield with a picture of each running session until it returns
@@ -117,5 +134,5 @@ func (e *Engine) Why(listener string, client netip.Addr) ([]balancer.Verdict, er
 	if err != nil {
 		return nil, err
 	}
-	return l.router.Why(balancer.Client{Addr: client}, time.Now().UnixNano()), nil
+	return l.router.Why(balancer.Client{Addr: client}, e.plane.Now()), nil
 }

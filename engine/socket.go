@@ -23,8 +23,12 @@ type sockets map[netip.AddrPort]*boundSocket
 // boundSocket is a socket that the plane has adopted.
 type boundSocket struct {
 	*socket.Socket
-	acceptor plane.Acceptor
-	addr     netip.AddrPort // that was asked for
+	addr netip.AddrPort // that was asked for
+
+	// Of a socket in force, guarded by Engine.reviewing:
+	acceptor  plane.Acceptor
+	refusing  bool // the acceptor has stopped
+	reopening bool // it could not yet, and is tried again
 }
 
 // opening is a set of sockets that are opened beside others of this process.
@@ -82,7 +86,7 @@ func (e *Engine) openSocket(ctx context.Context, addr netip.AddrPort, shared boo
 		opened.Close()
 		return nil, err
 	}
-	return &boundSocket{opened, acceptor, addr}, nil
+	return &boundSocket{Socket: opened, addr: addr, acceptor: acceptor}, nil
 }
 
 // commit forbids sharing again.

@@ -21,21 +21,22 @@ func (e *Engine) swap(old, next *state) {
 			l.shared.SetService(l.service())
 		}
 	}
+	e.reviewing.Lock()
 	e.current.Store(next)
+	e.reviewing.Unlock()
 	e.logSessions.Store(next.config.Log.Sessions)
 	e.limitSessions()
 	e.budget.SetLimit(int64(next.config.Process.MaxBuffered))
 	for _, l := range next.listeners {
-		for _, addr := range l.addrs {
-			next.sockets[addr].acceptor.Serve(l.shared)
-		}
+		e.serve(l, next.sockets)
 	}
 	for _, l := range next.listeners {
 		l.tighten(old.byShared[l.shared])
 	}
 	e.removeChannels(old, next)
 	e.removeListeners(old, next)
-	e.names.retain(slices.Concat(next.config.ChannelNames(), next.config.ListenNames()))
+	e.review()
+	e.names.retain(slices.Concat(next.config.ChannelNames(), next.config.CheckNames(), next.config.ListenNames()))
 }
 
 func (l *listener) service() *plane.Service {
@@ -48,6 +49,7 @@ func (l *listener) service() *plane.Service {
 		HalfCloseTimeout: l.config.HalfCloseTimeout,
 		KeepAlive:        l.config.KeepAlive,
 		UserTimeout:      l.config.TCPUserTimeout(),
+		ResetUnserved:    l.config.WhenUnusable != spec.UnusableClose,
 	}
 }
 
@@ -65,6 +67,7 @@ func (l *listener) loosen(previous *listener, edited bool) {
 		if !new.Disabled {
 			channel.Declare(false)
 		}
+		old.CheckHost, old.CheckPort = new.CheckHost, new.CheckPort // they are about checks alone
 		if !edited && (moved || old != new) {
 			channel.Forgive()
 		}

@@ -36,11 +36,11 @@ const (
 	Draining
 )
 
-func stateOf(state balancer.State) State {
+func stateOf(channel *balancer.Channel) State {
 	switch {
-	case state == balancer.StateDraining:
+	case channel.Draining():
 		return Draining
-	case state.Enabled():
+	case channel.Enabled():
 		return Enabled
 	}
 	return Disabled

@@ -203,7 +203,7 @@ func describe(listener, listen string, group, number int, mode balancer.Mode, ch
 	r := Record{
 		Listener: listener, Listen: listen, Key: channel.Key(),
 		Group: group, Number: number, Mode: mode,
-		State: stateOf(channel.State()), Active: channel.Active(), Limit: channel.Limit(),
+		State: stateOf(channel), Active: channel.Active(), Limit: channel.Limit(),
 	}
 	if addrs := channel.Addresses(); len(addrs) > 0 {
 		r.Address = addrs[0].Addr()

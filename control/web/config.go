@@ -3,7 +3,9 @@ package web
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"balance/engine/spec"
@@ -40,7 +42,9 @@ func configurationOfListener(l *spec.Listener) object {
 		for k := range group.Channels {
 			channels = append(channels, settingsOf(spec.ChannelTable, spec.ChannelSettings, &group.Channels[k]))
 		}
-		groups = append(groups, settingsOf(spec.GroupTable, spec.GroupSettings, group).with(spec.KeyChannels.Name(), channels))
+		groups = append(groups, settingsOf(spec.GroupTable, spec.GroupSettings, group).
+			with(spec.KeyCheck.Name(), settingsOf(spec.GroupCheckTable, group.Check.Settings(), &group.Check)).
+			with(spec.KeyChannels.Name(), channels))
 	}
 	return settingsOf(spec.ListenerTable, spec.ListenerSettings, l).with(spec.KeyGroups.Name(), groups)
 }
@@ -53,10 +57,22 @@ func settingsOf[T any](table spec.Table, settings []spec.Setting[T], of *T) obje
 			continue
 		}
 		value := s.Field(of)
-		if duration, ok := value.(*time.Duration); ok {
-			value = duration.String()
+		switch field := value.(type) {
+		case *time.Duration:
+			value = field.String()
+		case *map[string]string:
+			value = namesIn(*field)
 		}
 		o = o.with(s.Name(), value)
+	}
+	return o
+}
+
+// namesIn returns an object with the names alone: a value may be a secret.
+func namesIn(values map[string]string) object {
+	var o object
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		o = o.with(name, nil)
 	}
 	return o
 }

@@ -473,11 +473,33 @@ auto_disable = true
 hash_failover = true
 on_remove = "drain"
 drain_timeout = "1s"
+hold_off = "2s"
+hold_off_max = "3s"
+on_down = "close"
+on_return = "close"
+close_spread = "5s"
+panic = 50
+when_unusable = "refuse"
+stall_after = "0s"
+  [listener.check]
+  interval = "3s"
+  tls = true
+  ca_file = "/ca"
   [[listener.group]]
   mode = "hash"
-  channels = ["[2001:db8::2]:80:3", {host = "h", port = 26, maxc = 4, disabled = true}]
+  channels = ["[2001:db8::2]:80:3", {host = "h", port = 26, maxc = 4, disabled = true, check_host = "c", check_port = 27}]
+  check = {type = "http", headers = {Authorization = "Bearer secret", Accept = ""}, status = [204, "300-302"]}
   [[listener.group]]
   channels = ["h:1"]
+  [[listener.group]]
+  channels = ["h:2"]
+  check = {type = "exec", command = ["/bin/x", "{host}"]}
+  [[listener.group]]
+  channels = ["h:3"]
+  check = {type = "tcp", send = "PING\r\n"}
+  [[listener.group]]
+  channels = ["h:4"]
+  check = {type = "redis", role = "master"}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -485,6 +507,15 @@ drain_timeout = "1s"
 	answer, err := json.Marshal(configurationOf(want))
 	if err != nil {
 		t.Fatal(err)
+	}
+	// Headers may be secrets: their names alone are there.
+	const hidden, headers = `"headers":{"Accept":null,"Authorization":null}`, `"headers":{"Accept":"","Authorization":"Bearer secret"}`
+	if !strings.Contains(string(answer), hidden) || strings.Contains(string(answer), "secret") {
+		t.Errorf("%s is not in %s", hidden, answer)
+	}
+	answer = []byte(strings.Replace(string(answer), hidden, headers, 1))
+	if !strings.Contains(string(answer), `"check":{"type":"none"},"channels":[{"host":"h","port":1,`) {
+		t.Errorf("a group without a check has one: %s", answer)
 	}
 	values := map[string]any{}
 	decoder := json.NewDecoder(strings.NewReader(string(answer)))

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -61,11 +62,16 @@ func (c *Counters) Reset() {
 // counters. It outlives the routers that point to it. All methods may be
 // called at any time from any goroutine.
 type Channel struct {
+	// What routes look at while they pass channels over is one cache line.
 	key   Key
 	hash  uint64
 	slots slots
-	state atomic.Uint64
+	state atomic.Uint64 // the words, and a generation; written to under mu
+	until atomic.Int64  // when being held off ends, if that is one of the words
+
 	addrs atomic.Pointer[[]netip.AddrPort]
+	mu    sync.Mutex // guards the notes; held for moments only
+	notes
 
 	// Counters may be those of an earlier channel of this identity, whose
 	// sessions still count; it is never nil.
@@ -81,7 +87,9 @@ type Channel struct {
 // and without a limit. The caller may replace Counters before the channel is
 // used.
 func NewChannel(key Key) *Channel {
-	return &Channel{key: key, hash: hashKey(key), Counters: new(Counters), Dials: new(DialStats)}
+	c := &Channel{key: key, hash: hashKey(key), Counters: new(Counters), Dials: new(DialStats)}
+	c.state.Store(unresolved | untested)
+	return c
 }
 
 // Key returns the identity of the channel.
@@ -109,12 +117,18 @@ func (c *Channel) Addresses() []netip.AddrPort {
 
 // SetAddresses replaces the addresses; the slice belongs to the channel from
 // then on. A channel without addresses is not usable.
-func (c *Channel) SetAddresses(addrs []netip.AddrPort) { c.addrs.Store(&addrs) }
-
-// Usable reports whether a client could be given a slot now: whether there is no
-// obstacle, in a form that the compiler inlines where many are passed over.
-func (c *Channel) Usable() bool {
-	return c.Enabled() && len(c.Addresses()) > 0 && c.slots.free()
+func (c *Channel) SetAddresses(addrs []netip.AddrPort) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.addrs.Store(&addrs)
+	has := c.state.Load()&unresolved == 0
+	if has == (len(addrs) > 0) {
+		return
+	}
+	if has {
+		c.unresolved = note{}
+	}
+	c.change(func(state uint64) uint64 { return state ^ unresolved })
 }
 
 // Leave gives back the slot of a session that has ended, if its Route is not

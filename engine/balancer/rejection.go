@@ -8,6 +8,7 @@ const (
 	NoneInService Rejection = iota // every channel is disabled, or without an address
 	AllFull                        // a channel in service has no slot left
 	NoneAnswered                   // connecting to at least one channel was tried, and failed
+	AllDown                        // a channel in service is down by its check, and none is full
 	Rejections                     // how many there are
 )
 
@@ -17,6 +18,7 @@ func (r Rejection) String() string {
 		NoneInService: "disabled",
 		AllFull:       "full",
 		NoneAnswered:  "failed",
+		AllDown:       "down",
 	}[r]
 }
 
@@ -29,12 +31,18 @@ func (r *Route) Rejection() Rejection {
 	if r.router == nil {
 		return NoneInService
 	}
-	for i := range r.router.groups {
-		for _, channel := range r.router.groups[i].Channels {
-			if channel.reason() == IsFull {
+	rejection := NoneInService
+	for g := range r.router.groups {
+		ask := r.router.question(g, 0)
+		ask.obstacles &^= held
+		for _, channel := range r.router.groups[g].Channels {
+			switch ask.verdict(channel) {
+			case IsFull:
 				return AllFull
+			case Reason(StateDown):
+				rejection = AllDown
 			}
 		}
 	}
-	return NoneInService
+	return rejection
 }

@@ -10,6 +10,17 @@ func TestRejection(t *testing.T) {
 		{"failed", func(a, b *Channel) { b.Disable() }},
 		{"failed", func(a, b *Channel) { b.SetLimit(1); b.slots.take() }},
 		{"full", func(a, b *Channel) { a.Disable(); b.SetLimit(1); b.slots.take() }},
+		{"failed", func(a, b *Channel) { b.SetHealth(Unhealthy, 1, "") }},
+		{"down", func(a, b *Channel) { a.SetHealth(Unhealthy, 1, ""); b.SetHealth(Unhealthy, 1, "") }},
+		{"down", func(a, b *Channel) { a.SetHealth(Unhealthy, 1, ""); b.Disable() }},
+		{"full", func(a, b *Channel) { a.SetHealth(Unhealthy, 1, ""); b.SetLimit(1); b.slots.take() }},
+		{"full", func(a, b *Channel) {
+			a.Disable()
+			observe(b, Options{HoldOff: 10, HoldOffMax: 10})
+			b.SetLimit(1)
+			b.slots.take()
+		}},
+		{"disabled", func(a, b *Channel) { a.SetHealth(Unhealthy, 1, ""); a.Disable(); b.Disable() }},
 		{"disabled", func(a, b *Channel) { a.Disable(); b.Disable(); b.SetLimit(1); b.slots.take() }},
 		{"disabled", func(a, b *Channel) { a.SetAddresses(nil); b.Disable() }},
 		{"disabled", func(a, b *Channel) { a.Disable(); b.SetAddresses(nil); b.SetLimit(1); b.slots.take() }},

@@ -16,30 +16,33 @@ type roundRobin struct {
 
 const claimed = 1 << 32
 
-func (p *roundRobin) next(_ uint64, at place, usable bool) (place, *Channel) {
+func (p *roundRobin) next(_ uint64, at place, ask question) (place, *Channel) {
 	n := int32(len(p.channels))
 	first := at.number == 0
 	if first {
 		cursor := p.cursor.Load()
 		at = place{number: int32(cursor), left: n, mark: uint64(cursor)}
 	}
-	number, left := at.number, at.left
+	number, left, passed := at.number, at.left, at.passed
 	for ; left > 0; left-- {
 		if number == n {
 			number = 0
 		}
 		channel := p.channels[number]
 		number++
-		if usable && !channel.Usable() {
+		if state := channel.state.Load(); !ask.free(channel, state) && !ask.rested(channel, state) {
+			passed |= state
 			continue
 		}
 		if first {
 			left = n // those passed over may be usable by then
 		}
-		return place{number: number, left: left - 1, mark: at.mark}, channel
+		return place{number: number, left: left - 1, mark: at.mark, passed: passed}, channel
 	}
-	return place{number: number, mark: at.mark}, nil
+	return place{number: number, mark: at.mark, passed: passed}, nil
 }
+
+func (p *roundRobin) reach(uint64) (from, to int) { return 0, len(p.channels) }
 
 // take takes the turn with the first channel of a journey: if another client
 // has taken it, the journey begins anew.

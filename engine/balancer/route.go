@@ -21,9 +21,11 @@ const (
 	Dial               // a slot on a channel is held, which is to be connected to
 )
 
-// Route is one client's journey through the groups of a router. The zero
-// Route has nowhere to go. A Route is used by one goroutine at a time and not
-// copied after the first call of Next.
+// Route is one client's journey through the groups of a router: first by all
+// channels that are not held off, and once no group has another, by those that
+// were passed over because they were, the soonest to be free first. It comes by no
+// channel twice. The zero Route has nowhere to go. A Route is used by one
+// goroutine at a time and not copied after the first call of Next.
 type Route struct {
 	router  *Router
 	channel *Channel // the channel whose slot is held, or nil
@@ -32,7 +34,15 @@ type Route struct {
 	group   int32    // being searched
 	chance  uint32   // generation of the channel's state when its slot was taken
 	failed  bool     // connecting to a channel failed
+	held    bool     // a channel was passed over that is held off
+	over    bool     // no group has another channel that is not
+	tried   numbers  // channels that could not be connected to
 }
+
+// numbers is a set of the numbers of a router's channels.
+type numbers []uint64
+
+func (n numbers) has(number int) bool { return n != nil && n[number/64]>>(number%64)&1 != 0 }
 
 // Route starts the journey of a client. A nil Router has no channels.
 func (r *Router) Route(client Client, now int64) Route {
@@ -51,34 +61,83 @@ func (r *Route) Next(now int64) Step {
 	if r.channel != nil {
 		panic("balancer: Next without Failed")
 	}
-	for channel := r.candidate(true); channel != nil; channel = r.candidate(true) {
+	for channel := r.candidate(now, false); channel != nil; channel = r.candidate(now, false) {
 		var taken bool
 		if r.place, taken = r.router.pickers[r.group].take(r.place, channel); taken {
-			r.channel = channel
-			r.chance = generationOf(channel.state.Load())
-			return Dial
+			return r.dial(channel)
+		}
+	}
+	for channel := r.leftover(now); channel != nil; channel = r.leftover(now) {
+		if channel.slots.take() {
+			return r.dial(channel)
 		}
 	}
 	return Reject
 }
 
+func (r *Route) dial(channel *Channel) Step {
+	r.channel = channel
+	r.chance = generationOf(channel.state.Load())
+	return Dial
+}
+
 // candidate moves the journey on to the next channel, in this group or one
-// behind it; nil if none is left. With usable it passes over those that could
-// not be given a slot now.
-func (r *Route) candidate(usable bool) *Channel {
-	if r.router == nil {
+// behind it; nil if none is left. It passes over those that could not be given a
+// slot now, or are held off, unless all are asked for.
+func (r *Route) candidate(now int64, all bool) *Channel {
+	if r.router == nil || r.over {
 		return nil
 	}
 	for ; int(r.group) < len(r.router.pickers); r.group++ {
-		at, channel := r.router.pickers[r.group].next(r.client, r.place, usable)
+		var ask question
+		if !all {
+			ask = r.router.question(int(r.group), now)
+		}
+		at, channel := r.router.pickers[r.group].next(r.client, r.place, ask)
 		if channel != nil {
 			r.place = at
 			return channel
 		}
+		r.held = r.held || all || at.passed&held != 0
 		r.place = place{}
 	}
+	r.over = true
 	return nil
 }
+
+// leftover moves the journey, when candidate has no other channel, to one that
+// was passed over since it was held off, or is free by now; nil if none is left.
+func (r *Route) leftover(now int64) *Channel {
+	if !r.held {
+		return nil
+	}
+	var soonest *Channel
+	var earliest int64
+	for g, picker := range r.router.pickers {
+		ask := r.router.question(g, now)
+		ask.obstacles &^= held
+		from, to := picker.reach(r.client)
+		for i := from; i < to; i++ {
+			channel := r.router.groups[g].Channels[i]
+			state := channel.state.Load()
+			if !ask.admits(channel, state) || r.tried.has(r.router.firsts[g]+i) {
+				continue
+			}
+			var until int64
+			if state&held != 0 {
+				until = channel.until.Load()
+			}
+			if soonest == nil || until < earliest {
+				soonest, earliest = channel, until
+				r.group, r.place = int32(g), place{number: int32(i) + 1}
+			}
+		}
+	}
+	return soonest
+}
+
+// number returns that of the current channel within the router.
+func (r *Route) number() int { return r.router.firsts[r.group] + int(r.place.number) - 1 }
 
 // Change is what an attempt to connect changed about its channel.
 type Change uint8
@@ -94,18 +153,27 @@ const (
 // Failed gives back the slot of the current channel after connecting to it
 // failed with err, and counts the failure. Errors that have their cause on
 // this machine (see Local) change nothing about a channel, nor do those of a
-// dial that began before the channel was given a new chance.
+// dial that began before the channel was given a new chance, answered after a
+// failure, or failed another client in a way that changed something.
 func (r *Route) Failed(err error, now int64) Change {
 	channel := r.channel
 	r.channel = nil
 	r.failed = true
+	if r.tried == nil {
+		r.tried = make(numbers, (r.router.channels+63)/64)
+	}
+	r.tried[r.number()/64] |= 1 << (r.number() % 64)
 	channel.Leave(now)
 	channel.Counters.Failures.Add(1)
 	channel.Dials.failures[FailureOf(err)].Add(1)
 	if Local(err) {
 		return Unchanged
 	}
-	return channel.observeFailure(r.router.options.AutoDisable, r.chance)
+	change := channel.observeFailure(err, r.chance, &r.router.options, now)
+	if change == Disabled {
+		r.router.Review()
+	}
+	return change
 }
 
 // Connected counts a session on the current channel, and how long it took to
@@ -114,7 +182,7 @@ func (r *Route) Failed(err error, now int64) Change {
 func (r *Route) Connected(took time.Duration, now int64) Change {
 	r.channel.Counters.Sessions.Add(1)
 	r.channel.Dials.Durations.Observe(took)
-	return r.channel.observeAnswer()
+	return r.channel.observeAnswer(now)
 }
 
 // Close gives back the slot that is held, if any. It may be called more than

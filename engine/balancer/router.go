@@ -17,6 +17,12 @@
 //	route.Close(now)
 package balancer
 
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
 // Options are the rules that hold for all groups of a router.
 type Options struct {
 	// AutoDisable takes a channel out of service when connecting to it fails.
@@ -24,6 +30,13 @@ type Options struct {
 	// HashFailover lets a hash group try its other channels, in the order of
 	// the client's preference, when its first cannot serve the client.
 	HashFailover bool
+	// HoldOff is how long a channel that could not be connected to is passed
+	// over, twice as long after each further failure in a row, up to HoldOffMax,
+	// each give or take a fifth. Zero means never.
+	HoldOff, HoldOffMax time.Duration
+	// Panic is a share in percent: while fewer of the channels of a group that
+	// are enabled are up by their checks, these are ignored. Zero means never.
+	Panic int
 }
 
 // Group is a set of channels that are chosen from in one way.
@@ -33,27 +46,87 @@ type Group struct {
 }
 
 // Router holds the groups of a listener in the order in which they are tried.
-// It does not change after NewRouter, but for the turns of its groups.
+// It does not change after NewRouter, but for the turns of its groups and whether
+// they panic.
 type Router struct {
-	groups  []Group
-	pickers []picker // of the groups
-	options Options
+	groups   []Group
+	pickers  []picker // of the groups
+	firsts   []int    // numbers of the first channels of the groups
+	channels int      // how many there are
+	options  Options
+
+	reviewing sync.Mutex    // held by Review
+	panics    []atomic.Bool // whether the checks of the groups are ignored
 }
 
 // NewRouter returns a router over the groups, which belong to it from then on.
 // Where a round robin group stands in the place of one of the previous router,
 // which may be nil, the turn goes on with the channel whose turn it was.
 func NewRouter(groups []Group, options Options, previous *Router) *Router {
-	r := &Router{groups: groups, options: options}
+	r := &Router{groups: groups, options: options, panics: make([]atomic.Bool, len(groups))}
 	for i := range groups {
 		picker := newPicker(&groups[i], options)
 		if previous != nil && i < len(previous.pickers) {
 			picker.follow(previous.pickers[i])
 		}
 		r.pickers = append(r.pickers, picker)
+		r.firsts = append(r.firsts, r.channels)
+		r.channels += len(groups[i].Channels)
 	}
+	r.Review()
 	return r
 }
 
 // Groups returns the groups, which are not to be written to.
 func (r *Router) Groups() []Group { return r.groups }
+
+// Review finds out whether the checks of a group are to be ignored, as so few of
+// its channels are up by them (see Options.Panic). It is to be called after the
+// health of a channel, or whether one is in service, has changed.
+func (r *Router) Review() {
+	if r.options.Panic == 0 {
+		return
+	}
+	r.reviewing.Lock() // else a review that saw less could have the last word
+	defer r.reviewing.Unlock()
+	for g := range r.groups {
+		inService, up := 0, 0
+		for _, channel := range r.groups[g].Channels {
+			state := channel.state.Load()
+			if state&off != 0 {
+				continue
+			}
+			inService++
+			if state&unhealthy == 0 {
+				up++
+			}
+		}
+		r.panics[g].Store(100*up < r.options.Panic*inService)
+	}
+}
+
+// Panicking reports whether the checks of a group are ignored.
+func (r *Router) Panicking(group int) bool { return r.panics[group].Load() }
+
+// Usable reports whether there is a channel that a client could be given, at once
+// or when a slot is free.
+func (r *Router) Usable() bool {
+	for g := range r.groups {
+		obstacles := r.question(g, 0).obstacles &^ held
+		for _, channel := range r.groups[g].Channels {
+			if channel.state.Load()&obstacles == 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// question asks for the channels of a group that a client may be given now.
+func (r *Router) question(group int, now int64) question {
+	ask := question{obstacles: obstacles, now: now}
+	if r.panics[group].Load() {
+		ask.obstacles &^= unhealthy
+	}
+	return ask
+}

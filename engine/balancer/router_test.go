@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 var (
@@ -205,13 +206,13 @@ func TestLoweringTheLimitClosesNobody(t *testing.T) {
 	}
 	a := group.Channels[0]
 	a.SetLimit(1)
-	if a.Active() != 3 || a.Usable() {
-		t.Errorf("active %d, usable %v, want 3 and false", a.Active(), a.Usable())
+	if a.Active() != 3 || usable(a) {
+		t.Errorf("active %d, usable %v, want 3 and false", a.Active(), usable(a))
 	}
 	for _, route := range routes {
 		route.Close(0)
 	}
-	if !a.Usable() {
+	if !usable(a) {
 		t.Error("the channel is not usable once the sessions have ended")
 	}
 }
@@ -321,7 +322,7 @@ func TestAutoDisable(t *testing.T) {
 	if tried, _ := journey(r, client, "b"); strings.Join(tried, " ") != "a b" {
 		t.Fatalf("tried %v", tried)
 	}
-	if a.State() != StateAutoDisabled {
+	if a.Standing(0).State != StateAutoDisabled {
 		t.Fatal("the channel that failed is still enabled")
 	}
 	for range 3 {
@@ -374,7 +375,13 @@ func TestOnlyTheFirstFailureIsAChange(t *testing.T) {
 }
 
 // fail is a failure of a dial that began just now.
-func fail(c *Channel) { c.observeFailure(true, generationOf(c.state.Load())) }
+// fail autodisables the channel.
+func fail(c *Channel) {
+	c.observeFailure(errRefused, generationOf(c.state.Load()), &Options{AutoDisable: true}, 1)
+}
+
+// usable reports whether a client could be given the channel at the time 0.
+func usable(c *Channel) bool { return question{obstacles: obstacles}.admits(c, c.state.Load()) }
 
 // A dial that began before the channel was given a new chance, and fails after
 // it, is counted and changes nothing; an answer is news whenever it began.
@@ -468,7 +475,7 @@ func TestState(t *testing.T) {
 		if test.do == "no route" {
 			steps["no route"](c)
 		}
-		if got := c.Usable(); got != test.want {
+		if got := usable(c); got != test.want {
 			t.Errorf("%q: usable %v, want %v", test.do, got, test.want)
 		}
 	}
@@ -568,6 +575,32 @@ func BenchmarkPassedOver(b *testing.B) {
 	}
 }
 
+// BenchmarkHeldOff is what it costs to find the one channel that is not held off,
+// or if there is none the one that is free the soonest.
+func BenchmarkHeldOff(b *testing.B) {
+	for _, mode := range []Mode{RoundRobin, Hash} {
+		for _, n := range []int{16, 1000, 10000} {
+			for _, usable := range []string{"none", "last"} {
+				r, last := passedOver(mode, n)
+				for _, channel := range r.groups[0].Channels {
+					channel.Enable()
+					if channel != last || usable == "none" {
+						observe(channel, Options{HoldOff: time.Hour, HoldOffMax: time.Hour})
+					}
+				}
+				b.Run(fmt.Sprintf("%s/%d/%s", mode, n, usable), func(b *testing.B) {
+					b.ReportAllocs()
+					for b.Loop() {
+						route := r.Route(client, 0)
+						route.Next(0)
+						route.Close(0)
+					}
+				})
+			}
+		}
+	}
+}
+
 // passedOver returns a router over n channels of which one alone is in service:
 // the one that the client comes to last.
 func passedOver(mode Mode, n int) (*Router, *Channel) {
@@ -587,7 +620,7 @@ func passedOver(mode Mode, n int) (*Router, *Channel) {
 // order returns the channels that a client may come by, usable or not.
 func (r *Router) order(client Client) (order []*Channel) {
 	route := r.Route(client, 0)
-	for channel := route.candidate(false); channel != nil; channel = route.candidate(false) {
+	for channel := route.candidate(0, true); channel != nil; channel = route.candidate(0, true) {
 		order = append(order, channel)
 	}
 	return order
@@ -595,7 +628,10 @@ func (r *Router) order(client Client) (order []*Channel) {
 
 func TestChoosingAllocatesNothing(t *testing.T) {
 	for _, mode := range []Mode{RoundRobin, Hash} {
-		r := NewRouter([]Group{{Mode: mode, Channels: channels("a", "b", "c")}}, Options{HashFailover: true}, nil)
+		group := Group{Mode: mode, Channels: channels("a", "b", "c")}
+		options := Options{HashFailover: true, HoldOff: time.Hour, HoldOffMax: time.Hour}
+		r := NewRouter([]Group{group}, options, nil)
+		observe(group.Channels[0], options)
 		if n := testing.AllocsPerRun(100, func() {
 			route := r.Route(client, 0)
 			route.Next(0)

@@ -8,8 +8,12 @@ type State uint8
 // last slot is being dialled.
 const (
 	StateUp           State = iota
+	StateUntested           // in service, but neither a client nor a check has found out about it yet
 	StateFull               // in service, without a free slot
+	StateSlow               // in service, but was sent bytes and sent none back
 	StateFailing            // in service, but did not answer when it was tried last
+	StateHeld               // likewise, and passed over for a while
+	StateDown               // in service, but its check says that it is down
 	StateUnresolved         // in service, but its host has no address
 	StateDisabled           // by the configuration or the operator
 	StateAutoDisabled       // because connecting to it failed, until the operator enables it
@@ -21,8 +25,12 @@ const (
 func (s State) String() string {
 	return [...]string{
 		StateUp:           "up",
+		StateUntested:     "untested",
 		StateFull:         "full",
+		StateSlow:         "slow",
 		StateFailing:      "failing",
+		StateHeld:         "held off",
+		StateDown:         "down",
 		StateUnresolved:   "unresolved",
 		StateDisabled:     "disabled",
 		StateAutoDisabled: "autodisabled",
@@ -39,27 +47,36 @@ func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 func (s State) Enabled() bool { return s <= StateUnresolved }
 
 // Up reports whether the channel serves, as far as is known.
-func (s State) Up() bool { return s <= StateFull }
+func (s State) Up() bool { return s <= StateSlow }
 
-// Three words about a channel are kept apart: what the configuration declares,
-// what the operator says, and what was observed. Enabled joins them.
+// These words about a channel are kept apart: what the configuration declares,
+// what the operator says, what clients' dials observed, what checks say. The
+// first three decide whether it is in service:
 //
 //	removed                     no: it is in no configuration any more
-//	observed to fail            no, until the operator enables it
+//	observed to fail            no, with autodisable, until the operator enables it
 //	operator says so            as the operator says; draining is a no
 //	otherwise                   as declared
 //
-// They are the lower half of the state. The upper half counts how often the
-// channel was given a new chance: what a dial that began before has to say of
-// the channel, if it fails, is old news.
+// They are the lower half of the state. The upper half counts what makes a
+// failure old news, if the dial began before: that the channel was given a new
+// chance, that it answered again, and each failure that counted. So of dials that
+// run at the same time and fail, one counts.
 const (
 	declaredDisabled uint64 = 1 << iota
 	operatorEnabled
 	operatorDisabled
 	autoDisabled
-	failing  // since it last answered; for the log, it disables nothing
 	draining // the operator let its sessions finish before it counts as disabled
 	removed
+	off        // what all of these come to
+	unresolved // it has no address
+	untested   // no client's dial came to anything, since the start or since a new chance
+	failing    // since it last answered; disables nothing
+	held       // likewise, and passed over until Channel.until
+	healthy    // by its check
+	unhealthy  // by its check
+	slow       // was sent bytes and sent none back
 )
 
 // generation is one in the upper half of the state. It may wrap: no dial lasts
@@ -80,51 +97,20 @@ func enabled(state uint64) bool {
 }
 
 // Enabled reports whether the channel is in service.
-func (c *Channel) Enabled() bool { return enabled(c.state.Load()) }
+func (c *Channel) Enabled() bool { return c.state.Load()&off == 0 }
 
 // Failing reports whether connecting to the channel failed when it was tried
 // last.
 func (c *Channel) Failing() bool { return c.state.Load()&failing != 0 }
 
-// State joins all words about the channel. Whoever shows one asks here.
-func (c *Channel) State() State {
-	state := c.state.Load()
-	if joined := c.obstacle(state); joined > StateFull || state&failing == 0 {
-		return joined
-	}
-	return StateFailing
-}
-
-// obstacle returns what keeps a client from being given the channel, whose words
-// are these, now; StateUp if nothing does. That it fails is no obstacle.
-func (c *Channel) obstacle(state uint64) State {
-	if !enabled(state) {
-		switch {
-		case state&removed != 0:
-			return StateRemoved
-		case state&draining != 0 && c.Active() > 0:
-			return StateDraining
-		case state&autoDisabled != 0:
-			return StateAutoDisabled
-		}
-		return StateDisabled
-	}
-	switch {
-	case len(c.Addresses()) == 0:
-		return StateUnresolved
-	case !c.slots.free():
-		return StateFull
-	}
-	return StateUp
-}
-
 // Enable is the operator's word that the channel is to serve. It clears an
-// autodisable, and dials that are under way cannot bring it back. It reports
-// false if the channel was enabled already.
+// autodisable and what else failed dials have said, and those that are under way
+// cannot bring it back. It reports false if the channel was enabled already.
 func (c *Channel) Enable() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return c.change(func(state uint64) uint64 {
-		state += generation
-		state &^= autoDisabled | operatorEnabled | operatorDisabled | draining
+		state = c.forgive(state) &^ (operatorEnabled | operatorDisabled | draining)
 		if state&declaredDisabled != 0 {
 			state |= operatorEnabled
 		}
@@ -135,6 +121,8 @@ func (c *Channel) Enable() bool {
 // Disable is the operator's word that the channel is not to serve; running
 // sessions go on. It reports false if the channel was disabled already.
 func (c *Channel) Disable() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return c.change(func(state uint64) uint64 {
 		return disable(state &^ draining)
 	})
@@ -142,6 +130,8 @@ func (c *Channel) Disable() bool {
 
 // Drain is Disable, but while sessions run the channel counts as draining.
 func (c *Channel) Drain() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return c.change(func(state uint64) uint64 {
 		return disable(state) | draining
 	})
@@ -163,6 +153,8 @@ func (c *Channel) Draining() bool {
 // Declare sets what the configuration says. The operator's word, where there
 // is one, stays in force; once both say the same it is forgotten.
 func (c *Channel) Declare(disabled bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.change(func(state uint64) uint64 {
 		state &^= declaredDisabled
 		if disabled {
@@ -176,60 +168,45 @@ func (c *Channel) Declare(disabled bool) {
 
 // Forgive clears what was observed about the channel, and what dials that are
 // under way are about to observe if they fail: a new declaration gives it a new
-// chance.
+// chance. The word of its checks stays.
 func (c *Channel) Forgive() {
-	c.change(func(state uint64) uint64 { return state&^(autoDisabled|failing) + generation })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.change(c.forgive)
 }
 
 // Remove takes the channel out of service for good.
 func (c *Channel) Remove() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.change(func(state uint64) uint64 { return state | removed })
 }
 
-// observeFailure reports what this failure, among concurrent ones, changed. It
-// changes nothing if the state has left the generation in which the dial began.
-func (c *Channel) observeFailure(disable bool, began uint32) Change {
-	add := failing
-	if disable {
-		add |= autoDisabled
+// forgive returns the state without what failed dials have said. The mutex is
+// held.
+func (c *Channel) forgive(state uint64) uint64 {
+	if state&failing != 0 {
+		c.clearFailure()
+		state = state&^(failing|held) | untested
 	}
-	for {
-		old := c.state.Load()
-		if generationOf(old) != began || old|add == old {
-			return Unchanged
-		}
-		if !c.state.CompareAndSwap(old, old|add) {
-			continue
-		}
-		if disable && old&autoDisabled == 0 {
-			return Disabled
-		}
-		return Failing
-	}
+	return state&^autoDisabled + generation
 }
 
-// observeAnswer reports whether this answer is the first after a failure. That
-// a channel answers is news whenever the dial began.
-func (c *Channel) observeAnswer() Change {
-	for {
-		old := c.state.Load()
-		if old&failing == 0 {
-			return Unchanged
-		}
-		if c.state.CompareAndSwap(old, old&^failing) {
-			return Recovered
-		}
-	}
-}
-
-// change applies a pure function to the state and reports whether the answer
-// of Enabled changed with it.
+// change applies a function to the state, takes note of what it changed, and
+// reports whether the answer of Enabled changed with it. The mutex is held.
 func (c *Channel) change(next func(uint64) uint64) bool {
-	for {
-		old := c.state.Load()
-		state := next(old)
-		if c.state.CompareAndSwap(old, state) {
-			return enabled(old) != enabled(state)
-		}
+	const service = declaredDisabled | operatorEnabled | operatorDisabled | autoDisabled | draining | removed
+	old := c.state.Load()
+	state := next(old) &^ off
+	if !enabled(state) {
+		state |= off
 	}
+	if state&off != 0 && state&service != old&service {
+		c.out = note{}
+	}
+	if (old^state)&(off|untested|unresolved) != 0 {
+		c.up = note{}
+	}
+	c.state.Store(state)
+	return (old^state)&off != 0
 }

@@ -1,15 +1,17 @@
 package balancer
 
+import "fmt"
+
 // Verdict is what a router would say about one channel to a client.
 type Verdict struct {
 	Group   int
 	Index   int // of the channel in the group
 	Channel *Channel
 	Reason  Reason
+	Words   string // the reason, with since when and why
 }
 
 // Reason is the state for which a channel would be passed over, or Chosen.
-// StateFailing is none.
 type Reason State
 
 // Reasons that are told apart from the rest.
@@ -18,35 +20,53 @@ const (
 	IsFull = Reason(StateFull)
 )
 
-// String returns the reason in words.
+// String returns the reason in a word.
 func (r Reason) String() string {
-	switch r {
-	case Chosen:
+	if r == Chosen {
 		return "chosen"
-	case Reason(StateUnresolved):
-		return "its host does not resolve"
-	case Reason(StateAutoDisabled):
-		return "disabled because connecting to it failed"
 	}
 	return State(r).String()
 }
 
-// reason returns why the channel could not be given a slot now, or Chosen.
-func (c *Channel) reason() Reason { return Reason(c.obstacle(c.state.Load())) }
-
 // Why returns the channels that a journey of the client would come by now, in
-// their order. The last is Chosen; where none is, the client would be turned
-// away. It reserves nothing and takes no turn, so another client may come
-// first.
+// their order: one that is held off when its turn is, and again if nothing better
+// is left. The last is Chosen; where none is, the client would be turned away. It
+// reserves nothing and takes no turn, so another client may come first.
 func (r *Router) Why(client Client, now int64) []Verdict {
 	var verdicts []Verdict
 	route := r.Route(client, now)
-	for channel := route.candidate(false); channel != nil; channel = route.candidate(false) {
-		reason := channel.reason()
-		verdicts = append(verdicts, Verdict{Group: route.Group(), Index: int(route.place.number - 1), Channel: channel, Reason: reason})
-		if reason == Chosen {
-			break
+	for channel := route.candidate(now, true); channel != nil; channel = route.candidate(now, true) {
+		verdict := route.verdict(channel, r.question(route.Group(), now))
+		verdicts = append(verdicts, verdict)
+		if verdict.Reason == Chosen {
+			return verdicts
 		}
 	}
+	if channel := route.leftover(now); channel != nil {
+		ask := r.question(route.Group(), now)
+		ask.obstacles &^= held
+		verdicts = append(verdicts, route.verdict(channel, ask))
+	}
 	return verdicts
+}
+
+// verdict tells what becomes of the channel that the route has come to.
+func (r *Route) verdict(channel *Channel, ask question) Verdict {
+	verdict := Verdict{Group: r.Group(), Index: int(r.place.number - 1), Channel: channel, Reason: ask.verdict(channel)}
+	standing := channel.Standing(ask.now)
+	switch {
+	case verdict.Reason == IsFull:
+		verdict.Words = fmt.Sprintf("full, %d of %d", channel.Active(), channel.Limit())
+	case verdict.Reason != Chosen:
+		verdict.Words = standing.Words(ask.now)
+	case standing.State == StateDown:
+		verdict.Words = fmt.Sprintf("chosen although it is down: fewer than %d %% of the group are up", r.router.options.Panic)
+	case standing.State == StateHeld:
+		verdict.Words = "chosen although it is held off: nothing better is left"
+	case standing.State == StateFailing, standing.State == StateSlow:
+		verdict.Words = "chosen although it is " + standing.Words(ask.now)
+	default:
+		verdict.Words = "chosen"
+	}
+	return verdict
 }

@@ -35,8 +35,8 @@ func TestWhyAgreesWithRoute(t *testing.T) {
 			var chosen *Channel
 			for i, v := range verdicts {
 				named[v.Channel] = true
-				if router.Groups()[v.Group].Channels[v.Index] != v.Channel || (v.Reason == Chosen) != v.Channel.Usable() {
-					t.Fatalf("seed %d: verdict %d is %+v, usable %t", seed, i, v, v.Channel.Usable())
+				if router.Groups()[v.Group].Channels[v.Index] != v.Channel || (v.Reason == Chosen) != usable(v.Channel) {
+					t.Fatalf("seed %d: verdict %d is %+v, usable %t", seed, i, v, usable(v.Channel))
 				}
 				if v.Reason == Chosen {
 					if chosen = v.Channel; i != len(verdicts)-1 {
@@ -96,7 +96,7 @@ func TestJourneyFollowsTheOrder(t *testing.T) {
 		router := NewRouter([]Group{group}, Options{HashFailover: random.IntN(4) > 0}, nil)
 		for range 5 {
 			client := Client{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(256))})}
-			want := slices.DeleteFunc(router.order(client), func(c *Channel) bool { return !c.Usable() })
+			want := slices.DeleteFunc(router.order(client), func(c *Channel) bool { return !usable(c) })
 			var got []*Channel
 			route := router.Route(client, 0)
 			for route.Next(0) == Dial {
@@ -116,11 +116,11 @@ func TestOnePassOverChannelsOutOfService(t *testing.T) {
 	r, last := passedOver(Hash, 1000)
 	group := r.pickers[0].(*rendezvous)
 	hashed, start := hashAddr(client.Addr), place{}
-	if best, _ := group.after(hashed, start, true); best < 0 || group.channels[best] != last {
+	if best, _, _ := group.after(hashed, start, question{obstacles: obstacles}); best < 0 || group.channels[best] != last {
 		t.Errorf("the first pass found %d", best)
 	}
 	last.Disable()
-	if best, _ := group.after(hashed, start, true); best >= 0 {
+	if best, _, _ := group.after(hashed, start, question{obstacles: obstacles}); best >= 0 {
 		t.Errorf("a pass found %d though none is usable", best)
 	}
 	route := r.Route(client, 0)

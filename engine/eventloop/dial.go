@@ -3,8 +3,8 @@
 package eventloop
 
 import (
-	"errors"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -12,25 +12,60 @@ import (
 	"balance/engine/plane"
 )
 
-// searches keeps what sessions need while they dial, and leave behind then.
-type searches struct{ idle []*plane.Search }
-
-// idleSearches is how many are kept for the next sessions: less than 256 KiB.
-const idleSearches = 1024
-
-func (p *searches) get() *plane.Search {
-	if last := len(p.idle) - 1; last >= 0 {
-		s := p.idle[last]
-		p.idle = p.idle[:last]
-		return s
-	}
-	return new(plane.Search)
+// dialing is what a session needs while it dials, and leaves behind then.
+type dialing struct {
+	plane.Search
+	attempts []attempt // under way
+	few      [2]attempt
 }
 
-func (p *searches) put(s *plane.Search) {
-	*s = plane.Search{}
+// attempt is one to connect to the channel.
+type attempt struct {
+	plane.Attempt
+	fd     int32
+	number uint8 // as its token has it: no other one that is under way has the same
+}
+
+// find returns the place of an attempt that is under way, or -1.
+func (d *dialing) find(number uint8) int {
+	return slices.IndexFunc(d.attempts, func(a attempt) bool { return a.number == number })
+}
+
+// number returns one that no attempt under way has.
+func (d *dialing) number() (n uint8) {
+	for d.find(n) >= 0 {
+		n++
+	}
+	return n
+}
+
+// take takes out an attempt, whose socket is the caller's then.
+func (d *dialing) take(i int) attempt {
+	a := d.attempts[i]
+	d.attempts = slices.Delete(d.attempts, i, i+1)
+	return a
+}
+
+// searches keeps what sessions need while they dial, and leave behind then.
+type searches struct{ idle []*dialing }
+
+// idleSearches is how many are kept for the next sessions: less than 512 KiB.
+const idleSearches = 1024
+
+func (p *searches) get() *dialing {
+	d := new(dialing)
+	if last := len(p.idle) - 1; last >= 0 {
+		d = p.idle[last]
+		p.idle = p.idle[:last]
+	}
+	d.attempts = d.few[:0]
+	return d
+}
+
+func (p *searches) put(d *dialing) {
+	*d = dialing{}
 	if len(p.idle) < idleSearches {
-		p.idle = append(p.idle, s)
+		p.idle = append(p.idle, d)
 	}
 }
 
@@ -44,55 +79,49 @@ func (l *loop) connect(s *session) {
 		}
 		s.search.Failed(l.now)
 	}
-	l.end(s, plane.NoChannel, nil, false)
+	l.end(s, plane.NoChannel, nil, s.listener.Service().ResetUnserved)
 }
 
-// dial starts connecting to the next address of the channel, or waits until
-// this machine has what that takes. It reports false if there is no address
-// left.
+// dial begins the attempts that are due. It reports false if there is nothing
+// to wait for then.
 func (l *loop) dial(s *session) bool {
-	for addr, share, ok := s.search.Address(l.now); ok; addr, share, ok = s.search.Address(l.now) {
-		fd, err := l.kernel.dial(addr, s.search.Service().Source)
-		if err == nil {
-			s.sides[server] = side{fd: fd, writable: true}
-			errno := l.kernel.watch(l.epoll, fd, s.token(server))
-			if errno == 0 {
-				l.plane.shortage.End()
-				l.arm(&s.timer, share)
-				return true
-			}
-			l.hangUp(&s.sides[server], false)
-			err = os.NewSyscallError("epoll_ctl", errno)
+	for a, ok := s.search.Attempt(l.now); ok; a, ok = s.search.Attempt(l.now) {
+		if err := l.attempt(s, a); err != nil {
+			l.attemptFailed(s, a, err)
 		}
-		if plane.Exhausted(err) {
-			l.lacks("dial", err)
-			if left := s.search.Left(l.now); left > 0 {
-				s.search.Again(err)
-				l.arm(&s.timer, min(left, l.plane.shortage.Left(l.now)))
-				return true
-			}
-		}
-		err = plane.DialError(addr, err)
-		if errors.Is(err, plane.ErrNoPort) {
-			if pause := s.search.AwaitPort(err, l.now); pause > 0 {
-				l.arm(&s.timer, pause)
-				return true
-			}
-			continue
-		}
-		s.search.Undialled(err)
 	}
-	return false
+	pause, ok := s.search.Wait(l.now)
+	if ok {
+		l.arm(&s.timer, pause)
+	}
+	return ok
 }
 
-// redial goes on with a session that waits until it can dial.
-func (l *loop) redial(s *session) {
-	left, pause := s.search.Left(l.now), l.plane.shortage.Left(l.now)
-	if pause > 0 && left > 0 {
-		l.arm(&s.timer, min(left, pause))
-		return
+// attempt starts connecting. What this machine lacked it is not asked for again
+// while the pause lasts.
+func (l *loop) attempt(s *session, a plane.Attempt) error {
+	if a.Lack != nil && l.plane.shortage.Left(l.now) > 0 {
+		return a.Lack
 	}
-	l.dialOn(s)
+	fd, err := l.kernel.dial(a.Addr, s.search.Service().Source)
+	if err != nil {
+		return plane.DialError(a.Addr, err)
+	}
+	number := s.search.number()
+	if errno := l.kernel.watch(l.epoll, fd, s.serverToken(number)); errno != 0 {
+		l.kernel.close(fd)
+		return plane.DialError(a.Addr, os.NewSyscallError("epoll_ctl", errno))
+	}
+	l.plane.shortage.End()
+	s.search.attempts = append(s.search.attempts, attempt{Attempt: a, fd: fd, number: number})
+	return nil
+}
+
+func (l *loop) attemptFailed(s *session, a plane.Attempt, err error) {
+	if plane.Exhausted(err) {
+		l.lacks("dial", err)
+	}
+	s.search.AttemptFailed(a, err, l.plane.shortage.Left(l.now), l.now)
 }
 
 // dialOn goes on with the next address, or the next channel.
@@ -103,23 +132,48 @@ func (l *loop) dialOn(s *session) {
 	}
 }
 
-// answered is called when something has come of the connection attempt.
-func (l *loop) answered(s *session, events uint32) {
+// dialDue is called when an attempt is to begin, or the time is over. The
+// attempts under way fail then, unless one has come to something that the loop
+// was not told of yet.
+func (l *loop) dialDue(s *session) {
+	for s.search.Left(l.now) <= 0 && len(s.search.attempts) > 0 {
+		if events := l.kernel.pending(s.search.attempts[0].fd); events == 0 {
+			l.undialled(s, 0, os.ErrDeadlineExceeded, false)
+		} else if !l.failed(s, 0, events) {
+			return
+		}
+	}
+	l.dialOn(s)
+}
+
+// answered is called when something has come of an attempt.
+func (l *loop) answered(s *session, number uint8, events uint32) {
+	if i := s.search.find(number); i >= 0 && l.failed(s, i, events) {
+		l.dialOn(s)
+	}
+}
+
+// failed acts on what has come of an attempt, and reports whether it failed.
+func (l *loop) failed(s *session, i int, events uint32) bool {
+	fd := s.search.attempts[i].fd
 	if events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
-		l.undialled(s, os.NewSyscallError("connect", l.kernel.socketError(s.sides[server].fd)))
-		return
+		l.undialled(s, i, os.NewSyscallError("connect", l.kernel.socketError(fd)), false)
+		return true
 	}
 	if events&unix.EPOLLOUT == 0 {
-		return
+		return false
 	}
-	if port := s.channel.Key().Port; port >= l.plane.picked && l.kernel.selfConnected(s.sides[server].fd, port) {
+	if port := s.channel.Key().Port; port >= l.plane.picked && l.kernel.selfConnected(fd, port) {
 		// Nobody was there, and connect picked the port that it dialled
 		// (simultaneous open, RFC 9293, 3.5). The reset frees that port for
 		// the server; a close would hold it for the time of TIME-WAIT.
-		l.hangUp(&s.sides[server], true)
-		l.undialled(s, os.NewSyscallError("connect", unix.ECONNREFUSED))
-		return
+		l.undialled(s, i, os.NewSyscallError("connect", unix.ECONNREFUSED), true)
+		return true
 	}
+	s.attempt = s.search.take(i).number
+	s.sides[server] = side{fd: fd}
+	s.sides[server].heard(events)
+	l.giveUp(s, false)
 	s.search.Connected(l.now)
 	l.searches.put(s.search)
 	s.search = nil
@@ -131,21 +185,19 @@ func (l *loop) answered(s *session, events uint32) {
 		// the connection before the ACK that dial holds back.
 		l.kernel.quickAck(s.sides[server].fd)
 	}
+	return false
 }
 
-// dialTimedOut fails the attempt, unless it has come to something that the loop
-// was not told of yet.
-func (l *loop) dialTimedOut(s *session) {
-	if events := l.kernel.pending(s.sides[server].fd); events != 0 {
-		l.answered(s, events)
-		return
+// undialled closes the socket of an attempt that failed.
+func (l *loop) undialled(s *session, i int, err error, reset bool) {
+	a := s.search.take(i)
+	l.drop(a.fd, reset)
+	l.attemptFailed(s, a.Attempt, plane.DialError(a.Addr, err))
+}
+
+// giveUp closes the sockets of the attempts under way.
+func (l *loop) giveUp(s *session, reset bool) {
+	for len(s.search.attempts) > 0 {
+		l.drop(s.search.take(len(s.search.attempts)-1).fd, reset)
 	}
-	l.undialled(s, os.ErrDeadlineExceeded)
-}
-
-// undialled goes on after an attempt failed.
-func (l *loop) undialled(s *session, err error) {
-	l.hangUp(&s.sides[server], false)
-	s.search.Undialled(plane.DialError(s.search.Dialled(), err))
-	l.dialOn(s)
 }

@@ -27,7 +27,7 @@ type fakeKernel struct {
 	open    map[int32]*fakeSocket
 	pipes   map[int32]*fakePipe // by either end
 	sockets []*fakeSocket
-	servers map[token]*fakeSocket // the last that was dialled, by the token of the client
+	servers map[token]*fakeSocket // the last that was dialled or, later, closed, by the token of the client
 	queues  map[int32]*fakeQueue
 	woken   map[int]bool // by the eventfd, which has the number of its loop's epoll
 	last    int32
@@ -257,10 +257,16 @@ func (k *fakeKernel) watch(epoll, fd int32, t token) unix.Errno {
 	}
 	s.epoll, s.token, s.watched = epoll, t, true
 	s.event = !s.connecting
-	if t.low&1 == server {
-		k.servers[token{t.low ^ server, t.high}] = s
-	}
+	s.note(k)
 	return 0
+}
+
+// note keeps the socket as that of the session if it is a server's. Of several
+// that are dialled at a time, the one that the session keeps is closed last.
+func (s *fakeSocket) note(k *fakeKernel) {
+	if s.watched && s.token.low&1 == server {
+		k.servers[token{s.token.low ^ server, s.token.high & maxGeneration}] = s
+	}
 }
 
 func (k *fakeKernel) selfConnected(fd int32, _ uint16) bool {
@@ -472,6 +478,7 @@ func (k *fakeKernel) close(fd int32) {
 	}
 	s := k.socket("close", fd)
 	s.closed, s.ended = true, *k.now
+	s.note(k)
 	delete(k.open, fd)
 }
 

@@ -192,7 +192,7 @@ func (l *loop) dispatch(e *unix.EpollEvent) {
 		}
 	default:
 		if s, side := l.slab.session(t); s != nil {
-			l.event(s, side, e.Events)
+			l.event(s, side, t, e.Events)
 		}
 	}
 }

@@ -273,6 +273,7 @@ func (l *loop) count(s *session, from, n int) {
 		t.stuck = seconds(l.now)
 	}
 	s.active = l.now
+	s.owed = from == client
 	if from == client {
 		s.channel.Counters.Sent.Add(uint64(n))
 	} else {

@@ -27,7 +27,7 @@ type session struct {
 	active     int64 // when a byte last moved
 	timer      timer
 
-	search  *plane.Search     // while dialling; without it the session holds a slot on the channel
+	search  *dialing          // while dialling; without it the session holds a slot on the channel
 	channel *balancer.Channel // the last that was tried
 	err     error             // of the side that broke first
 	group   uint16
@@ -38,6 +38,8 @@ type session struct {
 	queued  bool        // in loop.ready
 	settled bool        // keep-alive and the user timeout are set towards the channel
 	noDelay bool        // likewise TCP_NODELAY
+	owed    bool        // the last byte that moved went to the channel
+	attempt uint8       // of which the connection to the channel came, as its token has it
 
 	looked uint32 // once a side has broken: 1 + what the kernel had left to send to the other at the last look
 
@@ -62,6 +64,16 @@ type side struct {
 	finished bool // the peer's end of stream is here, behind the last byte
 	urgent   bool // there is urgent data: a short read does not tell of an empty queue
 	broken   bool // the connection has failed; a read tells once it has come to that, unless a write was told
+}
+
+// heard takes note of events.
+func (s *side) heard(events uint32) {
+	const broken = unix.EPOLLERR | unix.EPOLLHUP
+	s.readable = s.readable || events&(unix.EPOLLIN|unix.EPOLLRDHUP|broken) != 0
+	s.writable = s.writable || events&(unix.EPOLLOUT|broken) != 0
+	s.finished = s.finished || events&(unix.EPOLLRDHUP|unix.EPOLLHUP) != 0
+	s.urgent = s.urgent || events&unix.EPOLLPRI != 0
+	s.broken = s.broken || events&unix.EPOLLERR != 0
 }
 
 func (s *side) emptied() { s.readable, s.urgent = false, false }
@@ -103,23 +115,24 @@ func (l *loop) begin(fd int32, peer netip.AddrPort, listener *plane.Listener) {
 	l.connect(s)
 }
 
-// event takes note of what the kernel says of one side, and acts on it.
-func (l *loop) event(s *session, which int, events uint32) {
-	const broken = unix.EPOLLERR | unix.EPOLLHUP
+// event acts on what the kernel says of one side. Events of an attempt to connect
+// that was given up, because another was faster, may be on their way still.
+func (l *loop) event(s *session, which int, t token, events uint32) {
+	if which == server && s.state == plane.Dialing {
+		l.answered(s, t.attempt(), events)
+		return
+	}
+	if which == server && t.attempt() != s.attempt {
+		return
+	}
 	e := &s.sides[which]
-	e.readable = e.readable || events&(unix.EPOLLIN|unix.EPOLLRDHUP|broken) != 0
-	e.writable = e.writable || events&(unix.EPOLLOUT|broken) != 0
-	e.finished = e.finished || events&(unix.EPOLLRDHUP|unix.EPOLLHUP) != 0
-	e.urgent = e.urgent || events&unix.EPOLLPRI != 0
-	e.broken = e.broken || events&unix.EPOLLERR != 0
+	e.heard(events)
 	switch {
 	case s.state != plane.Dialing:
 		if !s.queued { // or else its turn is to come
 			l.relay(s, which)
 		}
-	case which == server:
-		l.answered(s, events)
-	case events&broken != 0:
+	case events&(unix.EPOLLERR|unix.EPOLLHUP) != 0:
 		// With something to say, the client has gone on to the channel; no
 		// channel is bothered for one without.
 		if n, errno := l.kernel.peek(e.fd); n == 0 {
@@ -182,6 +195,9 @@ func (l *loop) end(s *session, cause plane.Cause, err error, reset bool) {
 // LeaveChannel implements plane.Ending.
 func (s *session) LeaveChannel() {
 	l := s.listener.loop
+	if s.search != nil {
+		l.giveUp(s, s.reset)
+	}
 	l.hangUp(&s.sides[server], s.reset)
 	for i := range s.streams {
 		l.dropBuffer(&s.streams[i])
@@ -221,12 +237,19 @@ func (s *session) Forget() {
 }
 
 func (l *loop) hangUp(s *side, reset bool) {
-	if s.fd >= 0 && reset {
-		l.kernel.reset(s.fd)
-	} else if s.fd >= 0 {
-		l.kernel.close(s.fd)
+	if s.fd >= 0 {
+		l.drop(s.fd, reset)
 	}
 	s.fd = -1
+}
+
+// drop closes a socket.
+func (l *loop) drop(fd int32, reset bool) {
+	if reset {
+		l.kernel.reset(fd)
+	} else {
+		l.kernel.close(fd)
+	}
 }
 
 // settleAfter is how long a session lives before it is treated as one that
@@ -236,12 +259,8 @@ const settleAfter = time.Second
 // expire implements expirer. The timer is not set anew for each byte: when it
 // expires, the session may have been active since.
 func (s *session) expire(l *loop) {
-	switch {
-	case s.state == plane.Dialing && s.sides[server].fd < 0:
-		l.redial(s)
-		return
-	case s.state == plane.Dialing:
-		l.dialTimedOut(s)
+	if s.state == plane.Dialing {
+		l.dialDue(s)
 		return
 	}
 	if which, ok := s.broken(); ok {
@@ -296,5 +315,6 @@ func (l *loop) picture(s *session) plane.Session {
 		Active:   l.plane.epoch.Add(time.Duration(s.active)),
 		Sent:     s.streams[client].moved,
 		Received: s.streams[server].moved,
+		Owed:     s.owed,
 	}
 }

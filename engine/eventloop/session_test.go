@@ -165,10 +165,10 @@ func (s *fakeSocket) drain(n int, now int64) {
 }
 
 // deliver may deliver an event of a socket that was closed meanwhile, as the
-// kernel does if it was fetched before, but none of an attempt to connect that
-// was given up while the session goes on.
+// kernel does if it was fetched before: of a session that has ended, or of an
+// attempt to connect than which another was faster.
 func (w *world) deliver(s *fakeSocket) {
-	if alive, _ := w.loop.slab.session(s.token); s.closed && alive != nil {
+	if alive, _ := w.loop.slab.session(s.token); s.closed && alive != nil && (alive.state == plane.Dialing || s.token.attempt() == alive.attempt) {
 		return
 	}
 	if s.event {

@@ -2,6 +2,8 @@
 
 package eventloop
 
+import "balance/engine/plane"
+
 // slab holds the sessions of a loop. They do not move, and a slot that is
 // given back is the next to be taken. It keeps the memory of the most sessions
 // there were at a time.
@@ -54,17 +56,33 @@ func (b *slab) give(s *session) {
 // again.
 type token struct{ low, high int32 }
 
-const maxGeneration = 1<<31 - 1
+// The upper part of a token is the generation and, above it, the number of the
+// attempt to connect that a server's socket is of.
+const (
+	generationBits = 27
+	maxGeneration  = 1<<generationBits - 1
+)
+
+// The number fits and leaves the sign alone.
+var _ [1<<(31-generationBits) - plane.MaxAttempts]struct{}
 
 func (s *session) token(side int) token {
 	return token{low: int32(s.slot<<1) | int32(side), high: int32(s.generation)}
 }
 
+func (s *session) serverToken(attempt uint8) token {
+	t := s.token(server)
+	t.high |= int32(attempt) << generationBits
+	return t
+}
+
+func (t token) attempt() uint8 { return uint8(t.high >> generationBits) }
+
 // session returns whom the token means, and which side, or nil if the session
 // has ended.
 func (b *slab) session(t token) (s *session, side int) {
 	s = b.at(uint32(t.low) >> 1)
-	if int32(s.generation) != t.high {
+	if s.generation != uint32(t.high&maxGeneration) {
 		return nil, 0
 	}
 	return s, int(t.low & 1)

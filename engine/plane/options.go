@@ -1,6 +1,10 @@
 package plane
 
-import "log/slog"
+import (
+	"log/slog"
+
+	"balance/engine/balancer"
+)
 
 // Options are what a plane is made with.
 type Options struct {
@@ -8,6 +12,10 @@ type Options struct {
 	// Ended is called once for each client that was accepted, when its
 	// session has ended. It must not block.
 	Ended func(End)
+	// Tried, if not nil, is told what an attempt to connect to a channel came to,
+	// if it failed or if it is news that it did not; err is nil then. It is called
+	// on the loops, often if much fails, so it must not block nor take long.
+	Tried func(listener *Listener, channel *balancer.Channel, change balancer.Change, err error)
 	// Pipes is how many pipes there may be, 0 for as many as the plane likes.
 	Pipes int
 	// Dump, if not nil, is shown every chunk that is relayed.

@@ -17,12 +17,15 @@ import (
 // All methods may be called from any goroutine.
 type Plane interface {
 	// Adopt returns what accepts clients from the socket, which is still the
-	// caller's to close, once that has stopped. It accepts nobody before Serve.
+	// caller's to close, once that has stopped; then it may be adopted again, too.
+	// It accepts nobody before Serve.
 	Adopt(*socket.Socket) (Acceptor, error)
 	// SetMaxSessions says how many sessions there may be. While there are as
 	// many, clients wait in the queues of their sockets. At first there may be
 	// any number.
 	SetMaxSessions(n int)
+	// Now returns the time on the clock that the plane tells routers.
+	Now() int64
 	// Sessions calls yield for each session until it returns false.
 	// Sessions that begin or end meanwhile may be missed.
 	Sessions(yield func(Session) bool)
@@ -76,6 +79,9 @@ type Service struct {
 	HalfCloseTimeout time.Duration // 0 = never
 	KeepAlive        time.Duration // between probes; 0 = off
 	UserTimeout      time.Duration // as socket.SetUserTimeout has it
+	// ResetUnserved resets clients for whom no channel can be had; else they are
+	// closed.
+	ResetUnserved bool
 
 	complaints balancer.Throttle // for the log: that this machine cannot dial
 }
@@ -92,6 +98,7 @@ type Session struct {
 	Active   time.Time // when a byte last moved
 	Sent     uint64    // bytes towards the channel
 	Received uint64    // bytes from the channel
+	Owed     bool      // the last byte that moved went to the channel
 }
 
 // State is where a session stands:
@@ -136,7 +143,9 @@ const (
 	Shutdown
 	Operator
 	Removed
-	Overfull // what it kept for a receiver was too much for the process
+	Overfull    // what it kept for a receiver was too much for the process
+	ChannelDown // a check took its channel down
+	MovedBack   // a channel that comes earlier is up again
 )
 
 var causes = [...]struct{ by, how string }{
@@ -151,6 +160,8 @@ var causes = [...]struct{ by, how string }{
 	Operator:         {"operator", "closed"},
 	Removed:          {"balance", "removed from the configuration"},
 	Overfull:         {"balance", "too much is buffered"},
+	ChannelDown:      {"balance", "the channel is down"},
+	MovedBack:        {"balance", "an earlier channel is up again"},
 }
 
 // By returns who ended the session: client, channel, operator or balance.

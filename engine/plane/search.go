@@ -4,25 +4,28 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
-	"os"
 	"time"
 
 	"balance/engine/balancer"
 )
 
 // Search is a session's search for a channel that answers, and all that only a
-// session in search of one needs. The plane makes the attempts, one at a time:
+// session in search of one needs. The plane makes the attempts, several of which
+// may be under way:
 //
 //	s.Begin(options, listener, client, now)
 //	for s.Next(now) == balancer.Dial {
-//		for addr, share, ok := s.Address(now); ok; addr, share, ok = s.Address(now) {
-//			err := dial(addr, share)
-//			if err == nil {
+//		for pause, ok := s.Wait(now); ok; pause, ok = s.Wait(now) {
+//			for a, due := s.Attempt(now); due; a, due = s.Attempt(now) {
+//				dial(a)
+//			}
+//			switch a, err, came := answer(pause); {
+//			case came && err == nil:
 //				s.Connected(now)
 //				return
+//			case came:
+//				s.AttemptFailed(a, err, shortage, now)
 //			}
-//			s.Undialled(err)
 //		}
 //		s.Failed(now)
 //	}
@@ -36,15 +39,8 @@ type Search struct {
 	service  *Service // what the route is made of
 	route    balancer.Route
 
-	// Of the channel:
-	addrs    []netip.AddrPort // as they were when its turn came
-	tried    int              // of its addresses
-	deadline int64            // when its time is over
-	until    int64            // when that of the address that was tried last is
-	awaiting int              // what tried was when that address began to wait for a port
-	err      error            // of the addresses that were tried so far
-	lack     error            // of the attempts at this address, the last that this machine was to blame for
-	lacking  bool             // this machine, and not the channel, is to blame
+	race         // to the channel
+	lacking bool // this machine, and not the channel, is to blame
 }
 
 // Begin starts the search for a client of the listener.
@@ -65,9 +61,7 @@ func (s *Search) follow(service *Service, now int64) {
 func (s *Search) Next(now int64) balancer.Step {
 	for !s.lacking {
 		if step := s.route.Next(now); step != balancer.Reject {
-			s.addrs, s.tried, s.err = s.Channel().Addresses(), 0, nil
-			s.awaiting = 0
-			s.deadline = now + int64(s.service.ConnectTimeout)
+			s.race.begin(s.Channel().Addresses(), s.service.ConnectTimeout, now)
 			return step
 		}
 		current := s.listener.Service()
@@ -89,74 +83,41 @@ func (s *Search) Group() int { return s.route.Group() }
 // Service returns what the search follows.
 func (s *Search) Service() *Service { return s.service }
 
-// Address returns the next address of the channel, and for how long to try it:
-// all addresses together have the connect timeout, and each may use an equal
-// share of what is left. It reports false if all were tried.
-func (s *Search) Address(now int64) (addr netip.AddrPort, share time.Duration, ok bool) {
-	left := len(s.addrs) - s.tried
-	if left == 0 {
-		return netip.AddrPort{}, 0, false
+// AttemptFailed takes note of why an attempt failed. One for which this machine
+// lacked something is made again: after the pause of the shortage, and before any
+// other begins, or, where there was no port, when there may be one, while others
+// begin. That there was none is logged, once a second.
+func (s *Search) AttemptFailed(a Attempt, err error, shortage time.Duration, now int64) {
+	switch {
+	case Exhausted(err):
+		s.again(a, err, now+int64(shortage))
+		s.due = max(s.due, now+int64(shortage+AttemptDelay))
+	case errors.Is(err, ErrNoPort):
+		if !errors.Is(a.Lack, ErrNoPort) {
+			s.hasten(a, now)
+			s.service.complaints.Add()
+			s.tell(&s.service.complaints, slog.LevelWarn, "cannot dial yet", s.Channel(), now, "error", err)
+		}
+		s.again(a, err, now+int64(portLook))
+	default:
+		s.race.failed(a, err, now)
 	}
-	s.tried++
-	if s.awaiting != s.tried {
-		s.until = now + int64(s.Left(now))/int64(left)
-	}
-	return s.Dialled(), time.Duration(s.until - now), true
-}
-
-// Dialled returns the address that Address returned last.
-func (s *Search) Dialled() netip.AddrPort { return s.addrs[s.tried-1] }
-
-// Left returns how much time the channel has left.
-func (s *Search) Left(now int64) time.Duration { return time.Duration(s.deadline - now) }
-
-// Again makes the address that Address returned last the next one again: this
-// machine lacked what it takes to dial it, as the error says, and may have it
-// soon. Where there is too little time left then, the channel is not to blame.
-func (s *Search) Again(err error) {
-	s.tried--
-	s.lack = err
-}
-
-// AwaitPort makes the address that Address returned last the next one again,
-// after an attempt that failed with ErrNoPort, and returns how long to wait until
-// then: nothing once the time of the address is over, and the next is to be
-// tried. The error is logged, once a second.
-func (s *Search) AwaitPort(err error, now int64) (pause time.Duration) {
-	if s.awaiting != s.tried {
-		s.awaiting = s.tried
-		s.service.complaints.Add()
-		s.tell(&s.service.complaints, slog.LevelWarn, "cannot dial yet", s.Channel(), now, "error", err)
-	}
-	left := time.Duration(s.until - now)
-	if left <= 0 {
-		s.Undialled(err)
-		return 0
-	}
-	s.Again(err)
-	return min(left, portLook)
-}
-
-// Undialled takes note of why the address that Address returned last could not
-// be connected to.
-func (s *Search) Undialled(err error) {
-	if s.lack != nil && errors.Is(err, os.ErrDeadlineExceeded) {
-		err = s.lack // that is where the time went
-	}
-	s.lack = nil
-	s.err = Undialled(s.err, err)
 }
 
 // Failed gives up the channel, and logs that: loudly only if it changes
 // something about the channel or if this machine is to blame, and once a second.
 func (s *Search) Failed(now int64) {
-	if s.err == nil {
-		s.err = errors.New("the channel has no address")
-	}
+	s.err = s.lost()
 	s.lacking = Exhausted(s.err) || errors.Is(s.err, ErrNoPort)
 	channel := s.Channel()
 	text, throttle := "channel fails", &channel.Failings
-	switch change := s.route.Failed(s.err, now); {
+	change := s.route.Failed(s.err, now)
+	s.report(channel, change, s.err)
+	why := []any{"error", s.err}
+	if d := channel.HeldOff(now); d > 0 {
+		why = append(why, "held_off", d.Round(time.Millisecond))
+	}
+	switch {
 	case change == balancer.Disabled:
 		s.options.Log.Warn("channel autodisabled", "listener", s.service.Name, "group", s.Group(), "channel", channel.Key(), "error", s.err)
 		return
@@ -166,8 +127,8 @@ func (s *Search) Failed(now int64) {
 		text, throttle = "cannot dial", &s.service.complaints
 		throttle.Add()
 	}
-	if !s.tell(throttle, slog.LevelWarn, text, channel, now, "error", s.err) {
-		s.options.Log.Debug("channel fails", "listener", s.service.Name, "group", s.Group(), "channel", channel.Key(), "error", s.err)
+	if !s.tell(throttle, slog.LevelWarn, text, channel, now, why...) {
+		s.options.Log.Debug("channel fails", append([]any{"listener", s.service.Name, "group", s.Group(), "channel", channel.Key()}, why...)...)
 	}
 }
 
@@ -178,6 +139,7 @@ func (s *Search) Failed(now int64) {
 func (s *Search) Connected(now int64) {
 	channel := s.Channel()
 	if s.route.Connected(s.service.ConnectTimeout-s.Left(now), now) == balancer.Recovered {
+		s.report(channel, balancer.Recovered, nil)
 		channel.Recoveries.Add()
 	}
 	s.tell(&channel.Recoveries, slog.LevelInfo, "channel answers again", channel, now)
@@ -185,6 +147,13 @@ func (s *Search) Connected(now int64) {
 
 // Close gives back the slot that is held, if any.
 func (s *Search) Close(now int64) { s.route.Close(now) }
+
+// report tells who asked for it what an attempt came to.
+func (s *Search) report(channel *balancer.Channel, change balancer.Change, err error) {
+	if s.options.Tried != nil {
+		s.options.Tried(s.listener, channel, change, err)
+	}
+}
 
 // tell logs a line if there is something to tell that may be told now, and how
 // many like it were left out before. What had to wait is told by the next that

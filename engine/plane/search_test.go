@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -144,29 +145,22 @@ func begin(l *Listener, now int64) *Search {
 	return s
 }
 
-func TestAddressesShareTheTime(t *testing.T) {
-	l, channels := listening(3)
+// A search goes on with the addresses that it began with, and tells how long it
+// took to be answered.
+func TestSearchIsARace(t *testing.T) {
+	l, channels := listening(2)
 	s := begin(l, second)
 	if s.Next(second) != balancer.Dial {
 		t.Fatal("the channel is not to be had")
 	}
-	channels[0].SetAddresses(nil) // a search goes on with those that it began with
-	for i, step := range []struct{ after, share time.Duration }{
-		{0, 10 * time.Second / 3},
-		{time.Second, 9 * time.Second / 2}, // the first has refused before its share was over
-		{7 * time.Second, 3 * time.Second},
-	} {
-		addr, share, ok := s.Address(second + int64(step.after))
-		if !ok || share != step.share || int(addr.Port()) != i+1 || s.Dialled() != addr {
-			t.Errorf("address %d is %s (%t) for %s, want %s", i+1, addr, ok, share, step.share)
+	channels[0].SetAddresses(nil)
+	for i := range 2 {
+		if a, ok := s.Attempt(second + int64(i)*int64(AttemptDelay)); !ok || int(a.Addr.Port()) != i+1 {
+			t.Errorf("address %d is %s (%t)", i+1, a.Addr, ok)
 		}
 	}
-	s.Again(syscall.EMFILE)
-	if addr, share, ok := s.Address(second + int64(8*time.Second)); !ok || addr.Port() != 3 || share != 2*time.Second {
-		t.Errorf("once more it is %s (%t) for %s", addr, ok, share)
-	}
-	if _, _, ok := s.Address(second); ok {
-		t.Error("there is a fourth address")
+	if channels[0].Active() != 1 {
+		t.Errorf("two attempts hold %d slots", channels[0].Active())
 	}
 	s.Connected(second + int64(9*time.Second))
 	if _, n, sum := channels[0].Dials.Durations.Read(); n != 1 || sum != 9*time.Second {
@@ -211,10 +205,10 @@ func TestALackTakesTheTime(t *testing.T) {
 		l, channels := listening(1, 1)
 		s := begin(l, second)
 		s.Next(second)
-		s.Address(second)
-		s.Again(syscall.EMFILE)
-		s.Address(second)
-		s.Undialled(err)
+		a, _ := s.Attempt(second)
+		s.AttemptFailed(a, syscall.EMFILE, 0, second)
+		a, _ = s.Attempt(second)
+		s.AttemptFailed(a, err, 0, second)
 		s.Failed(second)
 		if next := s.Next(second) == balancer.Dial; next == lacking || channels[0].Failing() == lacking {
 			t.Errorf("%v: another channel is tried: %t, the first one fails: %t", err, next, channels[0].Failing())
@@ -238,37 +232,45 @@ func TestALackEndsTheSearch(t *testing.T) {
 	}
 }
 
-// An address waits for a port as long as its share of the time is, and the one
-// after it has what is left; no channel is to blame, and none of another group
-// is tried.
+// An address waits for a port while the others are tried, until the time of all
+// is over; no channel is to blame, and none of another group is tried.
 func TestAwaitPort(t *testing.T) {
-	l, channels := listening(2, 1)
+	l, channels := listening(3, 1)
 	s := begin(l, second)
 	s.Next(second)
 	noPort := fmt.Errorf("%w: %w", ErrNoPort, syscall.EADDRNOTAVAIL)
 	at := func(after time.Duration) int64 { return second + int64(after) }
-	for i, step := range []struct {
-		after, share time.Duration
-		port         uint16
-		pause        time.Duration
+	for _, step := range []struct {
+		after, wait time.Duration
+		port        uint16 // of the attempt that is due, 0 = none
+		err         error
 	}{
-		{0, 5 * time.Second, 1, portLook},
-		{time.Second, 4 * time.Second, 1, portLook},
-		{5*time.Second - portLook/2, portLook / 2, 1, portLook / 2},
-		{5 * time.Second, 0, 1, 0},
-		{6 * time.Second, 4 * time.Second, 2, portLook},
-		{10 * time.Second, 0, 2, 0},
+		{0, 0, 1, noPort}, // the next is due at once
+		{0, portLook, 2, nil},
+		{portLook - 1, 1, 0, nil},
+		{portLook, portLook, 1, noPort}, // and that it looks again does not make the third due
+		{2 * portLook, portLook, 1, noPort},
+		{AttemptDelay, 0, 1, noPort}, // the third is due, too
+		{AttemptDelay, portLook, 3, nil},
+		{10*time.Second - portLook/2, portLook / 2, 1, noPort},
+		{10 * time.Second, 0, 0, nil},
 	} {
-		addr, share, ok := s.Address(at(step.after))
-		if !ok || addr.Port() != step.port || share != step.share {
-			t.Errorf("step %d: %s (%t) for %s, want port %d for %s", i, addr, ok, share, step.port, step.share)
+		a, ok := s.Attempt(at(step.after))
+		if ok != (step.port != 0) || a.Addr.Port() != step.port {
+			t.Errorf("after %s: %s (%t), want port %d", step.after, a.Addr, ok, step.port)
 		}
-		if pause := s.AwaitPort(noPort, at(step.after)); pause != step.pause {
-			t.Errorf("step %d: a pause of %s, want %s", i, pause, step.pause)
+		if step.err != nil {
+			s.AttemptFailed(a, step.err, 0, at(step.after))
+		}
+		if wait, ok := s.Wait(at(step.after)); !ok || wait != min(step.wait, 10*time.Second-step.after) {
+			t.Errorf("after %s: a wait of %s (%t), want %s", step.after, wait, ok, step.wait)
 		}
 	}
-	if addr, _, ok := s.Address(at(10 * time.Second)); ok {
-		t.Errorf("there is %s still", addr)
+	for nth := 1; nth < 3; nth++ {
+		s.AttemptFailed(Attempt{Addr: s.addrs[nth], nth: nth}, DialError(s.addrs[nth], os.ErrDeadlineExceeded), 0, at(10*time.Second))
+	}
+	if wait, ok := s.Wait(at(10 * time.Second)); ok {
+		t.Errorf("there is something to wait for still, for %s", wait)
 	}
 	s.Failed(at(10 * time.Second))
 	if s.Next(at(10*time.Second)) != balancer.Reject || l.Rejected[balancer.NoneAnswered].Load() != 1 {
@@ -276,5 +278,55 @@ func TestAwaitPort(t *testing.T) {
 	}
 	if n := channels[0].Dials.Failed(balancer.LocalFailure); n != 1 || channels[0].Failing() || channels[0].Active() != 0 {
 		t.Errorf("%d local failures, failing %t, %d active", n, channels[0].Failing(), channels[0].Active())
+	}
+}
+
+// Who asked for it is told of each failure, and of the first answer after one; the
+// log tells for how long a channel is held off.
+func TestTriedIsTold(t *testing.T) {
+	var log bytes.Buffer
+	var told []string
+	options := &Options{
+		Log: slog.New(slog.NewTextHandler(&log, nil)),
+		Tried: func(listener *Listener, channel *balancer.Channel, change balancer.Change, err error) {
+			told = append(told, fmt.Sprint(channel.Key(), " ", change, " ", err))
+		},
+	}
+	l, channels := listening(1)
+	service := serving(channels...)
+	service.Name = "web"
+	service.Router = balancer.NewRouter(service.Router.Groups(), balancer.Options{HoldOff: time.Second, HoldOffMax: time.Minute}, nil)
+	l.SetService(service)
+	now := second
+	for _, err := range []error{nil, syscall.ECONNREFUSED, syscall.ECONNREFUSED, syscall.EADDRNOTAVAIL, nil, nil} {
+		var s Search
+		s.Begin(options, l, balancer.Client{}, now)
+		if s.Next(now) != balancer.Dial {
+			t.Fatal("the channel is not to be had")
+		}
+		if err != nil {
+			s.Undialled(err)
+			s.Failed(now)
+		} else {
+			s.Connected(now)
+		}
+		s.Close(now)
+		now += 10 * second
+	}
+	want := []string{
+		fmt.Sprint("h:1 ", balancer.Failing, " ", syscall.ECONNREFUSED),
+		fmt.Sprint("h:1 ", balancer.Unchanged, " ", syscall.ECONNREFUSED),
+		fmt.Sprint("h:1 ", balancer.Unchanged, " ", syscall.EADDRNOTAVAIL),
+		fmt.Sprint("h:1 ", balancer.Recovered, " ", nil),
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("told\n%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
+	}
+	lines := strings.Split(log.String(), "\n")
+	if !regexp.MustCompile(`msg="channel fails" listener=web .* error="connection refused" held_off=([89]\d\dms|1(\.[012]\d*)?s)$`).MatchString(lines[0]) {
+		t.Errorf("the log says\n%s", log.String())
+	}
+	if strings.Contains(lines[1], "held_off") {
+		t.Errorf("a channel that is not held off is told to be:\n%s", lines[1])
 	}
 }

@@ -16,45 +16,33 @@ import (
 )
 
 // dial connects to the first address of the channel that answers, or returns
-// nil. Where this machine lacks what it takes to dial, it waits.
+// nil.
 func (p *Plane) dial(ctx context.Context, search *plane.Search) *net.TCPConn {
-	for {
-		now := p.now()
-		addr, share, ok := search.Address(now)
-		if !ok {
-			return nil
-		}
-		conn, err := dialAddr(ctx, search.Service(), addr, share)
-		switch {
-		case err == nil:
-			p.shortage.End()
-			return conn
-		case plane.Exhausted(err) && search.Left(now) > 0 && ctx.Err() == nil:
-			p.lacks("dial", err)
-			p.awaitFor(ctx, search.Left(p.now()))
-			search.Again(err)
-		case errors.Is(err, plane.ErrNoPort) && ctx.Err() == nil:
-			if pause := search.AwaitPort(err, p.now()); pause > 0 {
-				rest(ctx, pause)
+	service, until := search.Service(), p.now()+int64(search.Left(p.now()))
+	conn := search.Run(ctx, p.now,
+		func(ctx context.Context, a plane.Attempt) (net.Conn, error) {
+			now := p.now()
+			if a.Lack != nil && p.shortage.Left(now) > 0 {
+				return nil, a.Lack // what was lacking is not asked for again while the pause lasts
 			}
-		default:
-			search.Undialled(err)
-		}
+			conn, err := dialAddr(ctx, service, a.Addr, time.Duration(until-now))
+			if err != nil {
+				return nil, err
+			}
+			p.shortage.End()
+			return conn, nil
+		},
+		func(a plane.Attempt, err error) {
+			if plane.Exhausted(err) {
+				p.lacks("dial", err)
+			}
+			now := p.now()
+			search.AttemptFailed(a, err, p.shortage.Left(now), now)
+		})
+	if conn == nil {
+		return nil
 	}
-}
-
-// rest waits for the time given, or until ctx ends.
-func rest(ctx context.Context, pause time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, pause)
-	defer cancel()
-	<-ctx.Done()
-}
-
-// awaitFor waits until a shortage is over, but not longer than the time given.
-func (p *Plane) awaitFor(ctx context.Context, left time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, left)
-	defer cancel()
-	p.await(ctx)
+	return conn.(*net.TCPConn)
 }
 
 // attempt is a socket that is being connected. It is given up when its time is

@@ -143,6 +143,9 @@ func (p *Plane) remove(s *session) {
 }
 
 // now returns the time since the plane began, never 0.
+// Now implements plane.Plane.
+func (p *Plane) Now() int64 { return p.now() }
+
 func (p *Plane) now() int64 { return int64(time.Since(p.epoch)) + 1 }
 
 // The sweeper looks at every session at least each longestNap: a timeout that

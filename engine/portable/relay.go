@@ -134,6 +134,7 @@ func (d *direction) count(n int) {
 	d.total.Add(uint64(n))
 	now := d.session.plane.now()
 	d.session.active.Store(now)
+	d.session.owed.Store(d.moved == &d.session.sent)
 	if d.stall.since.Load() != 0 {
 		d.stall.since.Store(now)
 	}

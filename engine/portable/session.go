@@ -25,13 +25,15 @@ type session struct {
 	cancel   context.CancelFunc // ends dialling
 
 	search  plane.Search // used by the session's first goroutine alone
+	reset   bool         // likewise; the client is to see a reset at the end
 	channel atomic.Pointer[balancer.Channel]
 	group   atomic.Int32
 
 	active   atomic.Int64 // when a byte last moved, as Plane.now
 	sent     atomic.Uint64
 	received atomic.Uint64
-	stalls   [2]stall // of the directions: nobody reads from where the bytes come meanwhile
+	owed     atomic.Bool // the last byte that moved went to the channel
+	stalls   [2]stall    // of the directions: nobody reads from where the bytes come meanwhile
 
 	mu     sync.Mutex
 	state  plane.State  // guarded by mu
@@ -91,7 +93,7 @@ func keepAliveConfig(interval time.Duration) net.KeepAliveConfig {
 	return net.KeepAliveConfig{Enable: interval > 0, Idle: interval, Interval: interval}
 }
 
-// connect finds a channel that answers. Without one the client is closed.
+// connect finds a channel that answers.
 func (s *session) connect(ctx context.Context) bool {
 	for s.search.Next(s.plane.now()) == balancer.Dial {
 		s.group.Store(int32(s.search.Group()))
@@ -110,6 +112,7 @@ func (s *session) connect(ctx context.Context) bool {
 		s.search.Failed(s.plane.now())
 	}
 	s.note(plane.NoChannel)
+	s.reset = s.listener.Service().ResetUnserved
 	return false
 }
 
@@ -269,7 +272,7 @@ func (s *session) LeaveChannel() {
 func (s *session) FreeSlot(now int64) { s.search.Close(now) }
 
 // LeaveClient implements plane.Ending.
-func (s *session) LeaveClient() { s.close(false) }
+func (s *session) LeaveClient() { s.close(s.reset) }
 
 // End implements plane.Ending.
 func (s *session) End() plane.End {
@@ -338,5 +341,6 @@ func (s *session) picture() plane.Session {
 		Active:   s.plane.epoch.Add(time.Duration(s.active.Load())),
 		Sent:     s.sent.Load(),
 		Received: s.received.Load(),
+		Owed:     s.owed.Load(),
 	}
 }

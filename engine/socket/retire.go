@@ -12,7 +12,8 @@ type Acceptor interface {
 	// Empty returns when nobody has come for the time given and nobody waits
 	// in the queue, when those who wait cannot be accepted, or when ctx ends.
 	Empty(ctx context.Context, quiet time.Duration)
-	// Stop ends accepting. When it returns, the socket may be closed.
+	// Stop ends accepting. When it returns, the socket may be closed, or refuse
+	// clients.
 	Stop()
 }
 
@@ -25,8 +26,16 @@ const RetireTimeout = 2 * time.Second
 // Retire keeps new clients away, has those accepted who wait in the queue or are
 // on their way into it, then closes the socket. It returns when the socket is
 // closed: that is when ctx has ended, or after RetireTimeout, even if somebody
-// still comes.
+// still comes. Of a socket that refuses clients nobody waits.
 func (s *Socket) Retire(ctx context.Context, from Acceptor, log *slog.Logger) {
+	if !s.refuses() {
+		s.empty(ctx, from, log)
+	}
+	from.Stop()
+	s.Close()
+}
+
+func (s *Socket) empty(ctx context.Context, from Acceptor, log *slog.Logger) {
 	quiet, err := s.divert()
 	if err != nil {
 		log.Warn("cannot keep new clients from a socket", "address", s.name, "error", err)
@@ -34,8 +43,6 @@ func (s *Socket) Retire(ctx context.Context, from Acceptor, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, RetireTimeout)
 	defer cancel()
 	from.Empty(ctx, max(quiet, time.Millisecond))
-	from.Stop()
-	s.Close()
 }
 
 func (s *Socket) divert() (quiet time.Duration, err error) {

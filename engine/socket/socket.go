@@ -25,6 +25,7 @@ type Socket struct {
 	mu       sync.Mutex
 	listener *net.TCPListener // guarded by mu; nil once it is a descriptor, or closed
 	raw      syscall.RawConn  // guarded by mu; nil once the socket is closed
+	refusing bool             // guarded by mu
 }
 
 // Open opens a listening TCP socket. A zero Addr in addr stands for every
@@ -41,6 +42,22 @@ func Open(ctx context.Context, addr netip.AddrPort, shared bool) (*Socket, error
 			network = "tcp4"
 		}
 	}
+	listener, err := listen(ctx, network, host, addr.Port(), shared)
+	if err == nil && addr.Port() == 0 {
+		listener, err = keepPort(ctx, network, host, listener)
+	}
+	if err != nil {
+		return nil, err
+	}
+	raw, err := listener.SyscallConn()
+	if err != nil {
+		listener.Close()
+		return nil, err
+	}
+	return &Socket{addr: netip.AddrPortFrom(addr.Addr(), portOf(listener)), name: listener.Addr().String(), listener: listener, raw: raw}, nil
+}
+
+func listen(ctx context.Context, network, host string, port uint16, shared bool) (*net.TCPListener, error) {
 	config := net.ListenConfig{
 		KeepAlive: -1, // set with the listener's own interval
 		Control: func(_, _ string, c syscall.RawConn) error {
@@ -51,19 +68,34 @@ func Open(ctx context.Context, addr netip.AddrPort, shared bool) (*Socket, error
 		},
 	}
 	config.SetMultipathTCP(false)
-	opened, err := config.Listen(ctx, network, net.JoinHostPort(host, strconv.Itoa(int(addr.Port()))))
+	opened, err := config.Listen(ctx, network, net.JoinHostPort(host, strconv.Itoa(int(port))))
 	if err != nil {
 		return nil, err
 	}
-	listener := opened.(*net.TCPListener)
-	raw, err := listener.SyscallConn()
-	if err != nil {
-		listener.Close()
-		return nil, err
-	}
-	port := uint16(listener.Addr().(*net.TCPAddr).Port)
-	return &Socket{addr: netip.AddrPortFrom(addr.Addr(), port), name: listener.Addr().String(), listener: listener, raw: raw}, nil
+	return opened.(*net.TCPListener), nil
 }
+
+func portOf(listener *net.TCPListener) uint16 { return uint16(listener.Addr().(*net.TCPAddr).Port) }
+
+// keepPort asks for the port that the kernel has picked for the listener, and
+// returns another one with that port: one that was not asked for is given up by
+// a socket that refuses clients. Between the two somebody else may get it; then
+// the kernel picks again.
+func keepPort(ctx context.Context, network, host string, picked *net.TCPListener) (*net.TCPListener, error) {
+	for tries := 1; ; tries++ {
+		port := portOf(picked)
+		picked.Close()
+		listener, err := listen(ctx, network, host, port, false)
+		if !errors.Is(err, unix.EADDRINUSE) || tries == mostPicks {
+			return listener, err
+		}
+		if picked, err = listen(ctx, network, host, 0, false); err != nil {
+			return nil, err
+		}
+	}
+}
+
+const mostPicks = 10
 
 // Addr returns the address that the socket is bound to. Its port is never 0,
 // and its address is the zero Addr if the socket takes IPv4 and IPv6 on every
@@ -101,6 +133,41 @@ func (s *Socket) Descriptor() (int, error) {
 		s.listener, s.raw = nil, descriptor(fd)
 	}
 	return int(s.raw.(descriptor)), nil
+}
+
+// Refuse says whether the socket, which stays bound to its address, refuses
+// clients as if nobody listened; those that wait in its queue are reset then.
+// Nobody may accept from it from before Refuse(true) until Refuse(false) has
+// returned. It needs no privilege, but a system that lets a listening socket do
+// so: errors.ErrUnsupported is what systems other than Linux say, and sandboxes
+// may say something else. On an error the socket is as it was before. It fails
+// with net.ErrClosed once the socket is closed, and Refuse(false) with EADDRINUSE
+// while another one that was bound while this one was shared listens on an
+// overlapping address.
+func (s *Socket) Refuse(on bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	switch {
+	case s.raw == nil:
+		return net.ErrClosed
+	case on == s.refusing:
+		return nil
+	case on:
+		err = refuse(s.raw)
+	default:
+		err = listenAgain(s.raw)
+	}
+	if err == nil {
+		s.refusing = on
+	}
+	return err
+}
+
+func (s *Socket) refuses() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refusing
 }
 
 // Share says whether another socket may be bound to an overlapping address. It

@@ -71,7 +71,7 @@ func TestClosed(t *testing.T) {
 	descriptor.Close()
 	for name, s := range map[string]*Socket{"zero": {}, "closed": closed, "closed descriptor": descriptor} {
 		_, fdErr := s.Descriptor()
-		for what, err := range map[string]error{"share": s.Share(true), "close": s.Close(), "descriptor": fdErr} {
+		for what, err := range map[string]error{"share": s.Share(true), "refuse": s.Refuse(true), "close": s.Close(), "descriptor": fdErr} {
 			if !errors.Is(err, net.ErrClosed) {
 				t.Errorf("%s of a socket that is %s: %v", what, name, err)
 			}
@@ -138,6 +138,19 @@ func TestRetire(t *testing.T) {
 	o := &order{socket: open(t, loopback, false)}
 	o.socket.Retire(t.Context(), o, slog.New(slog.DiscardHandler))
 	if len(o.asked) != 2 || o.asked[0] != "drain" || o.asked[1] != "stop" {
+		t.Errorf("asked of the acceptor: %q", o.asked)
+	}
+	if err := o.socket.Close(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the socket is not closed: %v", err)
+	}
+}
+
+// Nobody waits for clients of a socket that refuses them.
+func TestRetireOfOneThatRefuses(t *testing.T) {
+	o := &order{socket: open(t, loopback, false)}
+	refuseOrSkip(t, o.socket, true)
+	o.socket.Retire(t.Context(), o, slog.New(slog.DiscardHandler))
+	if len(o.asked) != 1 || o.asked[0] != "stop" {
 		t.Errorf("asked of the acceptor: %q", o.asked)
 	}
 	if err := o.socket.Close(); !errors.Is(err, net.ErrClosed) {

@@ -6,6 +6,7 @@ package spec
 import (
 	"encoding"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -23,6 +24,10 @@ type Config struct {
 	// ShutdownTimeout is how long sessions may go on after a request to stop.
 	// Zero ends them at once. The most is MaxTimeout.
 	ShutdownTimeout time.Duration
+	// ShutdownDelay is for how long after a request to stop the daemon still
+	// accepts clients while it already says that it is not ready, at most
+	// MaxTimeout.
+	ShutdownDelay time.Duration
 	// DataPlane moves the bytes. It and Loops cannot change while the daemon
 	// runs.
 	DataPlane DataPlane
@@ -44,7 +49,11 @@ func (c *Config) Clone() *Config {
 		l.Listen = slices.Clone(l.Listen)
 		l.Groups = slices.Clone(l.Groups)
 		for g := range l.Groups {
-			l.Groups[g].Channels = slices.Clone(l.Groups[g].Channels)
+			group := &l.Groups[g]
+			group.Channels = slices.Clone(group.Channels)
+			group.Check.Headers = maps.Clone(group.Check.Headers)
+			group.Check.Status = slices.Clone(group.Check.Status)
+			group.Check.Command = slices.Clone(group.Check.Command)
 		}
 	}
 	return &copied
@@ -167,7 +176,28 @@ type Listener struct {
 	// DrainTimeout is how long they may go on with OnRemove Drain, at most
 	// MaxTimeout.
 	DrainTimeout time.Duration
-	Groups       []Group
+	// HoldOff is how long a channel that a client could not be connected to is
+	// passed over, twice as long after each further failure in a row, up to
+	// HoldOffMax, each give or take a fifth: at most MaxTimeout. Zero means never.
+	HoldOff, HoldOffMax time.Duration
+	// OnDown says what becomes of the sessions of a channel when a check takes it
+	// down.
+	OnDown KeepOrClose
+	// OnReturn says what becomes of sessions in later groups when a channel of an
+	// earlier one, which would take their clients, is up again.
+	OnReturn KeepOrClose
+	// CloseSpread is over which time sessions are ended evenly that OnDown,
+	// OnReturn and OnRemove end: at most MaxTimeout. Zero ends them at once.
+	CloseSpread time.Duration
+	// Panic is a share in percent: while fewer of the channels of a group that
+	// are in service are up by their checks, these are ignored. Zero means never.
+	Panic int
+	// WhenUnusable says what becomes of clients while no channel can be had.
+	WhenUnusable WhenUnusable
+	// StallAfter is how long a channel may send nothing after it was sent bytes
+	// before it is shown as slow, at most MaxTimeout. Zero means for ever.
+	StallAfter time.Duration
+	Groups     []Group
 }
 
 // TCPUserTimeout returns what UserTimeout comes to. Without a word of its own it is
@@ -183,7 +213,9 @@ func (l *Listener) TCPUserTimeout() time.Duration {
 
 // Group is a set of channels that are chosen from in one way.
 type Group struct {
-	Mode     balancer.Mode
+	Mode balancer.Mode
+	// Check is what the tables of checks around the group come to.
+	Check    Check
 	Channels []Channel
 }
 
@@ -198,6 +230,10 @@ type Channel struct {
 	// Disabled keeps the channel out of service until the operator enables
 	// it.
 	Disabled bool
+	// CheckHost and CheckPort are where checks of this channel go; empty and 0
+	// leave that to its group.
+	CheckHost string
+	CheckPort uint16
 }
 
 // MaxMaxConns is the highest limit a channel can have: slots are counted in
@@ -228,6 +264,9 @@ func Defaults() Listener {
 		KeepAlive:        15 * time.Second,
 		UserTimeout:      AutoUserTimeout,
 		DrainTimeout:     30 * time.Second,
+		HoldOff:          time.Second,
+		HoldOffMax:       30 * time.Second,
+		StallAfter:       10 * time.Second,
 	}
 }
 

@@ -102,12 +102,18 @@ func (cs Changes) String() string {
 }
 
 // changed calls yield for each setting in which the two differ, but those that
-// say what they are.
+// say what they are, with their printable texts. Where the text does not tell in
+// what they differ, as that of headers, the new one says so.
 func changed[T any](settings []Setting[T], old, new *T, yield func(s Setting[T], old, new string)) {
 	for _, s := range settings {
-		if !s.Is(Identity) && !s.same(old, new) {
-			yield(s, s.Text(old), s.Text(new))
+		if s.Is(Identity) || s.same(old, new) {
+			continue
 		}
+		before, after := printable(s.Text(old)), printable(s.Text(new))
+		if before == after {
+			after += " (other values)"
+		}
+		yield(s, before, after)
 	}
 }
 
@@ -234,24 +240,30 @@ func both(keys Keys, others map[balancer.Key]Place) map[int][]string {
 	return kept
 }
 
-// group compares the groups with one number: the mode, and the order of the
-// channels that are in both.
-func (d *differ) group(old, new *Listener, g, oldIndex int, was, now []string) {
+// group compares the groups with one number: the mode, the check, and the order
+// of the channels that are in both.
+func (d *differ) group(old, new *Listener, g, oldIndex int, before, after []string) {
 	group := &new.Groups[g]
 	c := Change{Sign: Changed, Listener: new.Name, Group: &g, Before: oldIndex}
 	if g >= len(old.Groups) {
 		c.Sign, c.Detail = Added, group.Mode.String()
+		if group.Check.Type != CheckNone {
+			c.Detail += " check " + group.Check.Type.String()
+		}
 		d.add(c)
 		return
 	}
-	changed(GroupSettings, &old.Groups[g], group, func(s Setting[Group], a, b string) {
-		setting := c
-		setting.Key, setting.Old, setting.New = s.Name(), a, b
-		d.add(setting)
-	})
-	if !slices.Equal(was, now) {
-		c.Key, c.Old, c.New = "order", strings.Join(was, " "), strings.Join(now, " ")
+	setting := func(key, a, b string) {
+		c := c
+		c.Key, c.Old, c.New = key, a, b
 		d.add(c)
+	}
+	changed(GroupSettings, &old.Groups[g], group, func(s Setting[Group], a, b string) { setting(s.Name(), a, b) })
+	// What is of no use to one of the two is told as the default it would have.
+	was, is := old.Groups[g].Check.onto(DefaultCheck()), group.Check.onto(DefaultCheck())
+	changed(CheckSettings, &was, &is, func(s Setting[Check], a, b string) { setting(KeyCheck.name+"."+s.Name(), a, b) })
+	if !slices.Equal(before, after) {
+		setting("order", strings.Join(before, " "), strings.Join(after, " "))
 	}
 }
 

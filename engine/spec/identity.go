@@ -93,7 +93,7 @@ func overlapping(a, b *Listener) bool {
 
 func (l *Listener) equal(other *Listener) bool {
 	return same(ListenerSettings, l, other) && slices.EqualFunc(l.Groups, other.Groups, func(g, h Group) bool {
-		return same(GroupSettings, &g, &h) && slices.Equal(g.Channels, h.Channels)
+		return same(GroupSettings, &g, &h) && g.Check.Equal(&h.Check) && slices.Equal(g.Channels, h.Channels)
 	})
 }
 

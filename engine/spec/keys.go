@@ -3,6 +3,7 @@ package spec
 import (
 	"encoding"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -17,8 +18,8 @@ import (
 // lead to it.
 type Table string
 
-// The tables. Each but RootTable, ListenerTable, GroupTable and ChannelTable is
-// there once.
+// The tables. Each but RootTable, ListenerTable, GroupTable, ChannelTable and those
+// of checks in them is there once.
 const (
 	RootTable     Table = ""
 	DefaultsTable Table = "defaults"
@@ -28,14 +29,22 @@ const (
 	ListenerTable Table = "listener"
 	GroupTable    Table = "listener.group"
 	ChannelTable  Table = "listener.group.channels"
+
+	DefaultsCheckTable Table = "defaults.check"
+	ListenerCheckTable Table = "listener.check"
+	GroupCheckTable    Table = "listener.group.check"
 )
+
+// CheckTables are the tables of CheckSettings, the nearest to a group last: the
+// nearest that has a key wins.
+var CheckTables = []Table{DefaultsCheckTable, ListenerCheckTable, GroupCheckTable}
 
 // DaemonTables are the tables of DaemonSettings, in the order of the file.
 var DaemonTables = []Table{DefaultsTable, ProcessTable, LogTable, ControlTable}
 
 // Keys returns the names of all keys that may stand in a table.
 func (t Table) Keys() []string {
-	own := slices.Concat(in(t, DaemonSettings, false), in(t, ListenerSettings, false), in(t, GroupSettings, false), in(t, ChannelSettings, false))
+	own := slices.Concat(in(t, DaemonSettings, false), in(t, ListenerSettings, false), in(t, GroupSettings, false), in(t, ChannelSettings, false), in(t, CheckSettings, false))
 	for _, key := range structure {
 		if key.table == t {
 			own = append(own, key.name)
@@ -106,10 +115,32 @@ var (
 	KeyListen         = Key{ListenerTable, "listen"}
 	KeySource         = Key{ListenerTable, "source"}
 	KeyConnectTimeout = Key{ListenerTable, "connect_timeout"}
+	KeyHoldOff        = Key{ListenerTable, "hold_off"}
+	KeyHoldOffMax     = Key{ListenerTable, "hold_off_max"}
 	KeyIdleTimeout    = Key{ListenerTable, "idle_timeout"}
 	KeyHost           = Key{ChannelTable, "host"}
 	KeyPort           = Key{ChannelTable, "port"}
 	KeyMaxConns       = Key{ChannelTable, "maxc"}
+	KeyCheckHost      = Key{ChannelTable, "check_host"}
+	KeyCheckPort      = Key{ChannelTable, "check_port"}
+
+	KeyCheckType   = Key{GroupCheckTable, "type"}
+	KeySend        = Key{GroupCheckTable, "send"}
+	KeySendHex     = Key{GroupCheckTable, "send_hex"}
+	KeyExpect      = Key{GroupCheckTable, "expect"}
+	KeyPath        = Key{GroupCheckTable, "path"}
+	KeyMethod      = Key{GroupCheckTable, "method"}
+	KeyRequestHost = Key{GroupCheckTable, "host"}
+	KeyHeaders     = Key{GroupCheckTable, "headers"}
+	KeyStatus      = Key{GroupCheckTable, "status"}
+	KeyTLS         = Key{GroupCheckTable, "tls"}
+	KeyServerName  = Key{GroupCheckTable, "server_name"}
+	KeyCAFile      = Key{GroupCheckTable, "ca_file"}
+	KeyCertFile    = Key{GroupCheckTable, "cert_file"}
+	KeyKeyFile     = Key{GroupCheckTable, "key_file"}
+	KeyInsecure    = Key{GroupCheckTable, "insecure"}
+	KeyRole        = Key{GroupCheckTable, "role"}
+	KeyCommand     = Key{GroupCheckTable, "command"}
 )
 
 // The keys of tables and of arrays of them.
@@ -117,10 +148,12 @@ var (
 	KeyListeners = Key{RootTable, "listener"}
 	KeyGroups    = Key{ListenerTable, "group"}
 	KeyChannels  = Key{GroupTable, "channels"}
+	KeyCheck     = Key{GroupTable, "check"}
 
 	structure = []Key{
 		{RootTable, "defaults"}, {RootTable, "process"}, {RootTable, "log"}, {RootTable, "control"},
 		KeyListeners, KeyGroups, KeyChannels,
+		{DefaultsTable, KeyCheck.name}, {ListenerTable, KeyCheck.name}, KeyCheck,
 	}
 )
 
@@ -131,9 +164,11 @@ type Setting[T any] struct {
 	Key
 	traits Traits
 	// Field returns a pointer to what the key sets: *bool, *int, *uint16,
-	// *string, *[]string, *time.Duration, *netip.Addr, or what is both an
-	// encoding.TextMarshaler and an encoding.TextUnmarshaler.
+	// *string, *[]string, *map[string]string, *time.Duration, *netip.Addr, or
+	// what is both an encoding.TextMarshaler and an encoding.TextUnmarshaler.
 	Field func(*T) any
+	// Set gives into the value that from has.
+	Set   func(into, from *T)
 	same  func(a, b *T) bool
 	check func(*T) string // see Problem; nil if every value is good
 }
@@ -158,7 +193,7 @@ func (s Setting[T]) Is(trait Traits) bool { return s.traits&trait != 0 }
 
 // In reports whether the setting may stand in a table.
 func (s Setting[T]) In(t Table) bool {
-	return s.table == t || t == DefaultsTable && s.Is(Inherited)
+	return s.table == t || t == DefaultsTable && s.Is(Inherited) || s.table == GroupCheckTable && slices.Contains(CheckTables, t)
 }
 
 // Problem says what is wrong with the value by itself; "" if nothing is.
@@ -176,7 +211,8 @@ func (s Setting[T]) Problem(of *T) string {
 func (s Setting[T]) Text(of *T) string { return Text(s.Field(of)) }
 
 // Text returns the text of a value, given the field of a Setting: that of a
-// string in the file, or its number or truth value.
+// string in the file, or its number or truth value. Of a map it tells the keys
+// alone: a value there may be a secret.
 func Text(field any) string {
 	switch field := field.(type) {
 	case *bool:
@@ -189,6 +225,8 @@ func Text(field any) string {
 		return *field
 	case *[]string:
 		return strings.Join(*field, " ")
+	case *map[string]string:
+		return strings.Join(slices.Sorted(maps.Keys(*field)), " ")
 	case *time.Duration:
 		return shortDuration(*field)
 	default:
@@ -205,8 +243,14 @@ func same[T any](settings []Setting[T], a, b *T) bool {
 // setting declares a setting. The check says what is wrong with a value, as a
 // sentence that begins with the value, or nothing.
 func setting[T any, V comparable](key Key, field func(*T) *V, check func(V) string, traits ...Traits) Setting[T] {
+	return settingOf(key, field, func(a, b V) bool { return a == b }, check, traits...)
+}
+
+// settingOf declares a setting whose values are compared by same.
+func settingOf[T, V any](key Key, field func(*T) *V, same func(a, b V) bool, check func(V) string, traits ...Traits) Setting[T] {
 	s := Setting[T]{Key: key, Field: func(of *T) any { return field(of) }}
-	s.same = func(a, b *T) bool { return *field(a) == *field(b) }
+	s.Set = func(into, from *T) { *field(into) = *field(from) }
+	s.same = func(a, b *T) bool { return same(*field(a), *field(b)) }
 	if check != nil {
 		s.check = func(of *T) string { return check(*field(of)) }
 	}
@@ -219,6 +263,7 @@ func setting[T any, V comparable](key Key, field func(*T) *V, check func(V) stri
 // DaemonSettings are those that are there once, in the order of the file.
 var DaemonSettings = []Setting[Config]{
 	setting(Key{DefaultsTable, "shutdown_timeout"}, func(c *Config) *time.Duration { return &c.ShutdownTimeout }, durations(0, MaxTimeout)),
+	setting(Key{DefaultsTable, "shutdown_delay"}, func(c *Config) *time.Duration { return &c.ShutdownDelay }, durations(0, MaxTimeout)),
 	setting(KeyDataPlane, func(c *Config) *DataPlane { return &c.DataPlane }, nil),
 	setting(KeyLoops, func(c *Config) *int { return &c.Loops }, numbers[int](0, MaxLoops, "one for each processor")),
 
@@ -235,18 +280,14 @@ var DaemonSettings = []Setting[Config]{
 	setting(KeyReadGroup, func(c *Config) *string { return &c.Control.ReadGroup }, groupOfUsers),
 	setting(KeyStatsFile, func(c *Config) *string { return &c.Control.StatsFile }, statsFile),
 	setting(KeyHTTP, func(c *Config) *string { return &c.Control.HTTP }, nil), // see validator.control
-	setting(KeyHTTPTokenFile, func(c *Config) *string { return &c.Control.HTTPTokenFile }, tokenFile),
+	setting(KeyHTTPTokenFile, func(c *Config) *string { return &c.Control.HTTPTokenFile }, absoluteFile),
 	setting(KeyPProf, func(c *Config) *bool { return &c.Control.PProf }, nil),
 }
 
 // ListenerSettings are those of a listener, but for its groups.
 var ListenerSettings = []Setting[Listener]{
-	setting(KeyName, func(l *Listener) *string { return &l.Name }, nil), // see validator.name
-	{
-		Key: KeyListen, traits: Identity, // of its sockets; for its values see validator.bind
-		Field: func(l *Listener) any { return &l.Listen },
-		same:  func(a, b *Listener) bool { return slices.Equal(a.Listen, b.Listen) },
-	},
+	setting(KeyName, func(l *Listener) *string { return &l.Name }, nil),                                 // see validator.name
+	settingOf(KeyListen, func(l *Listener) *[]string { return &l.Listen }, slices.Equal, nil, Identity), // of its sockets; for its values see validator.bind
 	setting(KeySource, func(l *Listener) *netip.Addr { return &l.Source }, source),
 	setting(KeyConnectTimeout, func(l *Listener) *time.Duration { return &l.ConnectTimeout }, durations(time.Millisecond, MaxConnectTimeout), Inherited),
 	setting(KeyIdleTimeout, func(l *Listener) *time.Duration { return &l.IdleTimeout }, durations(0, MaxTimeout), Inherited, Live),
@@ -257,9 +298,17 @@ var ListenerSettings = []Setting[Listener]{
 	setting(Key{ListenerTable, "hash_failover"}, func(l *Listener) *bool { return &l.HashFailover }, nil, Inherited),
 	setting(Key{ListenerTable, "on_remove"}, func(l *Listener) *OnRemove { return &l.OnRemove }, nil, Inherited),
 	setting(Key{ListenerTable, "drain_timeout"}, func(l *Listener) *time.Duration { return &l.DrainTimeout }, durations(0, MaxTimeout), Inherited),
+	setting(KeyHoldOff, func(l *Listener) *time.Duration { return &l.HoldOff }, durations(0, MaxTimeout), Inherited),
+	setting(KeyHoldOffMax, func(l *Listener) *time.Duration { return &l.HoldOffMax }, durations(0, MaxTimeout), Inherited),
+	setting(Key{ListenerTable, "on_down"}, func(l *Listener) *KeepOrClose { return &l.OnDown }, nil, Inherited, Live),
+	setting(Key{ListenerTable, "on_return"}, func(l *Listener) *KeepOrClose { return &l.OnReturn }, nil, Inherited, Live),
+	setting(Key{ListenerTable, "close_spread"}, func(l *Listener) *time.Duration { return &l.CloseSpread }, durations(0, MaxTimeout), Inherited),
+	setting(Key{ListenerTable, "panic"}, func(l *Listener) *int { return &l.Panic }, numbers[int](0, 100, "never"), Inherited),
+	setting(Key{ListenerTable, "when_unusable"}, func(l *Listener) *WhenUnusable { return &l.WhenUnusable }, nil, Inherited),
+	setting(Key{ListenerTable, "stall_after"}, func(l *Listener) *time.Duration { return &l.StallAfter }, durations(0, MaxTimeout), Inherited, Live),
 }
 
-// GroupSettings are those of a group, but for its channels.
+// GroupSettings are those of a group, but for its check and its channels.
 var GroupSettings = []Setting[Group]{
 	setting(Key{GroupTable, "mode"}, func(g *Group) *balancer.Mode { return &g.Mode }, nil),
 }
@@ -270,6 +319,38 @@ var ChannelSettings = []Setting[Channel]{
 	setting(KeyPort, func(c *Channel) *uint16 { return &c.Port }, numbers[uint16](1, 65535, ""), Identity),
 	setting(KeyMaxConns, func(c *Channel) *int { return &c.MaxConns }, numbers[int](0, MaxMaxConns, "no limit")),
 	setting(Key{ChannelTable, "disabled"}, func(c *Channel) *bool { return &c.Disabled }, nil),
+	setting(KeyCheckHost, func(c *Channel) *string { return &c.CheckHost }, hostOrNone),
+	setting(KeyCheckPort, func(c *Channel) *uint16 { return &c.CheckPort }, nil),
+}
+
+// CheckSettings are those of a check. What they are to one another and to its type
+// see validator.check and Check.Useless.
+var CheckSettings = []Setting[Check]{
+	setting(KeyCheckType, func(c *Check) *CheckType { return &c.Type }, nil),
+	setting(Key{GroupCheckTable, "interval"}, func(c *Check) *time.Duration { return &c.Interval }, durations(MinCheckInterval, MaxTimeout)),
+	setting(Key{GroupCheckTable, "fast_interval"}, func(c *Check) *time.Duration { return &c.FastInterval }, durations(MinCheckInterval, MaxTimeout)),
+	setting(Key{GroupCheckTable, "down_interval"}, func(c *Check) *time.Duration { return &c.DownInterval }, durations(MinCheckInterval, MaxTimeout)),
+	setting(Key{GroupCheckTable, "timeout"}, func(c *Check) *time.Duration { return &c.Timeout }, durations(time.Millisecond, MaxConnectTimeout)),
+	setting(Key{GroupCheckTable, "rise"}, func(c *Check) *int { return &c.Rise }, numbers[int](1, MaxCheckCount, "")),
+	setting(Key{GroupCheckTable, "fall"}, func(c *Check) *int { return &c.Fall }, numbers[int](1, MaxCheckCount, "")),
+	setting(Key{GroupCheckTable, "init"}, func(c *Check) *CheckInit { return &c.Init }, nil),
+	setting(Key{GroupCheckTable, "port"}, func(c *Check) *uint16 { return &c.Port }, nil),
+	setting(KeySend, func(c *Check) *string { return &c.Send }, toSend),
+	setting(KeySendHex, func(c *Check) *string { return &c.SendHex }, toSendHex),
+	setting(KeyExpect, func(c *Check) *string { return &c.Expect }, expression),
+	setting(KeyPath, func(c *Check) *string { return &c.Path }, requestPath),
+	setting(KeyMethod, func(c *Check) *string { return &c.Method }, requestMethod),
+	setting(KeyRequestHost, func(c *Check) *string { return &c.Host }, requestHost),
+	settingOf(KeyHeaders, func(c *Check) *map[string]string { return &c.Headers }, maps.Equal, requestHeaders),
+	settingOf(KeyStatus, func(c *Check) *StatusRanges { return &c.Status }, slices.Equal, statuses),
+	setting(KeyTLS, func(c *Check) *bool { return &c.TLS }, nil),
+	setting(KeyServerName, func(c *Check) *string { return &c.ServerName }, hostOrNone),
+	setting(KeyCAFile, func(c *Check) *string { return &c.CAFile }, absoluteFile),
+	setting(KeyCertFile, func(c *Check) *string { return &c.CertFile }, absoluteFile),
+	setting(KeyKeyFile, func(c *Check) *string { return &c.KeyFile }, absoluteFile),
+	setting(KeyInsecure, func(c *Check) *bool { return &c.Insecure }, nil),
+	setting(KeyRole, func(c *Check) *string { return &c.Role }, role),
+	settingOf(KeyCommand, func(c *Check) *[]string { return &c.Command }, slices.Equal, command),
 }
 
 // durations checks that one is within bounds.
@@ -324,7 +405,7 @@ func statsFile(name string) string {
 	return ""
 }
 
-func tokenFile(name string) string {
+func absoluteFile(name string) string {
 	if name != "" && (!filepath.IsAbs(name) || strings.HasSuffix(name, "/") || len(name) > maxPath || !isPrintable(name)) {
 		return fmt.Sprintf("%.60q is not the absolute path of a file", name)
 	}
@@ -350,4 +431,11 @@ func host(name string) string {
 		return fmt.Sprintf("%q %s", name, problem)
 	}
 	return ""
+}
+
+func hostOrNone(name string) string {
+	if name == "" {
+		return ""
+	}
+	return host(name)
 }

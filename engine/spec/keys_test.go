@@ -13,7 +13,7 @@ import (
 // structural are the fields that hold tables of the file: they have no setting.
 var structural = map[string]bool{
 	"Config.Process": true, "Config.Log": true, "Config.Control": true,
-	"Config.Listeners": true, "Listener.Groups": true, "Group.Channels": true,
+	"Config.Listeners": true, "Listener.Groups": true, "Group.Check": true, "Group.Channels": true,
 }
 
 // settingsOf returns how often each field of a value, in the structures in it
@@ -43,7 +43,7 @@ func fields(of reflect.Value, yield func(name string, field reflect.Value)) {
 		switch field := of.Field(i); {
 		case !structural[name]:
 			yield(name, field)
-		case field.Kind() == reflect.Struct:
+		case field.Kind() == reflect.Struct && name != "Group.Check": // which has settings of its own
 			fields(field, yield)
 		}
 	}
@@ -52,7 +52,7 @@ func fields(of reflect.Value, yield func(name string, field reflect.Value)) {
 func TestEachFieldHasOneSetting(t *testing.T) {
 	checked := 0
 	for _, found := range []map[string]int{
-		settingsOf(spec.DaemonSettings), settingsOf(spec.ListenerSettings), settingsOf(spec.GroupSettings), settingsOf(spec.ChannelSettings),
+		settingsOf(spec.DaemonSettings), settingsOf(spec.ListenerSettings), settingsOf(spec.GroupSettings), settingsOf(spec.ChannelSettings), settingsOf(spec.CheckSettings),
 	} {
 		for name, n := range found {
 			checked++
@@ -61,14 +61,14 @@ func TestEachFieldHasOneSetting(t *testing.T) {
 			}
 		}
 	}
-	if all := len(spec.DaemonSettings) + len(spec.ListenerSettings) + len(spec.GroupSettings) + len(spec.ChannelSettings); checked != all {
+	if all := len(spec.DaemonSettings) + len(spec.ListenerSettings) + len(spec.GroupSettings) + len(spec.ChannelSettings) + len(spec.CheckSettings); checked != all {
 		t.Errorf("%d fields, %d settings", checked, all)
 	}
 }
 
 // Two settings of one name would take each other's value.
 func TestKeysAreUnique(t *testing.T) {
-	for _, table := range slices.Concat(spec.DaemonTables, []spec.Table{spec.RootTable, spec.ListenerTable, spec.GroupTable, spec.ChannelTable}) {
+	for _, table := range slices.Concat(spec.DaemonTables, []spec.Table{spec.RootTable, spec.ListenerTable, spec.GroupTable, spec.ChannelTable}, spec.CheckTables) {
 		keys := table.Keys()
 		if len(keys) == 0 {
 			t.Errorf("table %q has no keys", table)
@@ -134,6 +134,12 @@ func vary(t *testing.T, field reflect.Value) {
 	case *[]string:
 		*at = []string{"127.0.0.77:77"}
 		return
+	case *map[string]string:
+		*at = map[string]string{"X-A": "b"}
+		return
+	case *spec.StatusRanges:
+		*at = spec.StatusRanges{{First: 204, Last: 204}}
+		return
 	}
 	switch {
 	case field.Kind() == reflect.Bool:
@@ -157,7 +163,8 @@ func TestSettingText(t *testing.T) {
 		got = append(got, s.Name()+"="+s.Text(&c.Listeners[0]))
 	}
 	const want = "name=pop3 listen=127.0.0.1:110 source= connect_timeout=5s idle_timeout=0s half_close_timeout=1h keepalive=15s " +
-		"user_timeout=auto auto_disable=false hash_failover=false on_remove=keep drain_timeout=30s"
+		"user_timeout=auto auto_disable=false hash_failover=false on_remove=keep drain_timeout=30s " +
+		"hold_off=1s hold_off_max=30s on_down=keep on_return=keep close_spread=0s panic=0 when_unusable=close stall_after=10s"
 	if got := strings.Join(got, " "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -32,6 +32,24 @@ func (c *Config) ChannelNames() []string {
 	return hosts
 }
 
+// CheckNames returns the host names, each once, that channels have for checks
+// beside their own.
+func (c *Config) CheckNames() []string {
+	var hosts []string
+	seen := map[string]bool{}
+	for i := range c.Listeners {
+		for _, group := range c.Listeners[i].Groups {
+			for _, channel := range group.Channels {
+				if host := channel.CheckHost; group.Check.Type != CheckNone && IsName(host) && !seen[host] {
+					seen[host] = true
+					hosts = append(hosts, host)
+				}
+			}
+		}
+	}
+	return hosts
+}
+
 // ListenNames returns the host names to listen on.
 func (c *Config) ListenNames() []string {
 	var hosts []string

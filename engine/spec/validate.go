@@ -129,6 +129,15 @@ func isPrintable(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
+// printable returns text as it is, or quoted if it has characters that cannot be
+// printed.
+func printable(text string) string {
+	if isPrintable(text) {
+		return text
+	}
+	return strconv.Quote(text)
+}
+
 func (v *validator) listener(i int, l *Listener) {
 	path := ListenerAt(i)
 	where := fmt.Sprintf("listener %q", l.Name)
@@ -143,6 +152,9 @@ func (v *validator) listener(i int, l *Listener) {
 		v.bind(path.Key(KeyListen).Element(k), where, KeyListen, address, fmt.Sprintf("listener %q", l.Name))
 	}
 	settings(v, ListenerSettings, l, path, where)
+	if l.HoldOff > l.HoldOffMax && l.HoldOffMax >= 0 {
+		v.fault(path.Key(KeyHoldOff), where, "hold_off %q is longer than hold_off_max %q", shortDuration(l.HoldOff), shortDuration(l.HoldOffMax))
+	}
 	if len(l.Groups) == 0 {
 		v.fault(path.Key(KeyGroups), where, "there is no group: at least one [[listener.group]] is needed")
 	}
@@ -153,6 +165,7 @@ func (v *validator) listener(i int, l *Listener) {
 
 func (v *validator) group(path Path, where string, g *Group) {
 	settings(v, GroupSettings, g, path, where)
+	v.check(path.Key(KeyCheck), where+" check", &g.Check)
 	if len(g.Channels) == 0 {
 		v.fault(path.Key(KeyChannels), where, "the group is empty: at least one channel is needed")
 	}

@@ -1,6 +1,7 @@
 package planetest
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,7 +65,7 @@ func testManyAddresses(t *testing.T, newPlane New) {
 	good := r.serve(greet("here")).Addresses()[0]
 	channel := channelTo(r.refused(), blackhole(t), good)
 	s := service(r.router(channel))
-	s.ConnectTimeout = time.Second
+	s.ConnectTimeout = time.Hour
 	client := r.listenAt("127.0.0.1", s).dial()
 	client.CloseWrite()
 	if got := readAll(t, client); got != "here" {
@@ -119,6 +121,36 @@ func testNoChannel(t *testing.T, newPlane New) {
 	}
 	if end := r.end(); end.Cause != plane.NoChannel || d.listener.Rejected[balancer.NoneAnswered].Load() != 1 {
 		t.Errorf("cause %v, rejected %d", end.Cause, d.listener.Rejected[balancer.NoneAnswered].Load())
+	}
+}
+
+// A client for whom there is no channel sees a reset where that is asked for,
+// whether channels were tried or not.
+func testResetUnserved(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	disabled, refused := channelTo(r.refused()), channelTo(r.refused())
+	disabled.Disable()
+	for _, channel := range []*balancer.Channel{disabled, refused} {
+		s := service(r.router(channel))
+		s.ResetUnserved = true
+		d := r.listenAt("127.0.0.1", s)
+		conn, err := net.Dial("tcp", d.socket.Addr().String())
+		if err == nil { // or else the reset was faster than the return of connect
+			conn.SetDeadline(time.Now().Add(patience))
+			_, err = conn.Read(make([]byte, 1))
+			conn.Close()
+		}
+		if !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the client saw %v, want a reset", err)
+		}
+		if end := r.end(); end.Cause != plane.NoChannel || end.Err != nil {
+			t.Errorf("cause %v, error %v", end.Cause, end.Err)
+		}
+		d.listener.SetService(service(r.router(channel)))
+		if got := readAll(t, d.dial()); got != "" {
+			t.Errorf("got %q", got)
+		}
+		r.end()
 	}
 }
 

@@ -108,11 +108,11 @@ func (r *rig) bind(host string, s *plane.Service) *door {
 	if err != nil {
 		r.Fatal(err)
 	}
+	d := &door{rig: r, listener: new(plane.Listener), socket: opened, acceptor: acceptor}
 	r.Cleanup(func() {
-		acceptor.Stop()
+		d.acceptor.Stop()
 		opened.Close()
 	})
-	d := &door{rig: r, listener: new(plane.Listener), socket: opened, acceptor: acceptor}
 	d.listener.SetService(s)
 	return d
 }

@@ -38,6 +38,14 @@ func bindOnly(t testing.TB) netip.AddrPort {
 // is full, so the kernel drops what comes.
 func blackhole(t testing.TB) netip.AddrPort {
 	t.Helper()
+	addr, _ := silent(t)
+	return addr
+}
+
+// silent returns a blackhole and its socket. It answers who tries again once
+// somebody accepts from that.
+func silent(t testing.TB) (netip.AddrPort, int) {
+	t.Helper()
 	fd := bound(t)
 	if err := unix.Listen(fd, 0); err != nil {
 		t.Fatal(err)
@@ -52,7 +60,7 @@ func blackhole(t testing.TB) netip.AddrPort {
 		unix.SetNonblock(filler, true)
 		unix.Connect(filler, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()})
 	}
-	return addr
+	return addr, fd
 }
 
 func bound(t testing.TB) int {

@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"balance/engine/balancer"
+	"balance/engine/health"
+	"balance/engine/spec"
+)
+
+// checking is what is checked: the channels in force, and those that have left
+// while sessions of theirs still run.
+type checking struct {
+	checks *health.Checks
+
+	mu      sync.Mutex
+	leavers map[*balancer.Channel]leaver // guarded by mu
+}
+
+// leaver is a channel that is in no configuration any more.
+type leaver struct {
+	listener *spec.Listener // as it was
+	target   health.Target  // without a check its type is none
+	health   balancer.Health
+}
+
+// target returns what is to be checked of a channel; its type is none if that is
+// nothing.
+func target(l *spec.Listener, group, number int) health.Target {
+	g := &l.Groups[group]
+	t := health.Target{Source: l.Source, Check: g.Check}
+	t.Host, t.Port = g.CheckOf(&g.Channels[number])
+	if t.Check.Type == spec.CheckExec {
+		t.Listener = l.Name
+	}
+	return t
+}
+
+// review tells the checks what there is to check now.
+func (c *checking) review(listeners []*listener) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	targets := map[*balancer.Channel]health.Target{}
+	add := func(channel *balancer.Channel, t health.Target) {
+		if t.Check.Type != spec.CheckNone {
+			targets[channel] = t
+		}
+	}
+	for channel, gone := range c.leavers {
+		add(channel, gone.target)
+	}
+	for _, l := range listeners {
+		for g, group := range l.router.Groups() {
+			for i, channel := range group.Channels {
+				add(channel, target(l.config, g, i))
+			}
+		}
+	}
+	c.checks.Set(targets)
+}
+
+// atTheDoor reports whether a channel is checked where clients are connected.
+func (c *checking) atTheDoor(channel *balancer.Channel) bool {
+	status, checked := c.checks.Status(channel)
+	return checked && status.Target.Host == channel.Key().Host && status.Target.Port == channel.Key().Port
+}
+
+// leave goes on checking a channel that is removed for as long as it has
+// sessions.
+func (c *checking) leave(channel *balancer.Channel, was leaver) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leavers[channel] = was
+}
+
+// Check runs the check of a channel, named as for Enable, now, and calls step
+// for each of its steps. The result counts.
+func (e *Engine) Check(ctx context.Context, listener string, key balancer.Key, step func(health.Step)) (health.Result, error) {
+	channel, err := e.channel(listener, key)
+	if err != nil {
+		return health.Result{}, err
+	}
+	result, checked := e.checking.checks.Now(ctx, channel, step)
+	if !checked {
+		return health.Result{}, fmt.Errorf("listener %q: channel %s has no check", listener, key)
+	}
+	return result, nil
+}

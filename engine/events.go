@@ -1,0 +1,54 @@
+package engine
+
+import (
+	"sync"
+	"time"
+)
+
+// Event is something that happened to a channel.
+type Event struct {
+	ID       uint64    `json:"id"` // counts from 1
+	Time     time.Time `json:"time"`
+	Listener string    `json:"listener,omitempty"`
+	Channel  string    `json:"channel,omitempty"` // host:port
+	// What is the state that began, as balancer.State has it.
+	What   string `json:"what"`
+	Reason string `json:"reason,omitempty"` // printable
+}
+
+// MaxEvents is how many events are kept.
+const MaxEvents = 1000
+
+// events keeps the last of them. The zero value is ready for use.
+type events struct {
+	mu   sync.Mutex
+	ring []Event // guarded by mu; at most MaxEvents
+	last uint64  // guarded by mu; ID of the newest
+}
+
+func (e *events) add(event Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.last++
+	event.ID = e.last
+	if len(e.ring) < MaxEvents {
+		e.ring = append(e.ring, event)
+		return
+	}
+	e.ring[(e.last-1)%MaxEvents] = event
+}
+
+// list returns the last n, the oldest first.
+func (e *events) list(n int) []Event {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n = max(0, min(n, len(e.ring)))
+	list := make([]Event, 0, n)
+	for id := e.last - uint64(n); id < e.last; id++ {
+		list = append(list, e.ring[id%MaxEvents])
+	}
+	return list
+}
+
+// Events returns the last n events, the oldest first.
+func (e *Engine) Events(n int) []Event { return e.events.list(n) }

@@ -1,0 +1,116 @@
+package health
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"balance/engine/plane"
+	"balance/engine/socket"
+)
+
+// attemptDelay is how long the next address of a name waits for the one before
+// (RFC 8305, 5).
+const attemptDelay = 250 * time.Millisecond
+
+// unaddressed is why one address could not be connected to.
+type unaddressed struct {
+	addr netip.AddrPort
+	err  error
+}
+
+func (u *unaddressed) Error() string { return u.addr.String() + ": " + cause(u.err) }
+func (u *unaddressed) Unwrap() error { return u.err }
+
+// dial connects to the first of the addresses that answers, as sessions do: they
+// are begun in their order, each when the one before has failed or has not
+// answered for a while. It tells what came of each. Connections that are dialled
+// quickly serve nothing but to find out whether somebody listens.
+func dial(ctx context.Context, addrs []netip.AddrPort, source netip.Addr, quick bool, tell func(netip.AddrPort, time.Time, error)) (*net.TCPConn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	type outcome struct {
+		addr  netip.AddrPort
+		began time.Time
+		conn  *net.TCPConn
+		err   error
+	}
+	outcomes := make(chan outcome, len(addrs))
+	begun, ended := 0, 0
+	defer func() {
+		cancel()
+		for ; ended < begun; ended++ {
+			if o := <-outcomes; o.conn != nil {
+				o.conn.Close()
+			}
+		}
+	}()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var err error
+	for {
+		select {
+		case <-timer.C:
+			if begun == len(addrs) {
+				break
+			}
+			addr, began := addrs[begun], time.Now()
+			begun++
+			go func() {
+				conn, err := dialAddr(ctx, addr, source, quick)
+				outcomes <- outcome{addr, began, conn, err}
+			}()
+			timer.Reset(attemptDelay)
+		case o := <-outcomes:
+			ended++
+			tell(o.addr, o.began, o.err)
+			if o.err == nil {
+				return o.conn, nil
+			}
+			err = plane.Undialled(err, &unaddressed{o.addr, o.err})
+			if ended == len(addrs) {
+				return nil, err
+			}
+			timer.Reset(0)
+		}
+	}
+}
+
+func dialAddr(ctx context.Context, addr netip.AddrPort, source netip.Addr, quick bool) (*net.TCPConn, error) {
+	dialer := net.Dialer{KeepAlive: -1}
+	if source.IsValid() {
+		if source.Is4() != addr.Addr().Is4() {
+			return nil, fmt.Errorf("dial from %s: %w", source, syscall.EAFNOSUPPORT)
+		}
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+	}
+	dialer.Control = func(_, _ string, c syscall.RawConn) error {
+		if quick {
+			holdAck(c)
+		}
+		if source.IsValid() {
+			return socket.BindWithoutPort(c)
+		}
+		return nil
+	}
+	dialer.SetMultipathTCP(false)
+	conn, err := dialer.DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return nil, err
+	}
+	tcp := conn.(*net.TCPConn)
+	if tcp.LocalAddr().(*net.TCPAddr).AddrPort() == tcp.RemoteAddr().(*net.TCPAddr).AddrPort() {
+		// Nobody was there, and connect picked the port that it dialled
+		// (simultaneous open, RFC 9293, 3.5).
+		tcp.SetLinger(0)
+		tcp.Close()
+		return nil, os.NewSyscallError("connect", syscall.ECONNREFUSED)
+	}
+	if quick {
+		tcp.SetLinger(0)
+	}
+	return tcp, nil
+}

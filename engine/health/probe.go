@@ -1,0 +1,159 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"balance/engine/spec"
+)
+
+// kind is what a check does; there is a file for each. It asks the server that the
+// visit goes to, and returns in words what was asked and what came back. The error
+// is a failure where the kind knows more than what Go says. All that a server
+// sends is hostile: a kind reads up to maxAnswer of it, within ctx, and quotes it.
+type kind interface {
+	ask(ctx context.Context, v *visit) (words string, err error)
+}
+
+// kinds are what makes the kinds, from checks that are valid.
+var kinds = map[spec.CheckType]func(*spec.Check) (kind, error){
+	spec.CheckTCP:      newTCP,
+	spec.CheckHTTP:     newHTTP,
+	spec.CheckExec:     newExec,
+	spec.CheckRedis:    newRedis,
+	spec.CheckPostgres: newPostgres,
+	spec.CheckMySQL:    newMySQL,
+	spec.CheckSMTP:     newSMTP,
+	spec.CheckLDAP:     newLDAP,
+}
+
+// probe is a check made ready: its expression compiled, its files read.
+type probe struct {
+	check        *spec.Check
+	kind         kind
+	fault        error // why it cannot be made; nil if it can
+	connectsOnly bool  // a connection is enough
+}
+
+// newProbe makes a check ready. With an error it returns a probe that fails with
+// that.
+func newProbe(check *spec.Check) (*probe, error) {
+	p := &probe{check: check}
+	if create := kinds[check.Type]; create != nil {
+		p.kind, p.fault = create(check)
+	} else {
+		p.fault = fmt.Errorf("check type %d is not known", check.Type)
+	}
+	p.connectsOnly = check.Type == spec.CheckTCP && !check.TLS && check.Send == "" && check.SendHex == "" && check.Expect == ""
+	return p, p.fault
+}
+
+// Load finds out whether a check can be made ready: its files can be read and say
+// what they should, its expression is one. Set does the same, so nothing is kept.
+func Load(check *spec.Check) error {
+	if check.Type == spec.CheckNone {
+		return nil
+	}
+	_, err := newProbe(check)
+	return err
+}
+
+// Once checks a target now, and calls step, which may be nil, for each step.
+func Once(ctx context.Context, target Target, addrs []netip.Addr, step func(Step)) Result {
+	p, _ := newProbe(&target.Check)
+	return p.run(ctx, &target, addrs, step)
+}
+
+// run makes one check.
+func (p *probe) run(ctx context.Context, t *Target, addrs []netip.Addr, step func(Step)) Result {
+	v := &visit{target: t, step: step, began: time.Now()}
+	for _, addr := range addrs {
+		v.addrs = append(v.addrs, netip.AddrPortFrom(addr, t.Port))
+	}
+	if p.fault != nil {
+		return v.result("", failed(Local, "cannot check: %v", p.fault))
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.Check.Timeout)
+	defer cancel()
+	words, err := p.kind.ask(ctx, v)
+	return v.result(words, err)
+}
+
+// visit is one check of one target under way.
+type visit struct {
+	target *Target
+	addrs  []netip.AddrPort
+	step   func(Step) // may be nil
+	began  time.Time
+}
+
+// took tells of a step that is over now.
+func (v *visit) took(name string, began time.Time, note string) {
+	if v.step != nil {
+		v.step(Step{Name: name, Took: time.Since(began), Note: printable(note)})
+	}
+}
+
+// result returns what came of the check.
+func (v *visit) result(words string, err error) Result {
+	r := Result{Time: v.began, Took: time.Since(v.began), Outcome: Passed}
+	if err != nil {
+		r.Outcome, words = outcomeOf(err), err.Error()
+	}
+	r.Answer = printable(words)
+	return r
+}
+
+// server returns where the check goes, in words.
+func (t *Target) server() string { return net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port))) }
+
+// undialled puts in words why none of the addresses could be connected to.
+func (v *visit) undialled(ctx context.Context, err error) error {
+	server := v.target.server()
+	outcome, text := outcomeOf(err), strings.TrimPrefix(err.Error(), server+": ")
+	if ctx.Err() == context.DeadlineExceeded || errors.Is(err, os.ErrDeadlineExceeded) {
+		outcome = TimedOut
+		if len(v.addrs) == 1 {
+			text = "no answer within " + v.target.Check.Timeout.String()
+		}
+	}
+	return failed(outcome, "connect to %s: %s", server, text)
+}
+
+// connect connects to the server. The caller closes the connection, which fails
+// when ctx ends. One that is quick serves nothing but to find out whether somebody
+// listens.
+func (v *visit) connect(ctx context.Context, quick bool) (net.Conn, error) {
+	if len(v.addrs) == 0 {
+		return nil, failed(Unreachable, "%s has no address", strconv.Quote(v.target.Host))
+	}
+	conn, err := dial(ctx, v.addrs, v.target.Source, quick, func(addr netip.AddrPort, began time.Time, err error) {
+		note := "connected"
+		if err != nil {
+			note = cause(err)
+		}
+		v.took("connect "+addr.String(), began, note)
+	})
+	if err != nil {
+		return nil, v.undialled(ctx, err)
+	}
+	return &bounded{conn, context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })}, nil
+}
+
+// bounded is a connection that a context bounds.
+type bounded struct {
+	*net.TCPConn
+	release func() bool
+}
+
+func (b *bounded) Close() error {
+	b.release()
+	return b.TCPConn.Close()
+}

@@ -1,0 +1,332 @@
+package engine
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+
+	"balance/engine/balancer"
+	"balance/engine/health"
+	"balance/engine/plane"
+	"balance/engine/spec"
+)
+
+const (
+	// watchEvery is how often all channels are looked at, even if nobody said
+	// that something had changed: some states begin by the passing of time.
+	watchEvery = time.Second
+	// watchPause is the least time between two looks.
+	watchPause = 20 * time.Millisecond
+	// surveyEvery is how often all sessions are looked at.
+	surveyEvery = watchEvery
+)
+
+// watch notices what has changed about channels, and does what follows from
+// that: events, the log, sessions that are to be closed, doors that are to be
+// shut or opened. One goroutine does all of it, so that one thing comes after
+// the other; whoever changes something says so with stir, and waits for nothing.
+func (e *Engine) watch() {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-e.sessions.Done():
+			return
+		case <-ticker.C:
+		case <-e.stirred:
+		}
+		e.look()
+		select {
+		case <-e.sessions.Done():
+			return
+		case <-time.After(watchPause):
+		}
+	}
+}
+
+// stir has the channels looked at soon. It does not block.
+func (e *Engine) stir() {
+	select {
+	case e.stirred <- struct{}{}:
+	default:
+	}
+}
+
+// tried is told by the plane what attempts to connect came to.
+func (e *Engine) tried(_ *plane.Listener, channel *balancer.Channel, change balancer.Change, err error) {
+	if err != nil && !balancer.Local(err) {
+		e.checking.checks.Nudge(channel)
+	}
+	if change != balancer.Unchanged {
+		e.stir()
+	}
+}
+
+// checked is told of each result of a check. One that was made where clients are
+// connected and that passed ends what was held against the channel by those who
+// could not be, once it is not held off any more: nobody else may come for long.
+func (e *Engine) checked(channel *balancer.Channel, is balancer.Health, changed bool, result health.Result) {
+	if result.Outcome == health.Passed && channel.Standing(e.plane.Now()).State == balancer.StateFailing && e.checking.atTheDoor(channel) {
+		changed = channel.Answers(e.plane.Now()) != balancer.Unchanged || changed
+	}
+	if changed {
+		for _, l := range e.current.Load().listeners {
+			l.router.Review()
+		}
+		e.stir()
+	}
+}
+
+// sight is what the watcher saw of a channel when it looked last. It is the
+// watcher's alone.
+type sight struct {
+	state  balancer.State
+	health balancer.Health
+	look   uint64 // number of the look
+
+	slow, full bool
+}
+
+// look goes over all channels once.
+func (e *Engine) look() {
+	e.looks++
+	s := e.current.Load()
+	now := e.plane.Now()
+	if now-e.surveyed >= int64(surveyEvery) {
+		e.surveyed = now
+		e.findStalled(s, now)
+	}
+	for _, l := range s.listeners {
+		var back []*balancer.Channel
+		var down []*balancer.Channel
+		changed := false
+		for g, group := range l.router.Groups() {
+			for _, channel := range group.Channels {
+				seen, known := e.seen[channel]
+				if !known {
+					seen = newSight(channel)
+				}
+				seen.look = e.looks
+				channel.Date(now)
+				e.burden(channel, &seen, now)
+				is := channel.Standing(now)
+				health := channel.Health()
+				if is.State != seen.state || health != seen.health {
+					changed = true
+				}
+				if health == balancer.Unhealthy && seen.health != balancer.Unhealthy {
+					down = append(down, channel)
+				}
+				if serves(is.State) && !serves(seen.state) {
+					back = append(back, channel)
+				}
+				e.tell(l.config.Name, g, channel, seen, is, now)
+				seen.state, seen.health = is.State, health
+				e.seen[channel] = seen
+			}
+		}
+		if changed {
+			l.router.Review()
+		}
+		e.closeDown(l, down)
+		e.closeMoved(l, back, now)
+	}
+	e.review()
+	e.lookAtLeavers(s)
+	for channel, seen := range e.seen {
+		if seen.look != e.looks {
+			delete(e.seen, channel)
+		}
+	}
+}
+
+// newSight is what a channel counts as that was not there before: whatever is
+// wrong with it is news, but for what the configuration says itself.
+func newSight(channel *balancer.Channel) sight {
+	var seen sight
+	if !channel.Enabled() {
+		seen.state = balancer.StateDisabled
+	}
+	return seen
+}
+
+// serves reports whether clients are given a channel in this state as if nothing
+// were wrong with it.
+func serves(state balancer.State) bool { return state.Up() }
+
+// standard returns the one state that stands in the log for several: what
+// comes and goes with each client is no news.
+func standard(state balancer.State) balancer.State {
+	switch state {
+	case balancer.StateUntested, balancer.StateFull:
+		return balancer.StateUp
+	case balancer.StateHeld:
+		return balancer.StateFailing
+	}
+	return state
+}
+
+// tell keeps an event of a channel whose state is another than it was, and logs
+// it, but for what the plane has logged already: that it fails, and that it
+// answers again.
+func (e *Engine) tell(listener string, group int, channel *balancer.Channel, seen sight, is balancer.Standing, now int64) {
+	was, state := standard(seen.state), standard(is.State)
+	if was == state {
+		return
+	}
+	e.events.add(Event{Time: e.wall(is.Since, now), Listener: listener, Channel: channel.Key().String(), What: state.String(), Reason: is.Reason})
+	switch {
+	case state == balancer.StateFailing, state == balancer.StateAutoDisabled, state == balancer.StateUp && was == balancer.StateFailing:
+		return
+	}
+	level := slog.LevelInfo
+	if state == balancer.StateDown || state == balancer.StateSlow || state == balancer.StateUnresolved {
+		level = slog.LevelWarn
+	}
+	attrs := []any{"listener", listener, "group", group, "channel", channel.Key()}
+	if is.Reason != "" {
+		attrs = append(attrs, "reason", is.Reason)
+	}
+	e.log.Log(e.life, level, "channel "+state.String(), attrs...)
+}
+
+// burden notes since when a channel is slow, and since when it has no slot left.
+func (e *Engine) burden(channel *balancer.Channel, seen *sight, now int64) {
+	owed := e.stalled[channel]
+	switch {
+	case owed != 0 && !seen.slow:
+		channel.SetSlow(owed, "it was sent bytes and sends none back")
+	case owed == 0 && seen.slow:
+		channel.SetSlow(0, "")
+	}
+	seen.slow = owed != 0
+	full := channel.Limit() > 0 && channel.Active() >= channel.Limit()
+	switch {
+	case full && !seen.full:
+		channel.NoteFull(now)
+	case !full && seen.full:
+		channel.NoteFull(0)
+	}
+	seen.full = full
+}
+
+// findStalled finds the channels with sessions that were sent bytes, and got none
+// back for as long as the listener says since then, and since when.
+func (e *Engine) findStalled(s *state, now int64) {
+	clear(e.stalled)
+	if !slices.ContainsFunc(s.listeners, func(l *listener) bool { return l.config.StallAfter > 0 }) {
+		return
+	}
+	e.plane.Sessions(func(session plane.Session) bool {
+		l := s.byShared[session.Listener]
+		if l == nil || l.config.StallAfter == 0 || !session.Owed || session.Channel == nil {
+			return true
+		}
+		if idle := time.Since(session.Active); idle >= l.config.StallAfter {
+			since := now - int64(idle)
+			if before := e.stalled[session.Channel]; before == 0 || since < before {
+				e.stalled[session.Channel] = since
+			}
+		}
+		return true
+	})
+}
+
+// closeDown ends the sessions of channels that a check has taken down, where
+// that is asked for, but not while a group's checks are ignored.
+func (e *Engine) closeDown(l *listener, down []*balancer.Channel) {
+	if len(down) == 0 || l.config.OnDown != spec.CloseSessions {
+		return
+	}
+	closing := map[*balancer.Channel]bool{}
+	for g, group := range l.router.Groups() {
+		for _, channel := range group.Channels {
+			if slices.Contains(down, channel) && !l.router.Panicking(g) {
+				closing[channel] = true
+			}
+		}
+	}
+	e.endOver(plane.ChannelDown, l.config.CloseSpread, func(s *plane.Session) bool {
+		return s.Listener == l.shared && closing[s.Channel]
+	})
+}
+
+// closeMoved ends the sessions in later groups of clients whom a channel that is
+// back would take now, as many as it has slots for, where that is asked for.
+func (e *Engine) closeMoved(l *listener, back []*balancer.Channel, now int64) {
+	if len(back) == 0 || l.config.OnReturn != spec.CloseSessions {
+		return
+	}
+	groupOf := map[*balancer.Channel]int{}
+	for g, group := range l.router.Groups() {
+		for _, channel := range group.Channels {
+			groupOf[channel] = g
+		}
+	}
+	room := map[*balancer.Channel]int{}
+	for _, channel := range back {
+		room[channel] = channel.Limit() - channel.Active()
+		if channel.Limit() == 0 {
+			room[channel] = -1 // is never used up
+		}
+	}
+	e.endOver(plane.MovedBack, l.config.CloseSpread, func(s *plane.Session) bool {
+		if s.Listener != l.shared || s.Channel == nil {
+			return false
+		}
+		at, known := groupOf[s.Channel]
+		if !known || at == 0 {
+			return false
+		}
+		verdicts := l.router.Why(balancer.Client{Addr: s.Client.Addr()}, now)
+		if len(verdicts) == 0 {
+			return false
+		}
+		chosen := verdicts[len(verdicts)-1]
+		if chosen.Reason != balancer.Chosen || chosen.Group >= at {
+			return false
+		}
+		for _, channel := range back {
+			// In turn, clients come to any channel of the group.
+			if room[channel] != 0 && (channel == chosen.Channel || l.config.Groups[chosen.Group].Mode != balancer.Hash && groupOf[channel] == chosen.Group) {
+				room[channel]--
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// lookAtLeavers does for the channels that have left what look does for those in
+// force, and forgets those that have no session any more.
+func (e *Engine) lookAtLeavers(s *state) {
+	var gone bool
+	c := &e.checking
+	c.mu.Lock()
+	for channel, l := range c.leavers {
+		if channel.Active() == 0 {
+			delete(c.leavers, channel)
+			gone = true
+			continue
+		}
+		health := channel.Health()
+		if health == balancer.Unhealthy && l.health != balancer.Unhealthy && l.listener.OnDown == spec.CloseSessions {
+			e.endOver(plane.ChannelDown, l.listener.CloseSpread, func(s *plane.Session) bool { return s.Channel == channel })
+		}
+		l.health = health
+		c.leavers[channel] = l
+	}
+	c.mu.Unlock()
+	if gone {
+		c.review(s.listeners)
+	}
+}
+
+// wall returns when it was that time on the clock of the plane; now is what that
+// shows at the moment.
+func (e *Engine) wall(then, now int64) time.Time {
+	if then == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(time.Duration(then - now))
+}

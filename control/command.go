@@ -56,6 +56,7 @@ func newCommands() []command {
 		{"why", "ADDRESS", "tell which channel a client would get, and why", reader, (*conversation).why},
 		{"watch", "[SECONDS]", "show again and again, until a key is pressed", reader, (*conversation).watch},
 		{"identify", "", "tell who this daemon is, as JSON", reader, (*conversation).identify},
+		{"ready", "[NAME]", "tell whether clients can be served, by all listeners or one, or why not", reader, (*conversation).ready},
 		{"complete", "LINE", "", reader, (*conversation).complete},
 	}
 }

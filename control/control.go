@@ -71,7 +71,8 @@ type Daemon struct {
 	// MessagesLost returns how many log messages nobody took, since the
 	// start.
 	MessagesLost func() uint64
-	// Stopping reports whether the daemon is on its way to its end.
+	// Stopping reports whether the daemon is on its way to its end, though it may
+	// still serve clients for a while.
 	Stopping func() bool
 	// Stop asks the daemon to shut down. It does not wait.
 	Stop func()

@@ -47,6 +47,9 @@ type rig struct {
 	dir    string
 	file   *spec.Config  // what Reload applies; nil for a faulty file
 	lost   atomic.Uint64 // messages of the log
+
+	last     atomic.Pointer[Reload] // nil for none
+	stopping atomic.Bool
 }
 
 // noNames knows no name but one.
@@ -127,8 +130,14 @@ func (r *rig) daemon() Daemon {
 			}
 			return r.engine.Preview(r.file)
 		},
-		LastReload: func() Reload { return Reload{} },
-		Stop:       func() {},
+		LastReload: func() Reload {
+			if last := r.last.Load(); last != nil {
+				return *last
+			}
+			return Reload{}
+		},
+		Stopping: r.stopping.Load,
+		Stop:     func() {},
 
 		MessagesLost: r.lost.Load,
 	}
@@ -485,7 +494,7 @@ func TestPrefixes(t *testing.T) {
 		"r": "reset", "e": "enable", "c": "create", "a": "assign", "m": "maxc", "mr": "mrtg-bytes",
 		"mrtg-": "mrtg-bytes", "mrtg-c": "mrtg-conns", "v": "version", "ha": "hash", "rr": "rr",
 		"re": "reset", "he": "help", "l": "listeners", "listener": "listener", "se": "sessions", "cl": "close",
-		"dr": "drain", "rel": "reload", "dif": "diff", "di": "disable", "co": "config", "st": "status",
+		"dr": "drain", "rel": "reload", "dif": "diff", "di": "disable", "rea": "ready", "co": "config", "st": "status",
 		"w": "why", "wa": "watch", "show": "show", "shows": "", "": "", "x": "",
 	}
 	for word, name := range want {

@@ -61,7 +61,7 @@ func knownHost(header, configured string) bool {
 // naming a host, as HTTP/1.0 allows and probes of load balancers do. No browser
 // leaves the host out (RFC 9112, 3.2).
 func isProbe(r *http.Request) bool {
-	return r.Host == "" && (r.URL.Path == "/healthz" || r.URL.Path == "/readyz")
+	return r.Host == "" && (r.URL.Path == "/healthz" || r.URL.Path == "/readyz" || strings.HasPrefix(r.URL.Path, "/readyz/"))
 }
 
 // sameOrigin reports whether a request comes from a page of this server, or

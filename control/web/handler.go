@@ -39,36 +39,23 @@ func newHandler(d *Daemon, h *history, settings Settings) http.Handler {
 	mux.Handle("GET /debug/", protected)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", d.serveReady)
+	mux.HandleFunc("GET /readyz/{name...}", d.serveReady)
 	mux.Handle("GET /", http.FileServerFS(page)) // holds no data
 	return guard(settings.Address, mux)
 }
 
-// problems returns why the daemon is not ready; nothing if it is.
-func (d *Daemon) problems() []string {
-	problems := []string{}
-	if d.Stopping() {
-		problems = append(problems, "the daemon is shutting down")
-	}
-	snapshot := d.Engine.Snapshot()
-	if snapshot.Generation == 0 {
-		problems = append(problems, "no configuration is in force yet")
-	}
-	for _, l := range snapshot.Listeners {
-		if len(l.Addresses) == 0 {
-			problems = append(problems, fmt.Sprintf("listener %q listens on no address", l.Name))
-		}
-	}
-	if last := d.lastReload(); !last.OK() {
-		problems = append(problems, fmt.Sprintf("the last reload failed: %s", strings.Join(last.Errors(), "; ")))
-	}
-	return problems
-}
-
-func (d *Daemon) serveReady(w http.ResponseWriter, _ *http.Request) {
-	problems := d.problems()
-	if len(problems) == 0 {
-		fmt.Fprintln(w, "ready")
+// serveReady tells whether the daemon, or the listener that the path names, is
+// ready.
+func (d *Daemon) serveReady(w http.ResponseWriter, r *http.Request) {
+	readiness, known := d.Readiness(r.PathValue("name"))
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	switch {
+	case !known:
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprintln(w, "there is no such listener")
 		return
+	case len(readiness.Problems) > 0:
+		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	http.Error(w, strings.Join(problems, "\n"), http.StatusServiceUnavailable)
+	fmt.Fprintln(w, strings.Join(readiness.Lines(), "\n"))
 }

@@ -52,6 +52,9 @@ func TestGuard(t *testing.T) {
 		{"no host, for the page", "GET", "/", "", nil, 421},
 		{"a probe of health without a host", "GET", "/healthz", "", nil, 200},
 		{"a probe of readiness without a host", "HEAD", "/readyz", "", nil, 200},
+		{"of one listener", "GET", "/readyz/x", "", nil, 200},
+		{"of none", "GET", "/readyz/y", "", nil, 404},
+		{"of a listener, by a name that was bound to this machine", "GET", "/readyz/x", "evil.example:8404", nil, 421},
 		{"POST", "POST", "/api/v1/status", "127.0.0.1:8404", nil, 405},
 		{"DELETE", "DELETE", "/", "127.0.0.1:8404", nil, 405},
 		{"OPTIONS", "OPTIONS", "/", "127.0.0.1:8404", nil, 405},
@@ -94,30 +97,51 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
-func TestHealth(t *testing.T) {
+func TestReady(t *testing.T) {
 	r := newRig(t)
 	handler := r.handler()
-	check := func(code int, want string) {
+	check := func(path string, code int, want string) {
 		t.Helper()
-		if got := r.get(handler, "/readyz"); got.Code != code || strings.TrimSpace(got.Body.String()) != want {
-			t.Errorf("status %d: %s\nwant %d: %s", got.Code, got.Body, code, want)
+		got := r.get(handler, path)
+		if got.Code != code || strings.TrimSpace(got.Body.String()) != want {
+			t.Errorf("%s: status %d: %s\nwant %d: %s", path, got.Code, got.Body, code, want)
+		}
+		if kind := got.Header().Get("Content-Type"); kind != "text/plain; charset=utf-8" {
+			t.Errorf("%s is %s", path, kind)
 		}
 		if got := r.get(handler, "/healthz"); got.Code != 200 {
 			t.Errorf("not healthy: %d", got.Code)
 		}
 	}
-	check(503, "no configuration is in force yet")
+	check("/readyz", 503, "no configuration is in force yet")
 	if got := r.get(handler, "/api/v1/config"); got.Code != 503 {
 		t.Errorf("a configuration before the first: %d", got.Code)
 	}
-	r.apply(listener("x", group(r.echo())))
-	check(200, "ready")
+	off := r.echo()
+	off.Disabled = true
+	r.apply(listener("x", group(r.echo())), listener("a/b "+hostile, group(off)))
+	other := "/readyz/" + url.PathEscape("a/b "+hostile)
+	unusable := fmt.Sprintf("listener %q has no usable channel", "a/b "+hostile)
+	check("/readyz", 503, unusable)
+	check("/readyz/x", 200, "ready")
+	check(other, 503, unusable)
+	check("/readyz/y", 404, "there is no such listener")
+	check("/readyz/X", 404, "there is no such listener")
+	if _, err := r.engine.Enable("a/b "+hostile, balancer.Key{Host: off.Host, Port: off.Port}, true); err != nil {
+		t.Fatal(err)
+	}
+	check("/readyz", 200, "ready")
+	check(other, 200, "ready")
+
+	// A bad file takes nobody out of service.
 	r.reloaded(control.Reload{Time: time.Now(), Errs: []error{errors.New("f:1: a"), errors.New("f:2: b")}})
-	check(503, "the last reload failed: f:1: a; f:2: b")
+	check("/readyz", 200, "ready\nwarning: the last reload failed: f:1: a; f:2: b")
+	check("/readyz/x", 200, "ready\nwarning: the last reload failed: f:1: a; f:2: b")
 	r.stop()
-	check(503, "the daemon is shutting down\nthe last reload failed: f:1: a; f:2: b")
+	check("/readyz", 503, "the daemon is shutting down\nwarning: the last reload failed: f:1: a; f:2: b")
+	check("/readyz/x", 503, "the daemon is shutting down\nwarning: the last reload failed: f:1: a; f:2: b")
 	r.reloaded(control.Reload{Time: time.Now()})
-	check(503, "the daemon is shutting down")
+	check("/readyz", 503, "the daemon is shutting down")
 }
 
 // metrics returns the samples of a scrape that begin with "balance_".
@@ -317,6 +341,7 @@ func TestStatus(t *testing.T) {
 		PID           int
 		Generation    int
 		Problems      []string
+		Warnings      []string
 		LastReload    struct {
 			OK     bool
 			Errors []string
@@ -340,7 +365,7 @@ func TestStatus(t *testing.T) {
 	if err := json.Unmarshal(answer.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.Version != "4.0.0-test" || got.PID != os.Getpid() || got.Generation != 1 || len(got.Problems) != 1 || got.LastReload.OK || len(got.LastReload.Errors) != 2 {
+	if got.Version != "4.0.0-test" || got.PID != os.Getpid() || got.Generation != 1 || len(got.Problems) != 0 || len(got.Warnings) != 1 || got.LastReload.OK || len(got.LastReload.Errors) != 2 {
 		t.Errorf("%+v", got)
 	}
 	l := got.Listeners[0]

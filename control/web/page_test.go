@@ -190,7 +190,8 @@ func TestPage(t *testing.T) {
 		if got := eval[string](t, b, `document.querySelector(".errors li").textContent`); got != "balance.toml:3: "+hostile {
 			t.Errorf("the error is shown as %q", got)
 		}
-		b.until(t, `document.querySelector(".headline").textContent === "balance is not ready."`)
+		b.until(t, `document.querySelector(".headline").textContent === "balance serves clients, but needs a look."`)
+		b.until(t, `document.querySelector(".problems").textContent.includes("the last reload failed: balance.toml:3")`)
 		r.reloaded(control.Reload{Time: time.Now(), Hash: strings.Repeat("ab", 32)})
 		b.until(t, `document.querySelectorAll(".errors li").length === 0`)
 	})

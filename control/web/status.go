@@ -21,6 +21,7 @@ type status struct {
 	Generation  uint64           `json:"generation"` // of the configuration in force; 0 before the first
 	Stopping    bool             `json:"stopping"`
 	Problems    []string         `json:"problems"`     // why it is not ready
+	Warnings    []string         `json:"warnings"`     // what is to be seen to, though it is
 	Loops       []int            `json:"loops"`        // sessions that each event loop holds
 	MaxSessions int              `json:"max_sessions"` // that there may be at a time
 	File        string           `json:"file,omitempty"`
@@ -69,6 +70,7 @@ type connectTimes struct {
 
 func (d *Daemon) serveStatus(w http.ResponseWriter, _ *http.Request) {
 	snapshot := d.Engine.Snapshot()
+	readiness, _ := d.Readiness("")
 	s := status{
 		Version:     d.Version,
 		PID:         os.Getpid(),
@@ -76,7 +78,8 @@ func (d *Daemon) serveStatus(w http.ResponseWriter, _ *http.Request) {
 		Now:         time.Now(),
 		Generation:  snapshot.Generation,
 		Stopping:    d.Stopping(),
-		Problems:    d.problems(),
+		Problems:    append([]string{}, readiness.Problems...),
+		Warnings:    append([]string{}, readiness.Warnings...),
 		Loops:       append([]int{}, snapshot.Loops...),
 		MaxSessions: snapshot.MaxSessions,
 		File:        d.File,

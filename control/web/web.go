@@ -4,15 +4,16 @@
 //	/                 the status page
 //	/metrics          Prometheus
 //	/healthz          200 while the process answers
-//	/readyz           200, or 503 and a line for each reason
+//	/readyz           200, or 503 and a line for each reason; warnings too
+//	/readyz/NAME      the same of one listener; 404 if there is none
 //	/api/v1/status    listeners, groups, channels, the last reload
 //	/api/v1/sessions  ?listener= ?channel= ?client= ?limit= ?after=
 //	/api/v1/config    the configuration in force, shaped as its file
 //	/api/v1/history   totals of the last minutes, one sample a second
 //	/debug/pprof/     if it is allowed
 //
-// With a token only the page without its data, /healthz and /readyz answer those
-// who do not bear it.
+// With a token only the page without its data, /healthz and /readyz answer
+// those who do not bear it.
 //
 // Nothing can be changed here. Reading takes no lock that a session needs:
 // counters are atomics, read when they are asked for.

@@ -153,6 +153,11 @@ function verdict(status) {
     headline = `${troubled.length} of ${channels.length} channels ${troubled.length === 1 ? "needs" : "need"} a look.`;
   }
   const lines = troubled.map((c) => `${c.listener}, group ${c.group}, ${c.channel}: ${stateOf(c).text} (${stateOf(c).meaning})`);
+  if (status.warnings.length > 0) {
+    look = look === "good" ? "warn" : look;
+    headline = "balance serves clients, but needs a look.";
+    lines.unshift(...status.warnings);
+  }
   if (status.problems.length > 0) {
     look = status.stopping ? "warn" : "bad";
     headline = status.stopping ? "balance is shutting down." : "balance is not ready.";

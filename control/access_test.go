@@ -95,7 +95,7 @@ func ask(c *conversation, request string) ([]string, Status) {
 
 // readable is what readers may say: what changes nothing, and no more of that
 // than is needed to look at channels and sessions.
-var readable = strings.Fields("quit show help group mrtg-bytes mrtg-conns version listeners listener sessions status why watch identify ready complete")
+var readable = strings.Fields("quit show help group mrtg-bytes mrtg-conns version listeners listener sessions status why watch identify health events ready complete")
 
 func TestReadersChangeNothing(t *testing.T) {
 	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80", "127.0.0.2:80"}))
@@ -103,7 +103,7 @@ func TestReadersChangeNothing(t *testing.T) {
 	arguments := map[string]string{
 		"group": "0", "mrtg-bytes": "0 0", "mrtg-conns": "0 0", "listener": "web", "why": "10.0.0.1", "complete": "s",
 		"disable": "0", "enable": "0", "reset": "0", "create": "127.0.0.1 80", "assign": "0 127.0.0.1 80", "maxc": "0 1",
-		"close": "1", "drain": "0",
+		"close": "1", "drain": "0", "check": "0",
 	}
 	for _, c := range commands() {
 		before := r.engine.Snapshot().Generation

@@ -473,7 +473,7 @@ func TestWhy(t *testing.T) {
 func TestStatus(t *testing.T) {
 	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
 	answer, status := r.say(r.dial(), "status")
-	for _, want := range []string{"version      9.9\n", fmt.Sprintf("process      %d\n", os.Getpid()), "generation   1\n", "last reload  none"} {
+	for _, want := range []string{"version      9.9\n", fmt.Sprintf("process      %d\n", os.Getpid()), "generation   1\n", "last reload  none", "\nchannels     1 "} {
 		if !strings.Contains(answer, want) || status != OK {
 			t.Errorf("status answers\n%s\nwithout %q", answer, want)
 		}
@@ -494,7 +494,7 @@ func TestPrefixes(t *testing.T) {
 		"r": "reset", "e": "enable", "c": "create", "a": "assign", "m": "maxc", "mr": "mrtg-bytes",
 		"mrtg-": "mrtg-bytes", "mrtg-c": "mrtg-conns", "v": "version", "ha": "hash", "rr": "rr",
 		"re": "reset", "he": "help", "l": "listeners", "listener": "listener", "se": "sessions", "cl": "close",
-		"dr": "drain", "rel": "reload", "dif": "diff", "di": "disable", "rea": "ready", "co": "config", "st": "status",
+		"dr": "drain", "rel": "reload", "dif": "diff", "di": "disable", "rea": "ready", "hea": "health", "ch": "check", "ev": "events", "en": "enable", "co": "config", "st": "status",
 		"w": "why", "wa": "watch", "show": "show", "shows": "", "": "", "x": "",
 	}
 	for word, name := range want {

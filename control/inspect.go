@@ -34,6 +34,12 @@ func (c *conversation) status([]string) Status {
 	c.say("process      %d", os.Getpid())
 	c.say("up           %s, since %s", time.Since(d.Started).Round(time.Second), d.Started.Format(time.RFC3339))
 	c.say("listeners    %d", len(snapshot.Listeners))
+	c.say("channels     %s", standings(snapshot.Listeners))
+	for _, l := range snapshot.Listeners {
+		if problem := obstacle(&l); problem != "" {
+			c.say("not ready    %s: %s", l.Name, problem)
+		}
+	}
 	c.say("sessions     %d of at most %d", sessions, snapshot.MaxSessions)
 	if len(snapshot.Loops) > 0 {
 		c.say("loops        %s", strings.Trim(fmt.Sprint(snapshot.Loops), "[]"))

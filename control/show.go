@@ -71,10 +71,15 @@ func typeOf(mode balancer.Mode) string {
 	return "RR"
 }
 
+// stateOf is the S of show. Without checks and holding off, it is as ever.
 func stateOf(ch engine.ChannelStatus) string {
 	switch {
 	case ch.State == balancer.StateDraining:
 		return "drn"
+	case ch.State == balancer.StateDown:
+		return "dwn"
+	case ch.State == balancer.StateHeld:
+		return "hld"
 	case ch.State.Enabled():
 		return "ENA"
 	default:
@@ -121,24 +126,32 @@ func Interval(args []string) (time.Duration, bool) {
 }
 
 func (c *conversation) listeners([]string) Status {
-	rows := [][]string{{"", "name", "channels", "c", "accepted", "rejected", "address"}}
+	rows := [][]string{{"", "name", "channels", "up", "c", "accepted", "rejected", "address"}}
 	for _, l := range c.daemon.Engine.Snapshot().Listeners {
 		mark := ""
 		if l.Name == c.listener {
 			mark = "*"
 		}
-		channels, active := 0, 0
-		for _, g := range l.Groups {
-			channels += len(g.Channels)
-			for _, ch := range g.Channels {
-				active += ch.Active
-			}
-		}
-		rows = append(rows, []string{mark, l.Name, strconv.Itoa(channels), strconv.Itoa(active),
-			strconv.FormatUint(l.Accepted, 10), strconv.FormatUint(l.Rejected, 10), strings.Join(addressesOf(l), " ")})
+		rows = append(rows, append([]string{mark}, listenerRow(&l)...))
 	}
 	c.reply.add(table(rows, make([]int, len(rows[0])))...)
 	return OK
+}
+
+// listenerRow is what listeners tells of a listener.
+func listenerRow(l *engine.ListenerStatus) []string {
+	channels, up, active := 0, 0, 0
+	for _, g := range l.Groups {
+		channels += len(g.Channels)
+		for _, ch := range g.Channels {
+			active += ch.Active
+			if ch.State.Up() {
+				up++
+			}
+		}
+	}
+	return []string{l.Name, strconv.Itoa(channels), strconv.Itoa(up), strconv.Itoa(active),
+		strconv.FormatUint(l.Accepted, 10), strconv.FormatUint(l.Rejected, 10), strings.Join(addressesOf(*l), " ")}
 }
 
 func addressesOf(l engine.ListenerStatus) []string {

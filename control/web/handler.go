@@ -26,6 +26,8 @@ func newHandler(d *Daemon, h *history, settings Settings) http.Handler {
 	data := http.NewServeMux()
 	data.Handle("GET /metrics", promhttp.HandlerFor(newRegistry(d), promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
 	data.HandleFunc("GET /api/v1/status", d.serveStatus)
+	data.HandleFunc("GET /api/v1/health", d.serveHealth)
+	data.HandleFunc("GET /api/v1/events", d.serveEvents)
 	data.HandleFunc("GET /api/v1/sessions", d.serveSessions)
 	data.HandleFunc("GET /api/v1/config", d.serveConfig)
 	data.HandleFunc("GET /api/v1/history", h.serve)

@@ -25,6 +25,7 @@ import (
 	"balance/config"
 	"balance/control"
 	"balance/engine/balancer"
+	"balance/engine/health"
 	"balance/engine/spec"
 )
 
@@ -280,9 +281,7 @@ func TestMetricsAreWellFormed(t *testing.T) {
 
 // The examples name metrics that there are.
 func TestExamplesNameMetrics(t *testing.T) {
-	r := newRig(t)
-	r.apply(listener("x", group(r.echo())))
-	body := r.get(r.handler(), "/metrics").Body.String()
+	known := described()
 	paths, _ := filepath.Glob("../../examples/prometheus*.yml")
 	if len(paths) == 0 {
 		t.Fatal("no examples")
@@ -293,28 +292,39 @@ func TestExamplesNameMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, name := range regexp.MustCompile(`\bbalance_[a-z_]+`).FindAllString(string(data), -1) {
-			if !strings.Contains(body, "\n"+name+"{") && !strings.Contains(body, "\n"+name+" ") {
+			if histogram, ok := strings.CutSuffix(name, "_bucket"); !known[name] && !(ok && known[histogram]) {
 				t.Errorf("%s: there is no metric %s", path, name)
+			}
+		}
+		for _, state := range regexp.MustCompile(`\bstate="([^"]*)"`).FindAllStringSubmatch(string(data), -1) {
+			found := false
+			for s := balancer.StateUp; s <= balancer.StateRemoved; s++ {
+				found = found || s.String() == state[1]
+			}
+			if !found {
+				t.Errorf("%s: there is no state %q", path, state[1])
 			}
 		}
 	}
 }
 
-// TestMetricsAreDescribed looks for every metric of balance's own.
+// TestMetricsAreDescribed looks for every metric of balance's own, and for what
+// their labels say.
 func TestMetricsAreDescribed(t *testing.T) {
-	r := newRig(t)
-	r.apply(listener("x", group(r.echo())))
 	text, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	metrics := regexp.MustCompile(`(?m)^# HELP (balance_[a-z_]+) `).FindAllStringSubmatch(r.get(r.handler(), "/metrics").Body.String(), -1)
-	if len(metrics) == 0 {
-		t.Fatal("no metrics")
+	words := described()
+	for outcome := range health.Outcomes {
+		words[outcome.String()] = true
 	}
-	for _, metric := range metrics {
-		if !strings.Contains(string(text), "`"+metric[1]+"`") {
-			t.Errorf("%s is missing", metric[1])
+	for reason := range balancer.Rejections {
+		words[balancer.Rejection(reason).String()] = true
+	}
+	for word := range words {
+		if !strings.Contains(string(text), "`"+word+"`") {
+			t.Errorf("%s is missing", word)
 		}
 	}
 }

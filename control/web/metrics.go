@@ -9,6 +9,7 @@ import (
 
 	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/health"
 )
 
 // newRegistry holds the metrics of the daemon, the Go runtime and the process.
@@ -46,12 +47,17 @@ var (
 	channelConnectErrors   = describeChannel("connect_errors_total", "Attempts to connect to the channel that failed.", "reason")
 	channelConnectDuration = describeChannel("connect_duration_seconds", "How long it took to connect to the channel, where that succeeded.")
 	channelBytes           = describeChannel("bytes_total", "Bytes relayed: sent to the channel, received from it.", "direction")
-	channelUp              = describeChannel("up", "1 if the channel is in service, has an address, and answered when it was tried last.")
+	channelUp              = describeChannel("up", "1 if the channel is in service and up as far as is known; 0 in every state in which it is not, such as down, failing or held off.")
+	channelState           = describeChannel("state", "1 for the state that the channel is in. There is no series for the others.", "state")
+	channelChanged         = describeChannel("state_changed_timestamp_seconds", "When the channel came into its state, if that is known.")
+	channelChecks          = describeChannel("checks_total", "Checks of the channel, by what came of them.", "outcome")
+	channelCheckDuration   = describeChannel("check_duration_seconds", "How long checks of the channel took that passed.")
 	channelMaxConns        = describeChannel("maxc", "Most sessions that the channel may have at a time; 0 = no limit.")
 	channelGroup           = describeChannel("group", "Number of the group that the channel is in.")
 
 	listenerAccepted = describeListener("accepted_total", "Clients accepted.")
 	listenerRejected = describeListener("rejected_total", "Clients accepted for whom no channel was found.", "reason")
+	listenerUsable   = describeListener("usable", "1 if there is a channel that a client could be given, at once or when a slot is free.")
 	listenerActive   = describeListener("active", "Clients accepted whose session has not ended.")
 
 	configSuccessful = describe("config_last_reload_successful", "1 if the last reload, or else the start, succeeded.")
@@ -71,8 +77,9 @@ var (
 func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		channelConnections, channelActive, channelConnectErrors, channelConnectDuration,
-		channelBytes, channelUp, channelMaxConns, channelGroup,
-		listenerAccepted, listenerRejected, listenerActive,
+		channelBytes, channelUp, channelState, channelChanged, channelChecks, channelCheckDuration,
+		channelMaxConns, channelGroup,
+		listenerAccepted, listenerUsable, listenerRejected, listenerActive,
 		configSuccessful, configTimestamp, configGeneration,
 		mostSessions, bufferedBytes, loopSessions, logLost, buildInfo,
 	} {
@@ -101,6 +108,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 
 func collectListener(metrics chan<- prometheus.Metric, l *engine.ListenerStatus) {
 	counter(metrics, listenerAccepted, l.Accepted, l.Name)
+	gauge(metrics, listenerUsable, number(l.Usable), l.Name)
 	for reason, n := range l.Reasons {
 		counter(metrics, listenerRejected, n, l.Name, balancer.Rejection(reason).String())
 	}
@@ -123,6 +131,16 @@ func collectChannel(metrics chan<- prometheus.Metric, listener string, group int
 	counter(metrics, channelBytes, c.Sent, listener, name, "sent")
 	counter(metrics, channelBytes, c.Received, listener, name, "received")
 	gauge(metrics, channelUp, number(c.State.Up()), listener, name)
+	gauge(metrics, channelState, 1, listener, name, c.State.String())
+	if !c.Since.IsZero() {
+		gauge(metrics, channelChanged, float64(c.Since.UnixMilli())/1000, listener, name)
+	}
+	if c.Check != nil {
+		for outcome := range health.Outcomes {
+			counter(metrics, channelChecks, c.Check.Results[outcome], listener, name, outcome.String())
+		}
+		durations(metrics, channelCheckDuration, c.Check.Durations, listener, name)
+	}
 	gauge(metrics, channelMaxConns, float64(c.Limit), listener, name)
 	gauge(metrics, channelGroup, float64(group), listener, name)
 }

@@ -39,6 +39,7 @@ type reloadStatus struct {
 type listenerStatus struct {
 	Name      string            `json:"name"`
 	Addresses []string          `json:"addresses"`
+	Usable    bool              `json:"usable"` // whether a client could be given a channel, at once or later
 	Accepted  uint64            `json:"accepted"`
 	Active    int               `json:"active"`
 	Rejected  map[string]uint64 `json:"rejected"` // by reason
@@ -51,16 +52,16 @@ type groupStatus struct {
 }
 
 type channelStatus struct {
-	Channel   balancer.Key      `json:"channel"`
-	Addresses []netip.AddrPort  `json:"addresses"`
-	State     balancer.State    `json:"state"`
-	Active    int               `json:"active"`
-	MaxConns  int               `json:"maxc"` // 0 = no limit
-	Sessions  uint64            `json:"connections"`
-	Failures  map[string]uint64 `json:"connect_errors"` // by reason
-	Connect   connectTimes      `json:"connect_duration"`
-	Sent      uint64            `json:"sent"`
-	Received  uint64            `json:"received"`
+	Channel   balancer.Key     `json:"channel"`
+	Addresses []netip.AddrPort `json:"addresses"`
+	standing
+	Active   int               `json:"active"`
+	MaxConns int               `json:"maxc"` // 0 = no limit
+	Sessions uint64            `json:"connections"`
+	Failures map[string]uint64 `json:"connect_errors"` // by reason
+	Connect  connectTimes      `json:"connect_duration"`
+	Sent     uint64            `json:"sent"`
+	Received uint64            `json:"received"`
 }
 
 type connectTimes struct {
@@ -100,6 +101,7 @@ func statusOf(l *engine.ListenerStatus) listenerStatus {
 	s := listenerStatus{
 		Name:      l.Name,
 		Addresses: []string{},
+		Usable:    l.Usable,
 		Accepted:  l.Accepted,
 		Active:    l.Active,
 		Rejected:  map[string]uint64{},
@@ -129,7 +131,7 @@ func statusOfChannel(c *engine.ChannelStatus) channelStatus {
 	s := channelStatus{
 		Channel:   c.Key,
 		Addresses: c.Addresses,
-		State:     c.State,
+		standing:  standingOf(c),
 		Active:    c.Active,
 		MaxConns:  c.Limit,
 		Sessions:  c.Sessions,

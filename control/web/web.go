@@ -7,6 +7,8 @@
 //	/readyz           200, or 503 and a line for each reason; warnings too
 //	/readyz/NAME      the same of one listener; 404 if there is none
 //	/api/v1/status    listeners, groups, channels, the last reload
+//	/api/v1/health    how it stands with each channel, since when and why, and its check
+//	/api/v1/events    the last changes of channels; ?n=
 //	/api/v1/sessions  ?listener= ?channel= ?client= ?limit= ?after=
 //	/api/v1/config    the configuration in force, shaped as its file
 //	/api/v1/history   totals of the last minutes, one sample a second

@@ -405,7 +405,11 @@ func TestPageKnowsEveryState(t *testing.T) {
 		t.Fatal(err)
 	}
 	for state := balancer.StateUp; state <= balancer.StateRemoved; state++ {
-		if !strings.Contains(string(script), fmt.Sprintf("\n  %s: { look:", state)) {
+		name := state.String()
+		if strings.Contains(name, " ") {
+			name = strconv.Quote(name)
+		}
+		if !strings.Contains(string(script), fmt.Sprintf("\n  %s: { look:", name)) {
 			t.Errorf("it does not know %q", state)
 		}
 	}

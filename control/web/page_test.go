@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -20,6 +22,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"balance/control"
+	"balance/engine"
 	"balance/engine/balancer"
 )
 
@@ -163,7 +166,7 @@ func TestPage(t *testing.T) {
 
 	b.do(t, chromedp.EmulateViewport(1280, 900), chromedp.Navigate(base))
 	b.until(t, `document.querySelectorAll("tbody tr").length === 6`)
-	b.until(t, `document.querySelector(".headline").textContent === "5 of 6 channels are up, 1 taken out of service."`)
+	b.until(t, `/^. of 6 channels are up,.* 1 taken out of service\.$/.test(document.querySelector(".headline").textContent)`)
 	if got := eval[string](t, b, `document.querySelectorAll("h2")[4].textContent`); got != hostile {
 		t.Errorf("the name of the second listener is shown as %q", got)
 	}
@@ -313,6 +316,75 @@ func TestPageAsksForTheToken(t *testing.T) {
 
 	b.forgive("status of 401")
 	b.check(t, base)
+}
+
+// TestPageTellsOfHealth shows states that are made up, with words that servers
+// might have said.
+func TestPageTellsOfHealth(t *testing.T) {
+	b := startBrowser(t)
+	now := time.Now()
+	l := sick(now)
+	changes := []engine.Event{
+		{ID: 1, Time: now.Add(-time.Minute), Listener: hostile, Channel: "db1:80", What: "up"},
+		{ID: 2, Time: now.Add(-12 * time.Second), Listener: "web", Channel: "db1:80", What: "down", Reason: hostile},
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", newHandler(&Daemon{newRig(t).daemon}, new(history), Settings{}))
+	mux.HandleFunc("/api/v1/status", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, status{Now: now, Started: now.Add(-time.Hour), Problems: []string{}, Warnings: []string{}, Listeners: []listenerStatus{statusOf(&l)}})
+	})
+	mux.HandleFunc("/api/v1/events", func(w http.ResponseWriter, r *http.Request) {
+		writeJSON(w, eventList{changes})
+	})
+	server := httptest.NewServer(guard("", mux))
+	t.Cleanup(server.Close)
+
+	b.do(t, chromedp.EmulateViewport(1280, 900), chromedp.Navigate(server.URL))
+	b.until(t, `document.querySelectorAll("tbody tr").length === 4`)
+	text := func(selector string, n int) string {
+		t.Helper()
+		return eval[string](t, b, fmt.Sprintf(`document.querySelectorAll(%q)[%d].textContent`, selector, n))
+	}
+	for i, want := range []string{"✕downfor 12 s", "▲held offfor 0 s", "◌untested", "◆slowfor 1 min"} {
+		if got := text("td.state", i); got != want {
+			t.Errorf("state %d is shown as %q, want %q", i, got, want)
+		}
+	}
+	for i, want := range []string{hostile, "for another 4 s: refused", "", ""} {
+		if got := text("td.channel .reason", i); got != want {
+			t.Errorf("reason %d is shown as %q, want %q", i, got, want)
+		}
+	}
+	if got, want := text("td.channel .check", 0), "checked 2 s ago in 1.5 ms: said "+hostile; got != want {
+		t.Errorf("the check is shown as %q, want %q", got, want)
+	}
+	if got, want := text(".headline", 0), "3 of 4 channels need a look."; got != want {
+		t.Errorf("the headline is %q, want %q", got, want)
+	}
+	if got, want := text(".problems li", 0), "web, group 0, db1:80: down ("+hostile+")"; got != want {
+		t.Errorf("the first problem is %q, want %q", got, want)
+	}
+	for i, want := range []string{" web db1:80 down: " + hostile, " " + hostile + " db1:80 up"} {
+		if got := text("#changes li", i); !strings.HasSuffix(got, want) || len(got) != len("15:04:05")+len(want) {
+			t.Errorf("change %d is shown as %q, want %q", i, got, want)
+		}
+	}
+	if n := eval[int](t, b, `document.querySelectorAll("main img, main script").length`); n != 0 {
+		t.Errorf("words became %d elements", n)
+	}
+	for _, scheme := range []string{"light", "dark"} {
+		b.paint(t, scheme)
+		for _, low := range eval[[]string](t, b, contrasts) {
+			t.Errorf("%s: hard to read: %s", scheme, low)
+		}
+	}
+	for _, width := range []int64{375, 320} {
+		b.do(t, chromedp.EmulateViewport(width, 800))
+		if wide := eval[int](t, b, `document.documentElement.scrollWidth`); wide > int(width) {
+			t.Errorf("the page is %d pixels wide on a screen of %d", wide, width)
+		}
+	}
+	b.check(t, server.URL)
 }
 
 // focusShows is true if the element that has the focus has an outline.

@@ -1,19 +1,52 @@
 // The listeners, with their groups and channels. Nodes are made anew only when
 // the configuration changes; otherwise their text is.
 
-import { byteRate, bytes, count, latency, rate } from "./format.js";
+import { byteRate, bytes, count, duration, latency, rate } from "./format.js";
 
 /** What the states of a channel look like, and mean. */
 const states = {
   up: { look: "good", mark: "●", text: "up", meaning: "in service" },
+  untested: { look: "new", mark: "◌", text: "untested", meaning: "in service, but neither a client nor a check has tried it yet" },
   full: { look: "warn", mark: "◆", text: "full", meaning: "in service, but without a free place" },
+  slow: { look: "warn", mark: "◆", text: "slow", meaning: "in service, but was sent bytes and sends none back" },
   failing: { look: "bad", mark: "▲", text: "failing", meaning: "in service, but did not answer when it was tried last" },
+  "held off": { look: "bad", mark: "▲", text: "held off", meaning: "did not answer, and is passed over for a while" },
+  down: { look: "bad", mark: "✕", text: "down", meaning: "in service, but its check says that it is down" },
   unresolved: { look: "bad", mark: "▲", text: "no address", meaning: "its name has no address" },
   draining: { look: "off", mark: "▼", text: "draining", meaning: "no new sessions; disabled when the last has ended" },
   disabled: { look: "off", mark: "○", text: "disabled", meaning: "by the configuration or the operator" },
   autodisabled: { look: "bad", mark: "✕", text: "failed", meaning: "disabled because connecting to it failed, until it is enabled again" },
   removed: { look: "off", mark: "○", text: "removed", meaning: "in no configuration any more" },
 };
+
+/** How long ago a moment was, by the clock of the daemon. */
+const ago = (time, now) => duration(Math.max(0, (now - Date.parse(time)) / 1000));
+
+/** Why the channel is in its state, as far as there is something to say. */
+export function reasonOf(channel, now) {
+  const left = channel.until ? `for another ${duration(Math.max(0, (Date.parse(channel.until) - now) / 1000))}` : "";
+  return [left, channel.reason].filter(Boolean).join(": ");
+}
+
+/** What the last check found. */
+function foundBy(check, reason, now) {
+  if (!check) {
+    return "";
+  }
+  if (!check.last) {
+    return "not checked yet";
+  }
+  const { time, took_seconds: took, outcome, answer } = check.last;
+  const found = answer === reason ? outcome : answer;
+  return `checked ${ago(time, now)} ago in ${latency(took)}: ${found}`;
+}
+
+/** A change of a channel, in a line. */
+export function changeOf(event, clock) {
+  const what = states[event.what]?.text ?? event.what;
+  const subject = [event.listener, event.channel, what].filter(Boolean).join(" ");
+  return `${clock(new Date(event.time))} ${event.reason ? `${subject}: ${event.reason}` : subject}`;
+}
 
 const unknown = { look: "warn", mark: "?", text: "unknown", meaning: "" };
 
@@ -78,7 +111,7 @@ export class Listeners {
         const before = this.before.get(name);
         return counters.map((n, k) => (before && seconds > 0 ? Math.max(0, n - before[k]) / seconds : null));
       };
-      this.views[i].update(listener, perSecond);
+      this.views[i].update(listener, perSecond, now);
     });
     this.before = after;
     this.at = now;
@@ -119,7 +152,7 @@ class ListenerView {
     return rows;
   }
 
-  update(listener, perSecond) {
+  update(listener, perSecond, now) {
     const [accepted] = perSecond("", [listener.accepted]);
     tell(this.open, count(listener.active), "open");
     tell(this.fresh, accepted === null ? "–" : rate(accepted), "new");
@@ -129,7 +162,7 @@ class ListenerView {
     listener.groups.forEach((group, g) => {
       group.channels.forEach((channel, i) => {
         const counters = [channel.connections, channel.sent, channel.received];
-        this.rows[g][i].update(channel, perSecond(channel.channel, counters));
+        this.rows[g][i].update(channel, perSecond(channel.channel, counters), now);
       });
     });
   }
@@ -159,14 +192,15 @@ class ChannelRow {
 
     this.chip = this.state.appendChild(make("span", "chip", make("i"), make("span")));
     this.chip.firstChild.setAttribute("aria-hidden", "true");
-    this.channel.append(make("span", "", channel.channel), make("small"));
+    this.age = this.state.appendChild(make("small"));
+    this.channel.append(make("span", "", channel.channel), make("small"), make("small", "reason"), make("small", "check"));
     this.bar = make("div", "track", make("span"));
     this.bar.setAttribute("aria-hidden", "true");
     this.load.append(make("span"), make("span", "of"), this.bar);
     this.errors.append(make("span"), make("small"));
   }
 
-  update(channel, [fresh, sent, received]) {
+  update(channel, [fresh, sent, received], now) {
     const state = stateOf(channel);
     this.node.className = state.look;
     this.chip.className = `chip ${state.look}`;
@@ -175,7 +209,11 @@ class ChannelRow {
     write(this.chip.lastChild, state.text);
 
     const addresses = (channel.addresses ?? []).filter((a) => a !== channel.channel.replace(/#\d+$/, ""));
-    write(this.channel.lastChild, addresses.join(" "));
+    write(this.channel.children[1], addresses.join(" "));
+    write(this.channel.children[2], reasonOf(channel, now));
+    write(this.channel.children[3], foundBy(channel.check, channel.reason, now));
+    write(this.age, channel.since ? `for ${ago(channel.since, now)}` : "");
+    this.age.title = channel.since ? `since ${new Date(channel.since).toLocaleString()}` : "";
 
     const limited = channel.maxc > 0;
     write(this.load.firstChild, count(channel.active));

@@ -3,7 +3,7 @@
 
 import { Chart } from "./chart.js";
 import { byteRate, bytes, clock, count, duration, rate, short } from "./format.js";
-import { Listeners, stateOf, write } from "./listeners.js";
+import { Listeners, changeOf, reasonOf, stateOf, write } from "./listeners.js";
 
 const every = 1000; // milliseconds
 const patience = 5000; // for one answer
@@ -75,12 +75,14 @@ async function refresh() {
   }
   const asked = Date.now();
   try {
-    const [status, history] = await Promise.all([
+    const [status, changes, history] = await Promise.all([
       ask("api/v1/status"),
+      ask("api/v1/events?n=20"),
       ask(`api/v1/history?after=${samples.at(-1)?.time ?? 0}`),
     ]);
     answered = new Date();
     show(status, history.samples);
+    list(byId("changes").querySelector("ol"), changes.events.reverse().map((event) => changeOf(event, clock)));
     unlock();
     lost(false);
   } catch (error) {
@@ -131,7 +133,7 @@ function show(status, fresh) {
   samples = [...samples, ...fresh.filter(({ time }) => time > known)].filter(({ time }) => time >= now - span - every);
   charts.forEach((chart) => chart.update(samples));
   listeners.update(status.listeners, now);
-  verdict(status);
+  verdict(status, now);
   configuration(status, started);
   document.body.classList.toggle("guarded", token !== ""); // a link cannot bear it
   write(byId("clock"), clock(new Date(now)));
@@ -139,20 +141,22 @@ function show(status, fresh) {
 }
 
 /** Says first what somebody has to know who was woken up for it. */
-function verdict(status) {
+function verdict(status, now) {
   const channels = status.listeners.flatMap((l) => l.groups.flatMap((g, i) => g.channels.map((c) => ({ ...c, listener: l.name, group: i }))));
-  const troubled = channels.filter((c) => !["good", "off"].includes(stateOf(c).look));
-  const off = channels.filter((c) => stateOf(c).look === "off");
+  const looking = (...looks) => channels.filter((c) => looks.includes(stateOf(c).look));
+  const troubled = looking("warn", "bad");
+  const [off, fresh] = [looking("off").length, looking("new").length];
   let look = "good";
   let headline = channels.length === 1 ? "The one channel is up." : `All ${channels.length} channels are up.`;
-  if (off.length > 0) {
-    headline = `${channels.length - off.length} of ${channels.length} channels are up, ${off.length} taken out of service.`;
+  if (off + fresh > 0) {
+    headline = `${channels.length - off - fresh} of ${channels.length} channels are up` +
+      (fresh > 0 ? `, ${fresh} untested` : "") + (off > 0 ? `, ${off} taken out of service` : "") + ".";
   }
   if (troubled.length > 0) {
     look = troubled.some((c) => stateOf(c).look === "bad") ? "bad" : "warn";
     headline = `${troubled.length} of ${channels.length} channels ${troubled.length === 1 ? "needs" : "need"} a look.`;
   }
-  const lines = troubled.map((c) => `${c.listener}, group ${c.group}, ${c.channel}: ${stateOf(c).text} (${stateOf(c).meaning})`);
+  const lines = troubled.map((c) => `${c.listener}, group ${c.group}, ${c.channel}: ${stateOf(c).text} (${reasonOf(c, now) || stateOf(c).meaning})`);
   if (status.warnings.length > 0) {
     look = look === "good" ? "warn" : look;
     headline = "balance serves clients, but needs a look.";

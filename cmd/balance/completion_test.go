@@ -76,6 +76,7 @@ func TestBashCompletes(t *testing.T) {
 	}
 	for words, want := range map[string]string{
 		"balance -conf":           "-config",
+		"balance -pr":             "-probe -print-config",
 		"balance -c mr":           "mrtg-bytes mrtg-conns",
 		"balance -c":              "-c -config -check -completion",
 		"balance -completion b":   "bash",

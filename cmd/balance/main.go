@@ -64,6 +64,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exit.Because(err, exit.Usage, stderr)
 	case o.check:
 		return check(ctx, document, stdout, stderr)
+	case o.probe:
+		return probe(ctx, document.Config, stdout, stderr)
 	case o.printConfig:
 		c := document.Config
 		if o.mapped {

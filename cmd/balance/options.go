@@ -47,6 +47,8 @@ Options with a file:
   -config FILE  run what FILE declares, in the foreground
   -daemon       go to the background
   -check        check FILE, print its faults or what it holds, and exit
+  -probe        run each check of FILE once, without a daemon, and print what it
+                found; exit 0 all passed, 1 one did not
   -diff OLD NEW print what changes from one file to another; exit 0 same, 2 differs
   -diff         with -config FILE: from what the balance that runs FILE does to
                 what FILE says now
@@ -75,15 +77,15 @@ type options struct {
 
 	mapped bool // -M
 
-	foreground, dump                                            bool
-	check, daemon, demo, diff, help, json, printConfig, version bool
-	connect, idle                                               int    // seconds
-	completion                                                  string // name of a shell
-	demoBackend                                                 string // name of a server of -demo; not for users
+	foreground, dump                                                   bool
+	check, daemon, demo, diff, help, json, printConfig, probe, version bool
+	connect, idle                                                      int    // seconds
+	completion                                                         string // name of a shell
+	demoBackend                                                        string // name of a server of -demo; not for users
 }
 
 // longOptions may be written with one dash.
-var longOptions = []string{"check", "completion", "config", "daemon", "demo", "demo-backend", "diff", "help", "json", "print-config", "version"}
+var longOptions = []string{"check", "completion", "config", "daemon", "demo", "demo-backend", "diff", "help", "json", "print-config", "probe", "version"}
 
 // The most seconds that -t and -T can say.
 const (
@@ -161,6 +163,7 @@ func (o *options) flags() *pflag.FlagSet {
 	flags.BoolVarP(&o.help, "h", "h", false, "")
 	flags.BoolVar(&o.json, "json", false, "")
 	flags.BoolVar(&o.printConfig, "print-config", false, "")
+	flags.BoolVar(&o.probe, "probe", false, "")
 	flags.BoolVar(&o.version, "version", false, "")
 	return flags
 }
@@ -206,6 +209,8 @@ func (o *options) contradiction(flags *pflag.FlagSet) error {
 		return errors.New("a port and a host are needed, or -config FILE, or -demo")
 	case o.config == "" && o.check:
 		return errors.New("-check goes with -config FILE")
+	case o.config == "" && o.probe:
+		return errors.New("-probe goes with -config FILE")
 	case o.config != "":
 		for _, name := range classicOptions {
 			if flags.Changed(name) {

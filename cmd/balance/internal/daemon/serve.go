@@ -63,6 +63,8 @@ type daemon struct {
 	hangUps  chan struct{}   // holds one that waits to be acted upon
 	life     context.Context // ends when the daemon is to stop
 	stop     context.CancelFunc
+	open     context.Context // ends when it is not to accept clients any more, though told to stop
+	shut     context.CancelFunc
 	patience context.Context // ends when sessions are not to be waited for any more
 	hurry    context.CancelFunc
 }
@@ -103,6 +105,7 @@ func serve(ctx context.Context, o Options, stdout, stderr io.Writer) int {
 	defer logging.close()
 	d, err := newDaemon(ctx, o, logging, stdout)
 	defer d.stop()
+	defer d.shut()
 	defer d.hurry()
 	if d.dump != nil {
 		defer d.dump.Close()
@@ -133,6 +136,7 @@ func serve(ctx context.Context, o Options, stdout, stderr io.Writer) int {
 func newDaemon(ctx context.Context, o Options, logging *logging, stdout io.Writer) (*daemon, error) {
 	d := &daemon{options: o, logging: logging, started: time.Now(), hangUps: make(chan struct{}, 1)}
 	d.life, d.stop = context.WithCancel(ctx)
+	d.open, d.shut = context.WithCancel(context.Background())
 	d.patience, d.hurry = context.WithCancel(context.Background())
 	d.log = d.logging.logger()
 	engineOptions := engine.Options{Log: d.log, SessionLog: d.logging.sessionLogger(), DataPlane: o.Document.Config.DataPlane, Loops: o.Document.Config.Loops}
@@ -161,7 +165,8 @@ func newDaemon(ctx context.Context, o Options, logging *logging, stdout io.Write
 }
 
 // heed acts on signals until done is closed: one to stop ends the daemon's life,
-// another its patience with sessions.
+// another its shutdown_delay, if there is one, and the next its patience with
+// sessions.
 func (d *daemon) heed(signals <-chan os.Signal, done <-chan struct{}) {
 	for {
 		select {
@@ -174,6 +179,8 @@ func (d *daemon) heed(signals <-chan os.Signal, done <-chan struct{}) {
 				}
 			case d.life.Err() == nil:
 				d.stop()
+			case d.open.Err() == nil && d.shutdownDelay() > 0:
+				d.shut()
 			default:
 				d.hurry()
 			}
@@ -256,6 +263,7 @@ func (d *daemon) run() {
 		}
 	})
 	<-d.life.Done()
+	d.linger()
 	d.shutdown()
 	working.Wait()
 	d.http.Close()
@@ -286,6 +294,27 @@ func (d *daemon) hangUp() {
 	}
 	failed := d.engine.Resolve(d.life)
 	d.log.Info("names resolved again", "failed", failed)
+}
+
+// shutdownDelay returns how long the daemon is still open when it is to stop.
+func (d *daemon) shutdownDelay() time.Duration {
+	if config := d.engine.Config(); config != nil {
+		return config.ShutdownDelay
+	}
+	return 0
+}
+
+// linger accepts clients for a while longer, so that those who send them learn
+// that the daemon is not ready any more before it refuses one.
+func (d *daemon) linger() {
+	delay := d.shutdownDelay()
+	if delay <= 0 {
+		return
+	}
+	d.log.Info("not ready any more, accepting clients for a while", "delay", delay)
+	timer := time.AfterFunc(delay, d.shut)
+	defer timer.Stop()
+	<-d.open.Done()
 }
 
 // shutdown stops accepting, and waits for the sessions as long as the

@@ -94,8 +94,11 @@ func wordsOf(ch *engine.ChannelStatus, now time.Time) string {
 	return strings.Join(words, "; ")
 }
 
-// short is a duration with three digits or so.
+// short is a duration with three digits or so, or in whole seconds.
 func short(d time.Duration) string {
+	if d >= time.Minute {
+		return d.Round(time.Second).String()
+	}
 	for _, unit := range []time.Duration{time.Second, time.Millisecond, time.Microsecond} {
 		if d >= unit {
 			return d.Round(unit / 10).String()

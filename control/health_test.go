@@ -1,6 +1,8 @@
 package control
 
 import (
+	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"balance/engine"
 	"balance/engine/balancer"
 	"balance/engine/health"
+	"balance/engine/spec"
 )
 
 // states is a listener with a channel in each state, in two groups.
@@ -111,6 +114,17 @@ func TestEventLine(t *testing.T) {
 	}
 }
 
+func TestShort(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 999: "999ns", 92345: "92.3µs", 1234567: "1.2ms", 2 * time.Second: "2s", 59940 * time.Millisecond: "59.9s",
+		77*time.Minute + 43600*time.Millisecond: "1h17m44s",
+	} {
+		if got := short(d); got != want {
+			t.Errorf("%d: %q, want %q", d, got, want)
+		}
+	}
+}
+
 func TestHealthCommands(t *testing.T) {
 	r := newRig(t, declare([]string{"web", "mail"}, []string{"127.0.0.1:80", "127.0.0.2:81"}))
 	client := r.dial()
@@ -129,4 +143,76 @@ func TestHealthCommands(t *testing.T) {
 		{`complete "check "`, OK, "0\n1"},
 		{`complete "ready "`, OK, "web\nmail"},
 	})
+}
+
+// checkedServers declares listeners with a check of two servers, one that is there and
+// one that is not; the second listener has the latter alone. After the first
+// result the next one is an hour away.
+func checkedServers(good, bad string) *spec.Config {
+	config := declare([]string{"web"}, []string{good, bad})
+	other := declare([]string{"my mail"}, []string{bad}).Listeners[0]
+	config.Listeners = append(config.Listeners, other)
+	for i := range config.Listeners {
+		check := &config.Listeners[i].Groups[0].Check
+		*check = spec.DefaultCheck()
+		check.Type, check.Rise, check.Fall, check.Timeout = spec.CheckTCP, 1, 1, testPatience
+		check.Interval, check.FastInterval, check.DownInterval = time.Hour, time.Hour, time.Hour
+	}
+	return config
+}
+
+func TestChecksInTheShell(t *testing.T) {
+	good, gone := echo(t), closedPort(t)
+	r := newRig(t, checkedServers(good, gone))
+	client := r.dial()
+	matches := func(request string, status Status, patterns ...string) {
+		t.Helper()
+		var answer string
+		for end := time.Now().Add(testPatience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			var got Status
+			answer, got = r.say(client, request)
+			lines := strings.Split(answer, "\n")
+			if got == status && len(lines) == len(patterns) && !slices.ContainsFunc(patterns, func(pattern string) bool {
+				return !slices.ContainsFunc(lines, regexp.MustCompile(pattern).MatchString)
+			}) {
+				return
+			}
+		}
+		t.Errorf("%s answers\n%s\nwant status %d, %q", request, answer, status, patterns)
+	}
+	const clock = ` +[0-9-T:]+`
+	matches("show", OK, "^GRP", "^  0   RR  0 ENA ", "^  0   RR  1 dwn ")
+	matches("health", OK, "^listener GRP # ",
+		"^ +web +0 0 +"+good+" +up +[0-9hms]+"+clock+clock+" .+ in [0-9hms.]+  .",
+		"^ +web +0 1 +"+gone+" +down +[0-9hms]+"+clock+clock+" .+ in [0-9hms.]+  .*refused")
+	matches("listeners", OK, "^  +name channels up ", `^\* +web +2 +1 `, "^ +my mail +1 +0 ")
+	matches("ready", Failed, `^listener "my mail" has no usable channel$`)
+	matches("ready web", OK, "^ready$")
+	matches("events 1000", OK, "web "+gone+" down: .*refused", "my mail "+gone+" down: .*refused")
+	matches("events 1", OK, " (web|my mail) .* (up|down)")
+	if answer, _ := r.say(client, "status"); !strings.Contains(answer, "\nchannels     1 up, 2 down\nnot ready    my mail: has no usable channel\n") {
+		t.Errorf("status answers\n%s", answer)
+	}
+
+	answer, status := r.say(client, "check 0")
+	if lines := strings.Split(answer, "\n"); status != OK || len(lines) < 2 ||
+		!regexp.MustCompile(`^connect `+good+` +[0-9.]+.?s  `).MatchString(answer) ||
+		!regexp.MustCompile(`^passed after [0-9.]+.?s: .`).MatchString(lines[len(lines)-1]) {
+		t.Errorf("check 0: status %d, answer\n%s", status, answer)
+	}
+	answer, status = r.say(client, "check 1")
+	if lines := strings.Split(answer, "\n"); status != Failed || !regexp.MustCompile(`^refused after [0-9.]+.?s: .`).MatchString(lines[len(lines)-1]) {
+		t.Errorf("check 1: status %d, answer\n%s", status, answer)
+	}
+	matches("health", OK, "^listener GRP # ", " 0 0 .* up ", " 0 1 .* down ")
+}
+
+// closedPort returns an address that nobody listens on.
+func closedPort(t *testing.T) string {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }

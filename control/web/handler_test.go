@@ -334,7 +334,9 @@ func TestStatus(t *testing.T) {
 	good, off := r.echo(), r.echo()
 	good.MaxConns, off.Disabled = 3, true
 	unresolved := spec.Channel{Host: "nowhere.invalid", Port: 1}
-	r.apply(listener(hostile, group(good, r.refused()), group(off, unresolved)))
+	declared := listener(hostile, group(good, r.refused()), group(off, unresolved))
+	declared.HoldOff = 0
+	r.apply(declared)
 	r.talk(r.dial(0), 10)
 	r.talk(r.dial(0), 10)
 	r.reloaded(control.Reload{Time: time.Now(), Errs: []error{errors.New("f:1: a"), errors.New("f:2: b")}, Hash: "abc"})

@@ -215,3 +215,104 @@ func described() map[string]bool {
 	}
 	return names
 }
+
+// TestDownIsToldEverywhere has real checks, of a server that is there and of one
+// that is not.
+func TestDownIsToldEverywhere(t *testing.T) {
+	r := newRig(t)
+	good, bad := r.echo(), r.refused()
+	listeners := []spec.Listener{listener("web", group(good, bad)), listener("mail", group(bad))}
+	for i := range listeners {
+		check := spec.DefaultCheck()
+		check.Type, check.Rise, check.Fall, check.Timeout = spec.CheckTCP, 1, 1, patience
+		check.Interval, check.FastInterval, check.DownInterval = time.Hour, time.Hour, time.Hour
+		listeners[i].Groups[0].Check = check
+	}
+	r.apply(listeners...)
+	states := func(path string) (list []string) {
+		var answer struct {
+			Listeners []struct {
+				Channels []channelSeen
+				Groups   []struct{ Channels []channelSeen }
+			}
+		}
+		if err := json.Unmarshal(r.get(r.handler(), path).Body.Bytes(), &answer); err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range answer.Listeners {
+			for _, g := range l.Groups {
+				l.Channels = append(l.Channels, g.Channels...)
+			}
+			for _, c := range l.Channels {
+				list = append(list, c.State)
+				if c.Check == nil || c.Check.Last == nil {
+					continue
+				}
+				if refused := c.Check.Last.Outcome == "refused"; refused != (c.State == "down") || refused != strings.Contains(c.Reason, "refused") || c.Since.IsZero() {
+					t.Errorf("%s: %+v", path, c)
+				}
+			}
+		}
+		return list
+	}
+	want := []string{"up", "down", "down"}
+	eventually(t, "all are checked", func() bool { return reflect.DeepEqual(states("/api/v1/health"), want) })
+	if got := states("/api/v1/status"); !reflect.DeepEqual(got, want) {
+		t.Errorf("the status says %q", got)
+	}
+	for path, code := range map[string]int{"/readyz": 503, "/readyz/web": 200, "/readyz/mail": 503} {
+		if got := r.get(r.handler(), path); got.Code != code {
+			t.Errorf("%s: status %d, %s", path, got.Code, got.Body)
+		}
+	}
+	samples := r.metrics()
+	for name, want := range map[string]string{
+		`balance_listener_usable{listener="web"}`:                                                       "1",
+		`balance_listener_usable{listener="mail"}`:                                                      "0",
+		`balance_channel_up{channel="` + good.String() + `",listener="web"}`:                            "1",
+		`balance_channel_up{channel="` + bad.String() + `",listener="web"}`:                             "0",
+		`balance_channel_state{channel="` + bad.String() + `",listener="mail",state="down"}`:            "1",
+		`balance_channel_state{channel="` + bad.String() + `",listener="mail",state="up"}`:              "",
+		`balance_channel_checks_total{channel="` + good.String() + `",listener="web",outcome="passed"}`: "1",
+		`balance_channel_checks_total{channel="` + bad.String() + `",listener="web",outcome="refused"}`: "1",
+		`balance_channel_check_duration_seconds_count{channel="` + good.String() + `",listener="web"}`:  "1",
+		`balance_channel_check_duration_seconds_count{channel="` + bad.String() + `",listener="mail"}`:  "0",
+	} {
+		if samples[name] != want {
+			t.Errorf("%s is %q, want %q", name, samples[name], want)
+		}
+	}
+	if _, ok := samples[`balance_channel_state_changed_timestamp_seconds{channel="`+bad.String()+`",listener="mail"}`]; !ok {
+		t.Error("nothing tells when it went down")
+	}
+	eventually(t, "the events tell", func() bool {
+		var answer struct{ Events []engine.Event }
+		if err := json.Unmarshal(r.get(r.handler(), "/api/v1/events").Body.Bytes(), &answer); err != nil {
+			t.Fatal(err)
+		}
+		down := 0
+		for _, e := range answer.Events {
+			if e.Channel == bad.String() && e.What == "down" && strings.Contains(e.Reason, "refused") {
+				down++
+			}
+		}
+		return down == 2
+	})
+
+	// Clients that find nobody else are turned away for that.
+	conn := r.dial(1)
+	conn.SetReadDeadline(time.Now().Add(patience))
+	if n, err := conn.Read(make([]byte, 1)); err == nil {
+		t.Fatalf("served %d bytes", n)
+	}
+	eventually(t, "it is counted", func() bool {
+		return r.metrics()[`balance_listener_rejected_total{listener="mail",reason="down"}`] == "1"
+	})
+}
+
+type channelSeen struct {
+	State  string
+	Reason string
+	Since  time.Time
+	Check  *struct{ Last *struct{ Outcome string } }
+}

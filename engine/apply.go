@@ -41,10 +41,14 @@ func (e *Engine) applyLocked(ctx context.Context, config *spec.Config, edited bo
 	if err := e.fits(config); err != nil {
 		return nil, err
 	}
+	if err := LoadChecks(config); err != nil {
+		return nil, err
+	}
 	old := e.current.Load()
 	from := old.succession(config, edited)
 	changes := e.preview(old, config, from)
 	if old.config != nil && len(changes) == 0 {
+		e.checking.review(old.listeners) // reads files again
 		return nil, nil
 	}
 	unknown := e.names.unknown(slices.Concat(config.ChannelNames(), config.CheckNames(), config.ListenNames()))

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -36,6 +37,29 @@ func target(l *spec.Listener, group, number int) health.Target {
 		t.Listener = l.Name
 	}
 	return t
+}
+
+// LoadChecks returns a Fault for each check of the configuration whose files
+// cannot be read, or do not hold what they should.
+func LoadChecks(config *spec.Config) error {
+	loaded := map[string]error{}
+	var errs []error
+	for i := range config.Listeners {
+		for g := range config.Listeners[i].Groups {
+			check := &config.Listeners[i].Groups[g].Check
+			text := check.Text()
+			err, known := loaded[text]
+			if !known {
+				err = health.Load(check)
+				loaded[text] = err
+			}
+			if err != nil {
+				where := fmt.Sprintf("listener %q group %d", config.Listeners[i].Name, g)
+				errs = append(errs, spec.Refuse(spec.ListenerAt(i).Group(g).Key(spec.KeyCheck), where, fmt.Errorf("check: %w", err)))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // review tells the checks what there is to check now.

@@ -45,6 +45,9 @@ type Options struct {
 	// in force counts with these. The channel may never be in force. It is
 	// called by one goroutine at a time, and holds up Apply.
 	Counters func(listener string, key balancer.Key) *balancer.Counters
+	// Observed returns what was observed before the start of a channel that the
+	// first configuration has; false if nothing is known. It may be nil.
+	Observed func(listener string, key balancer.Key) (Observation, bool)
 	// DataPlane and Loops are those of every configuration that is applied.
 	DataPlane spec.DataPlane
 	Loops     int
@@ -66,8 +69,9 @@ type Engine struct {
 
 	dataPlane spec.DataPlane // as declared
 	loops     int
-	// counters is Options.Counters, or nil.
+	// counters is Options.Counters, or nil, and observed Options.Observed.
 	counters func(listener string, key balancer.Key) *balancer.Counters
+	observed func(listener string, key balancer.Key) (Observation, bool)
 
 	logSessions atomic.Bool
 	current     atomic.Pointer[state]
@@ -129,6 +133,7 @@ func New(options Options) (*Engine, error) {
 		sessionLog: cmp.Or(options.SessionLog, options.Log),
 		open:       options.Open,
 		counters:   options.Counters,
+		observed:   options.Observed,
 		applied:    make(chan struct{}, 1),
 		retiring:   make(map[*boundSocket]bool),
 		budget:     plane.NewBudget(),
@@ -156,7 +161,7 @@ func New(options Options) (*Engine, error) {
 	e.names = newNames(resolver, options.Log)
 	e.dataPlane, e.loops = options.DataPlane, options.Loops
 	e.current.Store(&state{})
-	e.checking.checks = health.New(health.Options{Log: options.Log, Addresses: e.names.addresses, Report: e.checked})
+	e.checking.checks = health.New(health.Options{Log: options.Log, Now: e.plane.Now, Addresses: e.names.addresses, Report: e.checked})
 	e.checking.leavers = make(map[*balancer.Channel]leaver)
 	e.workers.Go(e.refresh)
 	e.watching.Go(e.watch)

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
+	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -379,12 +382,7 @@ func TestHeldOff(t *testing.T) {
 	dead := &server{name: "dead", addr: a.addr}
 	address := free(t, "127.0.0.1")
 	l := listener("web", address, b)
-	gone, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead.addr = gone.Addr().(*net.TCPAddr).AddrPort()
-	gone.Close()
+	dead.addr = r.silentPort()
 	l.Groups = []spec.Group{group(dead, b)}
 	l.HoldOff, l.HoldOffMax = time.Hour, time.Hour
 	r.apply(declare(l))
@@ -404,4 +402,94 @@ func TestHeldOff(t *testing.T) {
 		t.Errorf("with nobody else there it was tried %d times", is.Failures)
 	}
 	eventually(t, "the events tell", func() bool { return slices.Equal(r.happened(dead), []string{"failing"}) })
+}
+
+// TestObservationsOutliveRestart has a second engine go on with what the first
+// one observed, with a check that comes to no end.
+func TestObservationsOutliveRestart(t *testing.T) {
+	r := newRig(t)
+	a, b, dead := r.server("a"), r.server("b"), &server{name: "dead", addr: r.silentPort()}
+	of := r.verdict(false)
+	check := quick()
+	l := checkedListener(free(t, "127.0.0.1"), check, []spec.Channel{dead.channel(), a.checkedBy(of), b.channel()})
+	l.Groups[0].Channels[2].CheckPort = r.verdict(true).port
+	l.Groups[0].Channels[0].CheckPort = r.verdict(true).port
+	l.HoldOff, l.HoldOffMax = time.Hour, time.Hour
+	r.apply(declare(l))
+	r.becomes("web", a, balancer.StateDown)
+	served(t, l.Listen[0], 3)
+	r.becomes("web", dead, balancer.StateHeld)
+	observed := map[balancer.Key]engine.Observation{}
+	r.Channels(func(_ string, _, _ int, _ balancer.Mode, channel *balancer.Channel) {
+		observed[channel.Key()] = r.Observe(channel)
+	})
+	before := map[*server]engine.ChannelStatus{a: r.status("web", a), dead: r.status("web", dead)}
+	r.Shutdown(canceled())
+
+	for _, changed := range []bool{false, true} {
+		next := newRig(t)
+		next.Engine.Shutdown(canceled())
+		next.Engine = newEngine(t, engine.Options{
+			Log: slog.New(slog.NewTextHandler(next.log, nil)), DataPlane: dataPlane, Resolver: next.names,
+			Observed: func(listener string, key balancer.Key) (engine.Observation, bool) {
+				o, known := observed[key]
+				return o, known && listener == "web"
+			},
+		})
+		again := l
+		again.Listen = []string{free(t, "127.0.0.1")}
+		again.Groups = []spec.Group{{Check: check, Channels: slices.Clone(l.Groups[0].Channels)}}
+		if changed {
+			again.Groups[0].Check.Fall = 2
+		}
+		of.up.Store(true)
+		again.Groups[0].Check.Interval = time.Hour
+		if !changed {
+			again.Groups[0].Check.Interval = check.Interval
+		}
+		next.apply(declare(again))
+		is := next.status("web", a)
+		if changed {
+			if is.State == balancer.StateDown {
+				t.Errorf("with another check a is %s: %s", is.State, is.Reason)
+			}
+		} else if was := before[a]; is.State != balancer.StateDown || is.Since.Sub(was.Since).Abs() > time.Second || is.Reason != was.Reason {
+			t.Errorf("a is %s since %s, %q; before %s since %s, %q", is.State, is.Since, is.Reason, was.State, was.Since, was.Reason)
+		}
+		if is, was := next.status("web", dead), before[dead]; is.State != balancer.StateHeld || is.Until.Sub(was.Until).Abs() > time.Second || is.Reason != was.Reason {
+			t.Errorf("dead is %s until %s, %q; before until %s, %q", is.State, is.Until, is.Reason, was.Until, was.Reason)
+		}
+		next.becomes("web", a, balancer.StateUp) // the first result counts alone
+	}
+}
+
+// silentPort is an address that refuses.
+func (r *rig) silentPort() netip.AddrPort {
+	r.Helper()
+	gone, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer gone.Close()
+	return gone.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// TestFilesOfChecks has a check whose authority cannot be read.
+func TestFilesOfChecks(t *testing.T) {
+	r := newRig(t)
+	a := r.server("a")
+	l := listener("web", free(t, "127.0.0.1"), a)
+	r.apply(declare(l))
+	check := spec.DefaultCheck()
+	check.Type, check.TLS, check.CAFile = spec.CheckTCP, true, filepath.Join(t.TempDir(), "none.pem")
+	checked := l
+	checked.Groups = []spec.Group{{Check: check, Channels: l.Groups[0].Channels}}
+	_, err := r.Apply(t.Context(), declare(checked))
+	var fault spec.Fault
+	if !errors.As(err, &fault) || !strings.Contains(err.Error(), "none.pem") || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("apply: %v", err)
+	}
+	if r.Config().Listeners[0].Groups[0].Check.Type != spec.CheckNone {
+		t.Error("it is in force")
+	}
 }

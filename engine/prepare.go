@@ -72,7 +72,7 @@ func (e *Engine) prepare(ctx context.Context, old *state, config *spec.Config, f
 			l.shared = previous.shared
 			l.same = from.Same[i]
 		}
-		e.route(l, previous, from.New[i], counting)
+		e.route(l, previous, from.New[i], counting, old.config == nil)
 		addrs, err := e.listen(ctx, i, l.config, opening)
 		if err != nil {
 			errs = append(errs, err)
@@ -95,8 +95,8 @@ func (e *Engine) prepare(ctx context.Context, old *state, config *spec.Config, f
 }
 
 // route builds the router of a listener over the channels that it had before
-// and new ones.
-func (e *Engine) route(l, previous *listener, keys spec.Keys, counting map[*balancer.Counters]bool) {
+// and new ones. Those of the first configuration may have been observed before.
+func (e *Engine) route(l, previous *listener, keys spec.Keys, counting map[*balancer.Counters]bool, first bool) {
 	if l.same {
 		l.channels, l.router = previous.channels, previous.router
 		return
@@ -121,7 +121,11 @@ func (e *Engine) route(l, previous *listener, keys spec.Keys, counting map[*bala
 			e.count(l.config.Name, channel, counting)
 			channel.Declare(declared.Disabled)
 			channel.SetLimit(declared.MaxConns)
-			if check := &l.config.Groups[at.Group].Check; check.Type != spec.CheckNone && check.Init == spec.InitDown {
+			t := target(l.config, at.Group, at.Index)
+			if first && e.observed != nil {
+				e.restore(l.config.Name, channel, t)
+			}
+			if t.Check.Type != spec.CheckNone && t.Check.Init == spec.InitDown && channel.Health() == balancer.Unchecked {
 				channel.SetHealth(balancer.Unhealthy, e.plane.Now(), "not checked yet")
 			}
 			e.point(channel)

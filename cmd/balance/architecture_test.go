@@ -26,7 +26,7 @@ var arrows = map[string][]string{
 	"control/counters":                   {"engine", "engine/balancer"},
 	"engine":                             {"engine/spec", "engine/health", "engine/plane", "engine/socket", "engine/balancer", "engine/portable", "engine/eventloop"},
 	"engine/spec":                        {"engine/balancer"},
-	"engine/health":                      {"engine/spec", "engine/plane", "engine/socket", "engine/balancer"},
+	"engine/health":                      {"patience", "engine/spec", "engine/plane", "engine/socket", "engine/balancer"},
 	"engine/portable":                    {"engine/plane", "engine/socket", "engine/balancer"},
 	"engine/eventloop":                   {"engine/plane", "engine/socket", "engine/balancer"},
 	"engine/plane":                       {"engine/socket", "engine/balancer"},

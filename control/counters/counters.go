@@ -216,6 +216,18 @@ func (f *File) Lookup(listener string, key balancer.Key) *balancer.Counters {
 	return f.table.lookup(identity{listener, key})
 }
 
+// Observed returns what was observed of a channel when the file was last written
+// to, before this process had it; false if nothing is known.
+func (f *File) Observed(listener string, key balancer.Key) (engine.Observation, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.table.known[identity{listener, key}]
+	if p == nil || p.seen != 0 {
+		return engine.Observation{}, false
+	}
+	return p.Observed, true
+}
+
 // Start has the file follow what the engine counts, until Close.
 func (f *File) Start(e *engine.Engine) {
 	f.done = make(chan struct{})

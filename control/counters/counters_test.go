@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -869,14 +871,27 @@ func TestRecords(t *testing.T) {
 	for _, r := range []Record{
 		{},
 		{Listener: strings.Repeat("l", 255), Key: balancer.Key{Host: strings.Repeat("h", 255), Port: 65535, Nth: 7},
-			Listen: strings.Repeat("x", atSum-atListen-2), Group: nowhere, Number: 9, Mode: balancer.Hash, State: Draining,
-			Active: 1, Limit: 2, Sessions: 3, Failures: 4, Sent: 5, Received: 1<<64 - 1},
+			Listen: strings.Repeat("x", atObserved-atListen-2), Group: nowhere, Number: 9, Mode: balancer.Hash, State: Draining,
+			Active: 1, Limit: 2, Sessions: 3, Failures: 4, Sent: 5, Received: 1<<64 - 1,
+			Observed: engine.Observation{Check: 1<<64 - 1, Observation: balancer.Observation{
+				Failures: 6, FailingSince: 7, FailureReason: strings.Repeat("f", atSum-atWhyFails-1), HeldUntil: -8,
+				Health: balancer.Unhealthy, HealthSince: 9, HealthReason: strings.Repeat("d", atWhyFails-atWhyDown-1)}}},
 	} {
 		var data [RecordSize]byte
 		r.encode(data[:])
 		if got, sound := decode(data[:], version); !sound || got != r {
 			t.Errorf("%+v became %+v, %t", r, got, sound)
 		}
+	}
+	second := Record{Listener: "l", Key: balancer.Key{Host: "h", Port: 1}, Listen: strings.Repeat("x", atObserved-atListen-2), Sessions: 3}
+	var data [RecordSize]byte
+	second.encode(data[:])
+	second.Listen = strings.Repeat("y", atSum-atListen-2) // there was room for it in version 2
+	binary.NativeEndian.PutUint16(data[atListen:], uint16(len(second.Listen)))
+	copy(data[atListen+2:], second.Listen)
+	binary.NativeEndian.PutUint32(data[atSum:], crc32.ChecksumIEEE(data[:atSum]))
+	if got, sound := decode(data[:], 2); !sound || got != second {
+		t.Errorf("version 2: %+v became %+v, %t", second, got, sound)
 	}
 	long := identity{strings.Repeat("l", 256), balancer.Key{Host: "h"}}
 	if long.fits() || (identity{"l", balancer.Key{Host: strings.Repeat("h", 256)}}).fits() {

@@ -18,11 +18,12 @@ import (
 //	0     magic "balancec", version, byte order mark, size of a record (uint32 each)
 //	64    time of the last update (uint64)
 //
-// Version 1 has records without a checksum, and was mapped into memory: the
+// Version 2 has more room for the addresses of a listener, and nothing of what
+// was observed of a channel. Version 1 has records without a checksum, and was mapped into memory: the
 // first record keeps the place that it had then.
 const (
 	magic         = "balancec"
-	version       = 2
+	version       = 3
 	byteOrderMark = 0x01020304
 
 	AtVersion = 8

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 
+	"balance/engine"
 	"balance/engine/balancer"
 )
 
@@ -24,6 +25,8 @@ type Record struct {
 	Active, Limit int
 
 	Sessions, Failures, Sent, Received uint64
+
+	Observed engine.Observation // its reasons as far as there is room
 }
 
 // State is as much of the state of a channel as a file tells.
@@ -86,6 +89,15 @@ const (
 	atHost     = 384
 	atAddress  = 640
 	atListen   = 704
+	atObserved = 832 // in version 1 and 2 part of Listen, as all of the next
+	atCheck    = 832 // uint64
+	atHealth   = 840 // int64 since 1970, as the next
+	atFailing  = 848
+	atHeld     = 856
+	atWord     = 864 // int32: balancer.Health
+	atRow      = 868 // int32
+	atWhyDown  = 872
+	atWhyFails = 944
 	atSum      = 1020 // uint32: CRC-32 (IEEE) of all before it; in version 1 part of Listen
 
 	RecordSize = 1024
@@ -125,7 +137,16 @@ func (r *Record) encode(data []byte) {
 		}
 	}
 	binary.NativeEndian.PutUint16(data[atListen:], uint16(len(r.Listen)))
-	copy(data[atListen+2:atSum], r.Listen)
+	copy(data[atListen+2:atObserved], r.Listen)
+	o := &r.Observed
+	big(atCheck, o.Check)
+	big(atHealth, uint64(o.HealthSince))
+	big(atFailing, uint64(o.FailingSince))
+	big(atHeld, uint64(o.HeldUntil))
+	number(atWord, int(o.Health))
+	number(atRow, o.Failures)
+	putText(data[atWhyDown:], o.HealthReason)
+	putText(data[atWhyFails:], o.FailureReason)
 	binary.NativeEndian.PutUint32(data[atSum:], crc32.ChecksumIEEE(data[:atSum]))
 }
 
@@ -133,7 +154,10 @@ func (r *Record) encode(data []byte) {
 // that is damaged; a free record is the zero Record.
 func decode(data []byte, version uint32) (r Record, sound bool) {
 	number := func(at int) int { return int(int32(binary.NativeEndian.Uint32(data[at:]))) }
-	end := atSum
+	end := atObserved
+	if version == 2 {
+		end = atSum
+	}
 	if version == 1 {
 		end = RecordSize
 		if number(atTaken) != 1 {
@@ -159,6 +183,16 @@ func decode(data []byte, version uint32) (r Record, sound bool) {
 		Mode: balancer.Mode(number(atMode)), State: State(number(atState)),
 		Active: int(big(atActive)), Limit: int(big(atLimit)),
 		Sessions: big(atSessions), Failures: big(atFailures), Sent: big(atSent), Received: big(atReceived),
+	}
+	if version >= 3 {
+		o := &r.Observed
+		o.Check, o.HealthSince, o.FailingSince, o.HeldUntil = big(atCheck), int64(big(atHealth)), int64(big(atFailing)), int64(big(atHeld))
+		o.Health, o.Failures = balancer.Health(number(atWord)), number(atRow)
+		if o.Health > balancer.Unhealthy || number(atWord) < 0 || o.Failures < 0 ||
+			int(data[atWhyDown]) >= atWhyFails-atWhyDown || int(data[atWhyFails]) >= atSum-atWhyFails {
+			return Record{}, false
+		}
+		o.HealthReason, o.FailureReason = text(data[atWhyDown:]), text(data[atWhyFails:])
 	}
 	r.Address, _ = netip.ParseAddr(text(data[atAddress:])) // "" if it has none
 	return r, true

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"balance/engine"
 	"balance/engine/balancer"
@@ -87,7 +88,7 @@ func (t *table) update(e *engine.Engine) {
 	var newcomers []newcomer
 	var renamed []*place
 	e.Channels(func(listener string, group, number int, mode balancer.Mode, channel *balancer.Channel) {
-		now := describe(listener, listen[listener], group, number, mode, channel)
+		now := describe(e, listener, listen[listener], group, number, mode, channel)
 		p := t.owner[channel.Counters]
 		if p == nil {
 			newcomers = append(newcomers, newcomer{now, channel.Counters})
@@ -199,7 +200,7 @@ func (t *table) records(list []Record) []Record {
 	return list
 }
 
-func describe(listener, listen string, group, number int, mode balancer.Mode, channel *balancer.Channel) Record {
+func describe(e *engine.Engine, listener, listen string, group, number int, mode balancer.Mode, channel *balancer.Channel) Record {
 	r := Record{
 		Listener: listener, Listen: listen, Key: channel.Key(),
 		Group: group, Number: number, Mode: mode,
@@ -208,7 +209,21 @@ func describe(listener, listen string, group, number int, mode balancer.Mode, ch
 	if addrs := channel.Addresses(); len(addrs) > 0 {
 		r.Address = addrs[0].Addr()
 	}
+	r.Observed = e.Observe(channel)
+	r.Observed.HealthReason = short(r.Observed.HealthReason, atWhyFails-atWhyDown-1)
+	r.Observed.FailureReason = short(r.Observed.FailureReason, atSum-atWhyFails-1)
 	return r
+}
+
+// short returns as much of a text as has room, in whole characters.
+func short(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	for most > 0 && !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most]
 }
 
 // listenText is the Listen of a listener's records.
@@ -219,7 +234,7 @@ func listenText(addrs []netip.AddrPort) string {
 		if !addr.Addr().IsValid() {
 			word = fmt.Sprintf(":%d", addr.Port())
 		}
-		if text.Len()+1+len(word) > atSum-atListen-2 {
+		if text.Len()+1+len(word) > atObserved-atListen-2 {
 			break
 		}
 		if text.Len() > 0 {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"balance/engine/spec"
+	"balance/patience"
 )
 
 // maxFile is how long a file of certificates or keys may be.
@@ -53,7 +54,14 @@ func newTLS(check *spec.Check) (*tls.Config, error) {
 	return config, nil
 }
 
+// files waits for the file systems that files of checks are on.
+var files = patience.New(5*time.Second, 8)
+
 func readFile(name string) ([]byte, error) {
+	return patience.Within(context.Background(), files, func() ([]byte, error) { return readBounded(name) })
+}
+
+func readBounded(name string) ([]byte, error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, err

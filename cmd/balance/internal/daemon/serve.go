@@ -145,7 +145,7 @@ func newDaemon(ctx context.Context, o Options, logging *logging, stdout io.Write
 		engineOptions.Dump = d.dump
 	}
 	if d.openCounters(); d.counters != nil {
-		engineOptions.Counters = d.counters.Lookup
+		engineOptions.Counters, engineOptions.Observed = d.counters.Lookup, d.counters.Observed
 	}
 	var err error
 	if d.engine, err = engine.New(engineOptions); err != nil {

@@ -36,9 +36,11 @@ type Options struct {
 //
 // One goroutine holds the schedule. A check runs in a goroutine that it takes for
 // as long as it lasts, but for checks that only connect, which have a poller for
-// all of them where there is one (connector). So at most maxRunning of them exist,
-// and none on an event loop; what a server sends is read up to maxAnswer and kept
-// no longer than the check.
+// all of them where there is one (connector). Sessions are not to suffer: nothing
+// runs on an event loop; at most maxRunning checks exist, whatever is late; a server
+// cannot have more than maxAnswer read of what it sends, nor looked at more often
+// than it doubles or pauses; many checks have one waking in common; and a client's
+// failure to connect asks for no more than one check in a fast interval.
 type Checks struct {
 	options      Options
 	newConnector func(concluded func(*attempt, error)) *connector
@@ -270,7 +272,7 @@ func (t *target) begin(now time.Time, told int64) {
 		}
 		t.course.health, t.reason, t.told = m.health, m.reason, told
 		standing := m.channel.Standing(told)
-		if standing.Since > 0 && (standing.State == balancer.StateDown || standing.State == balancer.StateUp) {
+		if standing.Since != 0 && (standing.State == balancer.StateDown || standing.State == balancer.StateUp) {
 			t.reason, t.told = standing.Reason, standing.Since
 			t.since = now.Add(-time.Duration(told - standing.Since))
 		}

@@ -26,24 +26,21 @@ type unaddressed struct {
 func (u *unaddressed) Error() string { return u.addr.String() + ": " + cause(u.err) }
 func (u *unaddressed) Unwrap() error { return u.err }
 
-// dial connects to the first of the addresses that answers, as sessions do: they
-// are begun in their order, each when the one before has failed or has not
-// answered for a while. It tells what came of each. Connections that are dialled
-// quickly serve nothing but to find out whether somebody listens.
-func dial(ctx context.Context, addrs []netip.AddrPort, source netip.Addr, quick bool, tell func(netip.AddrPort, time.Time, error)) (*net.TCPConn, error) {
+// race connects to the first of the addresses that answers, as sessions do: they
+// are begun in their order, each when the one before has failed or has not answered
+// for a while. No call of dial is left when it returns.
+func race(ctx context.Context, addrs []netip.AddrPort, dial func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	type outcome struct {
-		addr  netip.AddrPort
-		began time.Time
-		conn  *net.TCPConn
-		err   error
+		conn net.Conn
+		err  error
 	}
 	outcomes := make(chan outcome, len(addrs))
 	begun, ended := 0, 0
 	defer func() {
 		cancel()
 		for ; ended < begun; ended++ {
-			if o := <-outcomes; o.conn != nil {
+			if o := <-outcomes; o.err == nil {
 				o.conn.Close()
 			}
 		}
@@ -55,28 +52,39 @@ func dial(ctx context.Context, addrs []netip.AddrPort, source netip.Addr, quick 
 		select {
 		case <-timer.C:
 			if begun == len(addrs) {
-				break
+				continue
 			}
-			addr, began := addrs[begun], time.Now()
+			addr := addrs[begun]
 			begun++
 			go func() {
-				conn, err := dialAddr(ctx, addr, source, quick)
-				outcomes <- outcome{addr, began, conn, err}
+				conn, err := dial(ctx, addr)
+				outcomes <- outcome{conn, err}
 			}()
 			timer.Reset(attemptDelay)
 		case o := <-outcomes:
 			ended++
-			tell(o.addr, o.began, o.err)
 			if o.err == nil {
 				return o.conn, nil
 			}
-			err = plane.Undialled(err, &unaddressed{o.addr, o.err})
+			err = plane.Undialled(err, o.err)
 			if ended == len(addrs) {
 				return nil, err
 			}
 			timer.Reset(0)
 		}
 	}
+}
+
+// dial connects to one address, and tells of that as a step.
+func (v *visit) dial(ctx context.Context, addr netip.AddrPort, quick bool) (net.Conn, error) {
+	began := time.Now()
+	conn, err := dialAddr(ctx, addr, v.target.Source, quick)
+	if err != nil {
+		v.took("connect "+addr.String(), began, cause(err))
+		return nil, &unaddressed{addr, err}
+	}
+	v.took("connect "+addr.String(), began, "connected")
+	return conn, nil
 }
 
 func dialAddr(ctx context.Context, addr netip.AddrPort, source netip.Addr, quick bool) (*net.TCPConn, error) {

@@ -12,7 +12,8 @@ import (
 // password, which as a rule comes to nothing. A client that left after the greeting
 // would be counted as one that broke the handshake, and after max_connect_errors of
 // them the server would turn all away that come from its address. A login that is
-// denied does not count. Every answer to it means that the server lives; an error
+// denied does not count, but is logged as a warning unless there is such a user. One
+// without any privilege is enough for that. Every answer to it means that the server lives; an error
 // in the place of the greeting (too many connections, a host that is not let in) is
 // what clients would get.
 type mysqlKind struct{}

@@ -15,8 +15,9 @@ import (
 // the error 57P03: it is starting up, shutting down or recovering.
 //
 // The session is for the user "balance" of the database "postgres". Where the
-// server asks for a password, it logs nothing. Where it has no rule for balance's
-// address, or trusts it and has no such user, it logs a line for each check.
+// server asks for a password, it logs nothing, since it is left before that fails.
+// Where it has no rule for balance's address, or trusts it and has no such user, it
+// logs a line for each check.
 type postgresKind struct{}
 
 func newPostgres(*spec.Check) (kind, error) { return conversation{postgresKind{}}, nil }
@@ -35,7 +36,6 @@ func (postgresKind) talk(t *talk) (string, error) {
 		switch kind {
 		case 'v', 'N': // it negotiates the version, or has a notice
 		case 'R':
-			t.answered("a request for credentials")
 			if len(body) >= 4 && binary.BigEndian.Uint32(body) == 0 {
 				t.answered("welcome")
 				// It lets everybody in. It is told that this is the end, and heard
@@ -43,6 +43,8 @@ func (postgresKind) talk(t *talk) (string, error) {
 				if _, err := t.conn.Write([]byte{'X', 0, 0, 0, 4}); err == nil {
 					io.Copy(io.Discard, t.in)
 				}
+			} else {
+				t.answered("a request for credentials")
 			}
 			return fmt.Sprintf("%s answered to a startup message", t.visit.target.server()), nil
 		case 'E':

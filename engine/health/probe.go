@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"balance/engine/spec"
@@ -90,13 +91,17 @@ func (p *probe) run(ctx context.Context, t *Target, addrs []netip.Addr, step fun
 type visit struct {
 	target *Target
 	addrs  []netip.AddrPort
-	step   func(Step) // may be nil
 	began  time.Time
+
+	mu   sync.Mutex // held while step is called: addresses are dialled at the same time
+	step func(Step) // may be nil
 }
 
 // took tells of a step that is over now.
 func (v *visit) took(name string, began time.Time, note string) {
 	if v.step != nil {
+		v.mu.Lock()
+		defer v.mu.Unlock()
 		v.step(Step{Name: name, Took: time.Since(began), Note: printable(note)})
 	}
 }
@@ -113,6 +118,22 @@ func (v *visit) result(words string, err error) Result {
 
 // server returns where the check goes, in words.
 func (t *Target) server() string { return net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port))) }
+
+// resolved tells of the addresses of a name as a step. They were known before.
+func (v *visit) resolved() {
+	if _, err := netip.ParseAddr(v.target.Host); err == nil {
+		return
+	}
+	var all []string
+	for _, addr := range v.addrs {
+		all = append(all, addr.Addr().String())
+	}
+	note := strings.Join(all, ", ")
+	if note == "" {
+		note = "no address"
+	}
+	v.took("resolve", time.Now(), note)
+}
 
 // undialled puts in words why none of the addresses could be connected to.
 func (v *visit) undialled(ctx context.Context, err error) error {
@@ -131,20 +152,17 @@ func (v *visit) undialled(ctx context.Context, err error) error {
 // when ctx ends. One that is quick serves nothing but to find out whether somebody
 // listens.
 func (v *visit) connect(ctx context.Context, quick bool) (net.Conn, error) {
+	v.resolved()
 	if len(v.addrs) == 0 {
 		return nil, failed(Unreachable, "%s has no address", strconv.Quote(v.target.Host))
 	}
-	conn, err := dial(ctx, v.addrs, v.target.Source, quick, func(addr netip.AddrPort, began time.Time, err error) {
-		note := "connected"
-		if err != nil {
-			note = cause(err)
-		}
-		v.took("connect "+addr.String(), began, note)
+	conn, err := race(ctx, v.addrs, func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+		return v.dial(ctx, addr, quick)
 	})
 	if err != nil {
 		return nil, v.undialled(ctx, err)
 	}
-	return &bounded{conn, context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })}, nil
+	return &bounded{conn.(*net.TCPConn), context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })}, nil
 }
 
 // bounded is a connection that a context bounds.

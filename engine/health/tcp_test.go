@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"balance/engine/balancer"
@@ -112,12 +113,32 @@ func TestFirstAddressIsDead(t *testing.T) {
 	if r.Outcome != Passed {
 		t.Errorf("%+v", r)
 	}
-	if len(steps) != 2 || !strings.HasSuffix(steps[0], "connection refused") || !strings.HasSuffix(steps[1], "connected") {
+	if len(steps) != 3 || steps[0] != "resolve 127.0.0.2, 127.0.0.1" || !strings.HasSuffix(steps[1], "connection refused") || !strings.HasSuffix(steps[2], "connected") {
 		t.Errorf("steps %q", steps)
 	}
 	if r := both(t, target, netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")); r.Outcome != Refused || strings.Count(r.Answer, "connection refused") != 2 {
 		t.Errorf("%+v", r)
 	}
+}
+
+// TestFirstAddressIsSilent has a name whose first address does not answer: that
+// does not take all of the time.
+func TestFirstAddressIsSilent(t *testing.T) {
+	addrs := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:80"), netip.MustParseAddrPort("192.0.2.2:80")}
+	synctest.Test(t, func(t *testing.T) {
+		began, left := time.Now(), 0
+		conn, err := race(t.Context(), addrs, func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+			if addr == addrs[0] {
+				<-ctx.Done()
+				left++
+				return nil, ctx.Err()
+			}
+			return &net.TCPConn{}, nil
+		})
+		if conn == nil || err != nil || time.Since(began) != attemptDelay || left != 1 {
+			t.Errorf("%v, %v after %s, %d given up", conn, err, time.Since(began), left)
+		}
+	})
 }
 
 func TestNoAddress(t *testing.T) {

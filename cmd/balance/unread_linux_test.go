@@ -33,17 +33,16 @@ func TestSyslogUnread(t *testing.T) {
 	}
 	for _, x := range []struct {
 		network, dataPlane string
-		clients            int // enough to fill the socket
 	}{
-		{"unixgram", "auto", 1000},
-		{"unixgram", "portable", 1000},
-		{"unix", "auto", 4000},
-		{"unix", "portable", 4000},
+		{"unixgram", "auto"},
+		{"unixgram", "portable"},
+		{"unix", "auto"},
+		{"unix", "portable"},
 	} {
 		t.Run(x.network+" "+x.dataPlane, func(t *testing.T) {
 			syslog := unreadSyslog(t, x.network)
 			first := startInBackground(t, syslog, x.dataPlane)
-			serveMany(t, first.listen, x.clients)
+			serveMany(t, first.listen, 1000) // the socket takes 11 datagrams, or some hundred lines of a stream
 			second := startInBackground(t, syslog, x.dataPlane)
 			serveMany(t, second.listen, 8)
 			first.command(t, "kill")

@@ -51,17 +51,20 @@ func newAccessRig(t *testing.T, groups, keys string) *accessRig {
 	}
 	r.binary = copyBinary(t, binary)
 	r.write(keys)
-	t.Setenv("RUNTIME_DIRECTORY", "")
 	const service = `mount -t tmpfs -o mode=755 tmpfs /run && mkdir -m 700 /run/balance && chown "$0:$0" /run/balance &&
 		RUNTIME_DIRECTORY=/run/balance exec "$@"`
-	r.loggedDaemon = startHere(t, exec.Command("unshare", append([]string{"-m", "sh", "-c", service, daemonUser},
-		unprivileged(daemonUser, groups, r.binary, "-config", r.file)...)...))
+	program := exec.Command("unshare", append([]string{"-m", "sh", "-c", service, daemonUser},
+		unprivileged(daemonUser, groups, r.binary, "-config", r.file)...)...)
+	program.Env = append(os.Environ(), "RUNTIME_DIRECTORY=")
+	r.loggedDaemon = startHere(t, program)
 	return r
 }
 
 // beside runs a program where the daemon runs.
 func (r *accessRig) beside(args ...string) (string, error) {
-	out, err := bounded(r.T, "nsenter", append([]string{"-t", fmt.Sprint(r.pid), "-m"}, args...)...).CombinedOutput()
+	program := bounded(r.T, "nsenter", append([]string{"-t", fmt.Sprint(r.pid), "-m"}, args...)...)
+	program.Env = append(os.Environ(), "RUNTIME_DIRECTORY=")
+	out, err := program.CombinedOutput()
 	return string(out), err
 }
 
@@ -103,6 +106,7 @@ func (r *accessRig) expect(user, groups string, reads, changes bool) {
 // A daemon of a user of its own gives its socket to a group that it is a member
 // of, without any privilege.
 func TestSocketForAGroup(t *testing.T) {
+	t.Parallel()
 	r := newAccessRig(t, memberGroup, `group = "`+memberGroup+`"`)
 	r.expectFile(memberGroup, 0o660)
 	r.expect(daemonUser, "", true, true)
@@ -116,6 +120,7 @@ func TestSocketForAGroup(t *testing.T) {
 
 // Without that membership the socket is there all the same.
 func TestSocketForAForeignGroup(t *testing.T) {
+	t.Parallel()
 	r := newAccessRig(t, "", `group = "`+memberGroup+`"`)
 	r.await(t, 0, "user "+daemonUser+" is not a member of group "+memberGroup)
 	r.expectFile(daemonUser, 0o600)
@@ -127,6 +132,7 @@ func TestSocketForAForeignGroup(t *testing.T) {
 }
 
 func TestSocketForReaders(t *testing.T) {
+	t.Parallel()
 	r := newAccessRig(t, memberGroup+","+readerGroup, `read_group = "`+readerGroup+`"`)
 	r.expectFile(readerGroup, 0o660)
 	r.expect(someUser, readerGroup, true, false)

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -21,6 +20,7 @@ import (
 // Each time the daemon has to say why, go on as before, and take the next good
 // file. As root the test runs the daemon as another user, who can be refused.
 func TestBadFiles(t *testing.T) {
+	t.Parallel()
 	addr, stop, err := startServer("A")
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func startProgram(t *testing.T, program *exec.Cmd) *loggedDaemon {
 	return d
 }
 
-// startHere is startProgram in the runtime directory of the test.
+// startHere is startProgram in the runtime directory that the program has.
 func startHere(t *testing.T, program *exec.Cmd) *loggedDaemon {
 	t.Helper()
 	d := &loggedDaemon{log: new(lockedBuffer)}
@@ -196,25 +196,16 @@ func startHere(t *testing.T, program *exec.Cmd) *loggedDaemon {
 }
 
 // copyBinary puts the program where every user can run it, under a name that
-// makes it balance.
+// makes it balance. Another process writes it: of this one, a child that is just
+// being made might still have the file open to write when it is to be run, which
+// is ETXTBSY (execve(2)).
 func copyBinary(t *testing.T, binary string) string {
 	t.Helper()
-	from, err := os.Open(binary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer from.Close()
 	path := filepath.Join(openTempDir(t), "balance")
-	to, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o755)
-	if err != nil {
-		t.Fatal(err)
+	if out, err := exec.Command("cp", binary, path).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
-	if _, err := io.Copy(to, from); err != nil {
-		t.Fatal(err)
-	}
-	if err := to.Close(); err != nil {
-		t.Fatal(err)
-	}
+	chmod(t, path, 0o755)
 	return path
 }
 

@@ -46,6 +46,7 @@ func awaitRecord(t *testing.T, file string, ok func(counters.Record) bool) {
 // what may be done to a file. The daemon has to live, and to have counted each
 // client in the end.
 func TestCountersFileIsDamaged(t *testing.T) {
+	t.Parallel()
 	server, listen := serverAndAddress(t)
 	file := filepath.Join(t.TempDir(), "counters")
 	daemon := exec.Command("balance", "-config", countingDaemon(t, file, server, listen))
@@ -82,6 +83,7 @@ func TestCountersFileIsDamaged(t *testing.T) {
 					return
 				}
 				served.Add(1)
+				time.Sleep(time.Millisecond) // many clients are enough
 			}
 		})
 	}
@@ -150,6 +152,7 @@ func TestCountersFileIsDamaged(t *testing.T) {
 
 // TestCountersOnAFullDisk has a daemon count on a file system without room.
 func TestCountersOnAFullDisk(t *testing.T) {
+	t.Parallel()
 	if err := exec.Command("unshare", "-m", "true").Run(); err != nil {
 		t.Skipf("this user may not mount: %v", err)
 	}

@@ -23,12 +23,12 @@ import (
 // is no UTF-8.
 const hostile = "\x1b]0;owned\a\x1b[2J\u009b31m\x9b31m\u202eevil\xff\r"
 
-// impostor listens in place of a daemon in a directory of its own. It answers
-// "identify" with the identity, and the rest with what answer writes.
-func impostor(t *testing.T, identity []byte, answer func(w io.Writer)) {
+// impostor listens in place of a daemon, in the runtime directory that it
+// returns. It answers "identify" with the identity, and the rest with what
+// answer writes.
+func impostor(t *testing.T, identity []byte, answer func(w io.Writer)) (dir string) {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "run")
-	t.Setenv("RUNTIME_DIRECTORY", dir)
+	dir = filepath.Join(t.TempDir(), "run")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -63,6 +63,7 @@ func impostor(t *testing.T, identity []byte, answer func(w io.Writer)) {
 			}
 		}()
 	}
+	return dir
 }
 
 func hostileIdentity(t *testing.T, file string) []byte {
@@ -120,8 +121,7 @@ func TestHostileDaemon(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			impostor(t, c.identity, c.answer)
-			program := bounded(t, "balance", c.args...)
+			program := balanceIn(t, impostor(t, c.identity, c.answer), c.args...)
 			program.Stdin = strings.NewReader(c.input)
 			out, _ := program.CombinedOutput()
 			if code := program.ProcessState.ExitCode(); code != c.code {
@@ -140,8 +140,8 @@ func TestHostileDaemon(t *testing.T) {
 
 // The completion prints on a terminal, too.
 func TestHostileCompletion(t *testing.T) {
-	impostor(t, hostileIdentity(t, "/"+hostile), func(w io.Writer) { io.WriteString(w, "s\x1b]0;owned\a\x9b\nt"+hostile+"\n. 0\n") })
-	u := newTypist(t, "-i", "7777")
+	dir := impostor(t, hostileIdentity(t, "/"+hostile), func(w io.Writer) { io.WriteString(w, "s\x1b]0;owned\a\x9b\nt"+hostile+"\n. 0\n") })
+	u := newTypist(t, balanceIn(t, dir, "-i", "7777"))
 	u.sees(`balance\[0\] `)
 	before := u.seen
 	u.types("\t")

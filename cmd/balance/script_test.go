@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -35,10 +36,12 @@ func TestMain(m *testing.M) {
 }
 
 // privately runs tests with a runtime directory of their own: daemons that
-// they start do not meet others of this machine.
+// they start do not meet others of this machine. Those that may run beside
+// others mostly wait, so more of them do than there are processors.
 type privately struct{ *testing.M }
 
 func (m privately) Run() int {
+	flag.Set("test.parallel", "8") // which the command line may say otherwise
 	dir, err := os.MkdirTemp("", "balance-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -75,6 +78,7 @@ func TestScripts(t *testing.T) {
 				}
 				setAddress(env, name, addr)
 			}
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, "run"))
 			env.Setenv("RUNTIME_DIRECTORY", filepath.Join(env.WorkDir, "run"))
 			return nil
@@ -233,7 +237,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	program := exec.Command(path, args[2:]...)
 	program.Dir, program.Stdout, program.Stderr = ts.MkAbs("."), log, log
-	for _, name := range []string{"XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY", "PATH", "TMPDIR", "HOME"} {
+	for _, name := range []string{"GORACE", "XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY", "PATH", "TMPDIR", "HOME"} {
 		program.Env = append(program.Env, name+"="+ts.Getenv(name))
 	}
 	ts.Check(program.Start())

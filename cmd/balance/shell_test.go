@@ -30,21 +30,20 @@ type typist struct {
 	seen     int             // how much of it was expected already
 }
 
-func newTypist(t *testing.T, args ...string) *typist {
-	return newTypistAt(t, &pty.Winsize{Rows: 24, Cols: 120}, args...)
+// newTypist starts a program in a terminal, which has no deadlines for reading:
+// the end of the program, which has to be bounded, ends that.
+func newTypist(t *testing.T, program *exec.Cmd) *typist {
+	return newTypistAt(t, &pty.Winsize{Rows: 24, Cols: 120}, program)
 }
 
-func newTypistAt(t *testing.T, size *pty.Winsize, args ...string) *typist {
-	u := &typist{T: t, program: exec.Command("balance", args...)}
+func newTypistAt(t *testing.T, size *pty.Winsize, program *exec.Cmd) *typist {
+	u := &typist{T: t, program: program}
 	var err error
 	u.terminal, err = pty.StartWithSize(u.program, size)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A terminal has no deadlines for reading: the end of its program ends that.
-	bound := time.AfterFunc(2*patience, func() { u.program.Process.Kill() })
 	t.Cleanup(func() {
-		bound.Stop()
 		u.terminal.Close()
 		u.program.Process.Kill()
 		u.program.Wait()
@@ -78,27 +77,44 @@ func (u *typist) sees(pattern string) {
 	}
 }
 
-// launch starts a daemon with two channels and a directory of its own, and
-// returns its process and port.
-func launch(t *testing.T) (daemon *exec.Cmd, port string) {
+// balanceIn is the program with a runtime directory. It is not waited for without
+// end.
+func balanceIn(t *testing.T, directory string, args ...string) *exec.Cmd {
+	program := bounded(t, "balance", args...)
+	program.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+directory)
+	return program
+}
+
+// launched is a daemon with a runtime directory of its own.
+type launched struct {
+	*exec.Cmd
+	directory, port string
+}
+
+// beside is the program with the runtime directory of the daemon.
+func (d *launched) beside(t *testing.T, args ...string) *exec.Cmd {
+	return balanceIn(t, d.directory, args...)
+}
+
+// launch starts a daemon with two channels.
+func launch(t *testing.T) *launched {
 	t.Helper()
-	t.Setenv("RUNTIME_DIRECTORY", filepath.Join(t.TempDir(), "run"))
 	address, err := freeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, port, _ = net.SplitHostPort(address.String())
-	daemon = exec.Command("balance", "-f", "-b", "127.0.0.1", port, "127.0.0.1:1", "127.0.0.2:1")
-	if err := daemon.Start(); err != nil {
+	d := &launched{directory: filepath.Join(t.TempDir(), "run"), port: portOf(address)}
+	d.Cmd = balanceIn(t, d.directory, "-f", "-b", "127.0.0.1", d.port, "127.0.0.1:1", "127.0.0.2:1")
+	if err := d.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		daemon.Process.Kill()
-		daemon.Wait()
+		d.Process.Kill()
+		d.Wait()
 	})
 	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-		if exec.Command("balance", "-c", "version", port).Run() == nil {
-			return daemon, port
+		if d.beside(t, "-c", "version", d.port).Run() == nil {
+			return d
 		}
 		if time.Now().After(end) {
 			t.Fatal("the daemon does not answer")
@@ -121,10 +137,10 @@ func freeze(t *testing.T, process *exec.Cmd) {
 }
 
 func TestShellOnATerminal(t *testing.T) {
-	daemon, port := launch(t)
-	u := newTypist(t, "-i", port)
+	d := launch(t)
+	u := newTypist(t, d.beside(t, "-i", d.port))
 	u.sees(`balance \S+ interactive command shell\r\n`)
-	u.sees(fmt.Sprintf(`PID of master process is %d\r\n`, daemon.Process.Pid))
+	u.sees(fmt.Sprintf(`PID of master process is %d\r\n`, d.Process.Pid))
 	u.sees(`balance\[0\] `)
 
 	u.types("mr\t") // as far as it is certain
@@ -170,8 +186,8 @@ func TestShellOnATerminal(t *testing.T) {
 }
 
 func TestShellEndsWithItsInput(t *testing.T) {
-	_, port := launch(t)
-	u := newTypist(t, "-i", port)
+	d := launch(t)
+	u := newTypist(t, d.beside(t, "-i", d.port))
 	u.sees(`balance\[0\] `)
 	u.types("\x04")
 	if err := u.program.Wait(); err != nil {
@@ -180,11 +196,11 @@ func TestShellEndsWithItsInput(t *testing.T) {
 }
 
 func TestShellNoticesTheEndOfTheDaemon(t *testing.T) {
-	daemon, port := launch(t)
-	u := newTypist(t, "-i", port)
+	d := launch(t)
+	u := newTypist(t, d.beside(t, "-i", d.port))
 	u.sees(`balance\[0\] `)
-	daemon.Process.Signal(syscall.SIGKILL)
-	daemon.Wait()
+	d.Process.Signal(syscall.SIGKILL)
+	d.Wait()
 	u.types("show\r")
 	u.sees(`no answer`)
 	u.program.Wait()
@@ -194,15 +210,15 @@ func TestShellNoticesTheEndOfTheDaemon(t *testing.T) {
 }
 
 func TestShellKills(t *testing.T) {
-	daemon, port := launch(t)
-	u := newTypist(t, "-i", port)
+	d := launch(t)
+	u := newTypist(t, d.beside(t, "-i", d.port))
 	u.sees(`balance\[0\] `)
 	u.types("kill\r")
 	u.sees(`shutdown complete, exiting\.\r\n`)
 	if err := u.program.Wait(); err != nil {
 		t.Errorf("the shell after kill: %v", err)
 	}
-	if err := daemon.Wait(); err != nil {
+	if err := d.Wait(); err != nil {
 		t.Errorf("the daemon after kill: %v", err)
 	}
 }
@@ -210,11 +226,11 @@ func TestShellKills(t *testing.T) {
 // A request that takes its time is ended like any program, and leaves the
 // terminal as it was.
 func TestShellIsInterrupted(t *testing.T) {
-	daemon, port := launch(t)
-	u := newTypist(t, "-i", port)
+	d := launch(t)
+	u := newTypist(t, d.beside(t, "-i", d.port))
 	u.sees(`balance\[0\] `)
-	freeze(t, daemon)
-	defer daemon.Process.Signal(syscall.SIGCONT)
+	freeze(t, d.Cmd)
+	defer d.Process.Signal(syscall.SIGCONT)
 	u.types("kill\r")
 	u.sees(`kill\r\n`)
 	ended := make(chan struct{})
@@ -234,13 +250,14 @@ func TestShellIsInterrupted(t *testing.T) {
 
 // What a daemon says too late is not taken for the answer to something else.
 func TestCompletionWithoutAnAnswer(t *testing.T) {
-	daemon, port := launch(t)
-	u := newTypist(t, "-i", port)
+	t.Parallel()
+	d := launch(t)
+	u := newTypist(t, d.beside(t, "-i", d.port))
 	u.sees(`balance\[0\] `)
-	freeze(t, daemon)
+	freeze(t, d.Cmd)
 	u.types("s\t")
 	u.sees(`complete: process [0-9]+: the daemon does not answer`)
-	daemon.Process.Signal(syscall.SIGCONT)
+	d.Process.Signal(syscall.SIGCONT)
 	u.types("how\r")
 	u.sees(`show: no answer`)
 	u.program.Wait()
@@ -252,8 +269,8 @@ func TestCompletionWithoutAnAnswer(t *testing.T) {
 // A signal ends the shell and watch even while they wait for keys, and they
 // leave the terminal as it was.
 func TestSignalRestoresTheTerminal(t *testing.T) {
-	_, port := launch(t)
-	for _, args := range [][]string{{"-i", port}, {"-c", "watch 3600", port}} {
+	d := launch(t)
+	for _, args := range [][]string{{"-i", d.port}, {"-c", "watch 3600", d.port}} {
 		master, terminal, err := pty.Open()
 		if err != nil {
 			t.Fatal(err)
@@ -265,7 +282,7 @@ func TestSignalRestoresTheTerminal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		program := exec.Command("balance", args...)
+		program := d.beside(t, args...)
 		program.Stdin, program.Stdout = terminal, terminal
 		if err := program.Start(); err != nil {
 			t.Fatal(err)
@@ -301,8 +318,8 @@ func awaitMode(t *testing.T, fd int, good func(*term.State) bool) {
 }
 
 func TestWatchEndsAtAKey(t *testing.T) {
-	_, port := launch(t)
-	u := newTypist(t, "-c", "watch 0.1; version", port)
+	d := launch(t)
+	u := newTypist(t, d.beside(t, "-c", "watch 0.1; version", d.port))
 	for range 2 {
 		u.sees(`\x1b\[H\x1b\[2J`)
 		u.sees(`GRP Type`)
@@ -316,16 +333,14 @@ func TestWatchEndsAtAKey(t *testing.T) {
 
 // TestWatchIntoAPipe has a terminal on one side alone.
 func TestWatchIntoAPipe(t *testing.T) {
-	_, port := launch(t)
+	d := launch(t)
 	master, terminal, err := pty.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer master.Close()
 	defer terminal.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	watch := exec.CommandContext(ctx, "balance", "-c", "watch", port)
+	watch := d.beside(t, "-c", "watch", d.port)
 	watch.Stdin = terminal
 	out, err := watch.Output()
 	if err != nil || strings.Count(string(out), "GRP Type") != 1 || strings.Contains(string(out), "\x1b") {
@@ -334,16 +349,16 @@ func TestWatchIntoAPipe(t *testing.T) {
 }
 
 func TestTerminalWithoutASize(t *testing.T) {
-	_, port := launch(t)
-	u := newTypistAt(t, &pty.Winsize{}, "-i", port)
+	d := launch(t)
+	u := newTypistAt(t, &pty.Winsize{}, d.beside(t, "-i", d.port))
 	u.types("version\r")
 	u.sees(`balance\[0\] version\r\n`)
 	u.sees(`This is balance`)
 }
 
 func TestShellRefusesEndlessLines(t *testing.T) {
-	_, port := launch(t)
-	shell := exec.Command("balance", "-i", port)
+	d := launch(t)
+	shell := d.beside(t, "-i", d.port)
 	shell.Stdin = strings.NewReader("version\n" + strings.Repeat("x", 1<<20) + "\n")
 	out, err := shell.CombinedOutput()
 	if err == nil || shell.ProcessState.ExitCode() != exit.Failed || !strings.Contains(string(out), "too long") {
@@ -353,17 +368,18 @@ func TestShellRefusesEndlessLines(t *testing.T) {
 
 // TestStoppedDaemon asks a daemon that does not answer, in every way there is.
 func TestStoppedDaemon(t *testing.T) {
-	daemon, port := launch(t)
-	u := newTypist(t, "-i", port)
+	t.Parallel()
+	d := launch(t)
+	u := newTypist(t, d.beside(t, "-i", d.port))
 	u.sees(`balance\[0\] `)
-	freeze(t, daemon)
-	defer daemon.Process.Signal(syscall.SIGCONT)
+	freeze(t, d.Cmd)
+	defer d.Process.Signal(syscall.SIGCONT)
 	u.types("show\r")
-	want := fmt.Sprintf("process %d: the daemon does not answer", daemon.Process.Pid)
+	want := fmt.Sprintf("process %d: the daemon does not answer", d.Process.Pid)
 	var asking sync.WaitGroup
-	for _, args := range [][]string{{"-c", "show", port}, {"-c", "kill", port}, {"-i", port}, {"-c", "show"}} {
+	for _, args := range [][]string{{"-c", "show", d.port}, {"-c", "kill", d.port}, {"-i", d.port}, {"-c", "show"}} {
 		asking.Go(func() {
-			out, err := bounded(t, "balance", args...).CombinedOutput()
+			out, err := d.beside(t, args...).CombinedOutput()
 			if err == nil || !strings.Contains(string(out), "no master process") || !strings.Contains(string(out), want) {
 				t.Errorf("%q: %v: %s", args, err, out)
 			}
@@ -380,6 +396,7 @@ func TestStoppedDaemon(t *testing.T) {
 // A daemon that is stopped while it waits for its last session is waited for no
 // longer.
 func TestKillOfADaemonThatStops(t *testing.T) {
+	t.Parallel()
 	a, stop, err := startServer("A")
 	if err != nil {
 		t.Fatal(err)
@@ -389,13 +406,13 @@ func TestKillOfADaemonThatStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("RUNTIME_DIRECTORY", filepath.Join(t.TempDir(), "run"))
+	directory := filepath.Join(t.TempDir(), "run")
 	file := filepath.Join(t.TempDir(), "balance.toml")
 	content := fmt.Sprintf("[defaults]\nshutdown_timeout = \"1h\"\n[[listener]]\nlisten = %q\ngroup = [{ channels = [%q] }]\n", listen, a)
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	daemon := exec.Command("balance", "-config", file)
+	daemon := balanceIn(t, directory, "-config", file)
 	if err := daemon.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -403,8 +420,7 @@ func TestKillOfADaemonThatStops(t *testing.T) {
 	defer daemon.Process.Kill()
 	held := awaitSession(t, listen.String())
 	defer held.Close()
-	_, port, _ := net.SplitHostPort(listen.String())
-	kill := bounded(t, "balance", "-c", "kill", port)
+	kill := balanceIn(t, directory, "-c", "kill", portOf(listen))
 	var out strings.Builder
 	kill.Stdout, kill.Stderr = &out, &out
 	if err := kill.Start(); err != nil {

@@ -20,9 +20,13 @@ import (
 // goes on counts as having come in time, however little or long after the time
 // to connect that is.
 func TestStopped(t *testing.T) {
+	t.Parallel()
 	for _, dataPlane := range []string{"eventloop", "portable"} {
 		for _, late := range []time.Duration{100 * time.Millisecond, 2 * time.Second} {
-			t.Run(fmt.Sprint(dataPlane, late), func(t *testing.T) { testStopped(t, dataPlane, late) })
+			t.Run(fmt.Sprint(dataPlane, late), func(t *testing.T) {
+				t.Parallel()
+				testStopped(t, dataPlane, late)
+			})
 		}
 	}
 }

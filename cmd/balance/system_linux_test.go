@@ -35,6 +35,7 @@ func TestDescriptorLimit(t *testing.T) {
 // TestMountWithoutEvents writes to a file that is mounted over the one that is
 // watched: no event comes, so it has to be looked at.
 func TestMountWithoutEvents(t *testing.T) {
+	t.Parallel()
 	if err := exec.Command("unshare", "-m", "true").Run(); err != nil {
 		t.Skipf("this user may not mount: %v", err)
 	}

@@ -161,10 +161,10 @@ func testBulk(t *testing.T, newPlane New) {
 	}
 }
 
-// testSlowReader sends 1 GiB to a reader that cannot keep up. The plane may
+// testSlowReader sends 256 MiB to a reader that cannot keep up. The plane may
 // not take in what it cannot pass on.
 func testSlowReader(t *testing.T, newPlane New) {
-	size := 1 << 30
+	size := 256 << 20
 	if testing.Short() {
 		size = 64 << 20
 	}

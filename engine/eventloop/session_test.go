@@ -16,6 +16,7 @@ import (
 
 	"balance/engine/balancer"
 	"balance/engine/plane"
+	"balance/engine/plane/planetest"
 )
 
 // world is a loop over a fake kernel, and what happens to it.
@@ -315,7 +316,11 @@ func (w *world) checkPair(c, s *fakeSocket, end plane.End) {
 // the operator do to the sessions of a loop.
 func FuzzSession(f *testing.F) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 500 {
+	seeds := 500
+	if planetest.RaceDetector {
+		seeds = 100 // it all runs in one goroutine
+	}
+	for range seeds {
 		seed := make([]byte, 1+random.IntN(4000))
 		for i := range seed {
 			seed[i] = byte(random.Uint32())

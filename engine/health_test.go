@@ -228,13 +228,10 @@ func TestOnReturn(t *testing.T) {
 			l.Groups[0].Channels[0].MaxConns = 2
 			r.apply(declare(l))
 			r.becomes("web", a, balancer.StateDown)
-			var clients []*client
 			for range 3 {
-				c := dial(t, address)
-				if c.by != "b" {
+				if c := dial(t, address); c.by != "b" {
 					t.Fatalf("served by %s", c.by)
 				}
-				clients = append(clients, c)
 			}
 			of.up.Store(true)
 			r.becomes("web", a, balancer.StateUp)

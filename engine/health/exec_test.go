@@ -63,6 +63,18 @@ func TestPluginPrintsMuch(t *testing.T) {
 	}
 }
 
+func TestOutputIsBounded(t *testing.T) {
+	var o output
+	for range 1000 {
+		if n, err := o.Write(make([]byte, 1000)); n != 1000 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if len(o.kept) != maxOutput {
+		t.Errorf("%d bytes are kept, want %d", len(o.kept), maxOutput)
+	}
+}
+
 // TestPluginHangs has a program fork a child, both of which hang.
 func TestPluginHangs(t *testing.T) {
 	pids := filepath.Join(t.TempDir(), "pids")

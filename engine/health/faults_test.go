@@ -7,10 +7,12 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"balance/engine/spec"
@@ -218,6 +220,7 @@ func TestAnswers(t *testing.T) {
 		{"smtp", talking["smtp"], "220-one\r\n220 two ESMTP\r\n250-x\r\n250 y\r\n221 bye\r\n", Passed, `greeted with "220 two ESMTP"`},
 		{"smtp is busy", talking["smtp"], "421 busy\r\n", Answered, `"421 busy", not 220`},
 		{"smtp does not greet back", talking["smtp"], "220 x\r\n502 no\r\n", Answered, `"502 no" to EHLO, not 250`},
+		{"smtp without end", talking["smtp"], strings.Repeat("220-x\r\n", maxAnswer), Answered, "answered too much"},
 		{"no smtp", talking["smtp"], "2200 x\r\n", Answered, "not 220"},
 		{"ldap", talking["ldap"], ldap(0x61, 0, ""), Passed, "answered result 0 to a bind as nobody"},
 		{"ldap wants a name", talking["ldap"], ldap(0x61, 48, "anonymous bind disallowed"), Passed, `result 48 "anonymous bind disallowed"`},
@@ -245,7 +248,7 @@ func TestPieces(t *testing.T) {
 		}
 		io.Copy(io.Discard, conn)
 	})
-	if r := once(t, addr, func(c *spec.Check) { c.Type, c.Expect = spec.CheckTCP, "^220 ready$" }); r.Outcome != Passed {
+	if r := once(t, addr, func(c *spec.Check) { c.Type, c.Expect = spec.CheckTCP, "^220 ready$" }); r.Outcome != Passed || r.Took > 5*time.Second {
 		t.Errorf("%+v", r)
 	}
 	addr = server(t, func(conn *net.TCPConn) {
@@ -256,6 +259,19 @@ func TestPieces(t *testing.T) {
 		if r := once(t, addr, func(c *spec.Check) { c.Type, c.Expect = spec.CheckTCP, expect }); r.Outcome != want {
 			t.Errorf("%s: %+v", expect, r)
 		}
+	}
+}
+
+// TestLooks has an answer come byte by byte: it is not looked at for each.
+func TestLooks(t *testing.T) {
+	target := Target{Host: "db1", Port: 1, Check: spec.DefaultCheck()}
+	v := &visit{target: &target, began: time.Now()}
+	talk := v.talk(&fuzzed{in: iotest.OneByteReader(strings.NewReader(strings.Repeat("x", 2*maxAnswer)))})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	answer, err := talk.expect(ctx, regexp.MustCompile("y"))
+	if err == nil || talk.got != maxAnswer || talk.looks > 20 {
+		t.Errorf("%d bytes, %v after %d looks at %d", len(answer), err, talk.looks, talk.got)
 	}
 }
 
@@ -362,6 +378,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte("220-x\r\n220 x\r\n250 x\r\n"))
 	f.Add([]byte("0\x0c\x02\x01\x01\x61\x07\x0a\x01\x00\x04\x00\x04\x00"))
 	f.Add([]byte("0\x84\x00\x00\x00\x10\x02\x01\x01\x61\x84\x00\x00\x00\x07\x0a\x01\x00\x04\x00\x04\x00"))
+	f.Add([]byte("0\x05\x02\x7f\x01\x01\x01"))
 	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, said []byte) {
 		check := spec.DefaultCheck()

@@ -16,10 +16,12 @@ import (
 type talk struct {
 	visit *visit
 	conn  net.Conn
-	in    *bufio.Reader // fails with io.EOF after maxAnswer bytes
-	asked string        // what the server is to answer to, in words; empty: it speaks first
-	began time.Time     // when it began to be waited for
-	got   int           // bytes of that answer
+	limit *io.LimitedReader // of conn, to maxAnswer
+	in    *bufio.Reader     // of limit
+	asked string            // what the server is to answer to, in words; empty: it speaks first
+	began time.Time         // when it began to be waited for
+	got   int               // bytes of that answer
+	looks int               // at what is there, for what is expected
 }
 
 // conversation is a kind that is nothing but a talk with a server, which it
@@ -41,7 +43,8 @@ func (c conversation) ask(ctx context.Context, v *visit) (string, error) {
 }
 
 func (v *visit) talk(conn net.Conn) *talk {
-	return &talk{visit: v, conn: conn, in: bufio.NewReader(io.LimitReader(conn, maxAnswer)), began: time.Now()}
+	limit := &io.LimitedReader{R: conn, N: maxAnswer}
+	return &talk{visit: v, conn: conn, limit: limit, in: bufio.NewReader(limit), began: time.Now()}
 }
 
 // send sends what is to be answered, and is called so in words.
@@ -116,6 +119,9 @@ func (t *talk) broken(err error) error {
 			return failed(TimedOut, "%s: no whole answer%s within %s", server, t.to(), within)
 		}
 		return failed(TimedOut, "%s: no answer%s within %s", server, t.to(), within)
+	case t.limit.N <= 0:
+		t.answered("too long")
+		return failed(Answered, "%s answered too much%s", server, t.to())
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		t.answered("closed the connection")
 		if t.got > 0 {

@@ -113,11 +113,14 @@ func (t *talk) expect(ctx context.Context, expression *regexp.Regexp) ([]byte, e
 		if more && len(answer) < 2*looked {
 			continue
 		}
-		if len(answer) > looked && expression.Match(answer) {
-			t.answered(quote(answer))
-			return answer, nil
+		if len(answer) > looked {
+			t.looks++
+			if expression.Match(answer) {
+				t.answered(quote(answer))
+				return answer, nil
+			}
+			looked = len(answer)
 		}
-		looked = len(answer)
 		late := errors.Is(err, os.ErrDeadlineExceeded)
 		switch {
 		case more, late && until != end && ctx.Err() == nil:

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,6 +136,14 @@ func TestFirstAddressIsSilent(t *testing.T) {
 			}
 			return &net.TCPConn{}, nil
 		})
+		if conn, err := race(t.Context(), addrs, func(_ context.Context, addr netip.AddrPort) (net.Conn, error) {
+			if addr == addrs[0] {
+				return nil, syscall.ECONNREFUSED
+			}
+			return &net.TCPConn{}, nil
+		}); conn == nil || err != nil || time.Since(began) != attemptDelay {
+			t.Errorf("where the first refuses: %v, %v after %s more", conn, err, time.Since(began)-attemptDelay)
+		}
 		if conn == nil || err != nil || time.Since(began) != attemptDelay || left != 1 {
 			t.Errorf("%v, %v after %s, %d given up", conn, err, time.Since(began), left)
 		}

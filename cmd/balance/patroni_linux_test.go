@@ -34,6 +34,7 @@ func TestPatroni(t *testing.T) {
 	}
 	c := newCluster(t)
 	writes, reads := c.balance()
+	defer c.expectNoneToDown()
 
 	writer := newWriter(t, writes)
 	idle := c.session(writes)
@@ -79,7 +80,6 @@ func TestPatroni(t *testing.T) {
 		fourth.name, third.name, len(writer.acknowledged), writer.pause.Round(time.Millisecond), writer.errors)
 
 	c.expectAll(c.session(writes), writer.acknowledged)
-	c.expectNoneToDown()
 }
 
 // expectAll holds the cluster to have all writes.

@@ -29,9 +29,6 @@ const electing = 4 * patience
 // every write that was acknowledged has to be there in the end.
 func TestPatroni(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("skipped: a cluster takes its time")
-	}
 	c := newCluster(t)
 	writes, reads := c.balance()
 	defer c.expectNoneToDown()

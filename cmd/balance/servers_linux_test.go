@@ -40,9 +40,6 @@ type opinion struct {
 // are stopped, and HAProxy beside it, which has to be of the same opinion.
 func TestServers(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("skipped: servers take their time")
-	}
 	const plugins = "/usr/lib/nagios/plugins/"
 	needs(t, "haproxy", "nginx", "redis-server", "aiosmtpd", "mariadbd", "mariadb-install-db", "slapd", plugins+"check_tcp", plugins+"check_http", plugins+"check_smtp")
 	dir := serverDir(t)
@@ -277,9 +274,12 @@ func awaitRedis(t *testing.T, to net.Addr, command, want string) (conn net.Conn)
 	return conn
 }
 
-// needs skips the test if a program is missing.
+// needs skips the test if a program is missing, or if there is no time to start it.
 func needs(t *testing.T, programs ...string) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("skipped: servers take their time")
+	}
 	for _, name := range programs {
 		if _, err := exec.LookPath(name); err != nil {
 			t.Skipf("skipped: %v", err)

@@ -5,10 +5,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"balance/cmd/balance/internal/exit"
 )
@@ -102,6 +105,28 @@ func TestFileThatHangs(t *testing.T) {
 	syscall.Kill(d.pid, syscall.SIGHUP)
 	syscall.Kill(d.pid, syscall.SIGTERM)
 	d.await(t, before, "shutting down")
+}
+
+// A signal is heard while files hang, for no goroutine but main has the first
+// thread of the process, which the kernel gives it to.
+func TestFirstThreadDoesNotHang(t *testing.T) {
+	const many = 64 // more than there are idle threads
+	threads := make(chan int, many)
+	all := make(chan struct{})
+	for range many {
+		go func() {
+			runtime.LockOSThread() // as an attempt that hangs has one
+			defer runtime.UnlockOSThread()
+			threads <- unix.Gettid()
+			<-all
+		}()
+	}
+	defer close(all)
+	for range many {
+		if <-threads == os.Getpid() {
+			t.Error("a goroutine has the first thread")
+		}
+	}
 }
 
 func TestCheckOfAFileThatHangs(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 
 	"balance/cmd/balance/internal/client"
@@ -16,6 +17,12 @@ import (
 	"balance/config"
 	"balance/control"
 )
+
+// The first thread is for main, which waits for nothing that may hang in the
+// kernel. A signal to the process goes to the first thread, if that has no other
+// to take (complete_signal in kernel/signal.c); to one whose system call does not
+// come back it would be lost until another signal comes.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))

@@ -334,6 +334,9 @@ func TestInitDown(t *testing.T) {
 	if c, err := tryDial(address); err == nil {
 		t.Errorf("a client was served by %s", c.by)
 	}
+	if told := r.happened(a); len(told) > 0 {
+		t.Errorf("the events tell of %q", told)
+	}
 }
 
 // TestSlow has a server that takes what comes and says nothing after its

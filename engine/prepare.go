@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"balance/engine/balancer"
+	"balance/engine/health"
 	"balance/engine/plane"
 	"balance/engine/spec"
 )
@@ -126,7 +127,7 @@ func (e *Engine) route(l, previous *listener, keys spec.Keys, counting map[*bala
 				e.restore(l.config.Name, channel, t)
 			}
 			if t.Check.Type != spec.CheckNone && t.Check.Init == spec.InitDown && channel.Health() == balancer.Unchecked {
-				channel.SetHealth(balancer.Unhealthy, e.plane.Now(), "not checked yet")
+				channel.SetHealth(balancer.Unhealthy, e.plane.Now(), health.NotChecked)
 			}
 			e.point(channel)
 		}

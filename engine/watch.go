@@ -82,7 +82,8 @@ func (e *Engine) checked(channel *balancer.Channel, is balancer.Health, changed 
 type sight struct {
 	state  balancer.State
 	health balancer.Health
-	look   uint64 // number of the look
+	told   balancer.State // as newsOf has it
+	look   uint64         // number of the look
 
 	slow, full bool
 }
@@ -97,39 +98,7 @@ func (e *Engine) look() {
 		e.findStalled(s, now)
 	}
 	for _, l := range s.listeners {
-		var back []*balancer.Channel
-		var down []*balancer.Channel
-		changed := false
-		for g, group := range l.router.Groups() {
-			for _, channel := range group.Channels {
-				seen, known := e.seen[channel]
-				if !known {
-					seen = newSight(channel)
-				}
-				seen.look = e.looks
-				channel.Date(now)
-				e.burden(channel, &seen, now)
-				is := channel.Standing(now)
-				health := channel.Health()
-				if is.State != seen.state || health != seen.health {
-					changed = true
-				}
-				if health == balancer.Unhealthy && seen.health != balancer.Unhealthy {
-					down = append(down, channel)
-				}
-				if serves(is.State) && !serves(seen.state) {
-					back = append(back, channel)
-				}
-				e.tell(l.config.Name, g, channel, seen, is, now)
-				seen.state, seen.health = is.State, health
-				e.seen[channel] = seen
-			}
-		}
-		if changed {
-			l.router.Review()
-		}
-		e.closeDown(l, down)
-		e.closeMoved(l, back, now)
+		e.lookAt(l, now)
 	}
 	e.review()
 	e.lookAtLeavers(s)
@@ -140,40 +109,71 @@ func (e *Engine) look() {
 	}
 }
 
+func (e *Engine) lookAt(l *listener, now int64) {
+	var back, down []*balancer.Channel
+	changed := false
+	for g, group := range l.router.Groups() {
+		for _, channel := range group.Channels {
+			seen, known := e.seen[channel]
+			if !known {
+				seen = newSight(channel)
+			}
+			channel.Date(now)
+			e.burden(channel, &seen, now)
+			is, health := channel.Standing(now), channel.Health()
+			changed = changed || is.State != seen.state || health != seen.health
+			if health == balancer.Unhealthy && seen.health != balancer.Unhealthy {
+				down = append(down, channel)
+			}
+			if is.State.Up() && !seen.state.Up() {
+				back = append(back, channel)
+			}
+			if news := newsOf(is); news != seen.told {
+				e.tell(l.config.Name, g, channel, seen.told, is, now)
+				seen.told = news
+			}
+			seen.state, seen.health, seen.look = is.State, health, e.looks
+			e.seen[channel] = seen
+		}
+	}
+	if changed {
+		l.router.Review()
+	}
+	e.closeDown(l, down)
+	e.closeMoved(l, back, now)
+}
+
 // newSight is what a channel counts as that was not there before: whatever is
 // wrong with it is news, but for what the configuration says itself.
 func newSight(channel *balancer.Channel) sight {
 	var seen sight
 	if !channel.Enabled() {
-		seen.state = balancer.StateDisabled
+		seen.state, seen.told = balancer.StateDisabled, balancer.StateDisabled
 	}
 	return seen
 }
 
-// serves reports whether clients are given a channel in this state as if nothing
-// were wrong with it.
-func serves(state balancer.State) bool { return state.Up() }
-
-// standard returns the one state that stands in the log for several: what
-// comes and goes with each client is no news.
-func standard(state balancer.State) balancer.State {
-	switch state {
+// newsOf returns the one state that is told for several: what comes and goes with
+// each client is no news, nor that a channel waits for its first check.
+func newsOf(is balancer.Standing) balancer.State {
+	switch is.State {
 	case balancer.StateUntested, balancer.StateFull:
 		return balancer.StateUp
 	case balancer.StateHeld:
 		return balancer.StateFailing
+	case balancer.StateDown:
+		if is.Reason == health.NotChecked {
+			return balancer.StateUp
+		}
 	}
-	return state
+	return is.State
 }
 
-// tell keeps an event of a channel whose state is another than it was, and logs
-// it, but for what the plane has logged already: that it fails, and that it
-// answers again.
-func (e *Engine) tell(listener string, group int, channel *balancer.Channel, seen sight, is balancer.Standing, now int64) {
-	was, state := standard(seen.state), standard(is.State)
-	if was == state {
-		return
-	}
+// tell keeps an event of a channel that is another than what was told of it last,
+// and logs it, but for what the plane has logged already: that it fails, and that
+// it answers again.
+func (e *Engine) tell(listener string, group int, channel *balancer.Channel, was balancer.State, is balancer.Standing, now int64) {
+	state := newsOf(is)
 	e.events.add(Event{Time: e.wall(is.Since, now), Listener: listener, Channel: channel.Key().String(), What: state.String(), Reason: is.Reason})
 	switch {
 	case state == balancer.StateFailing, state == balancer.StateAutoDisabled, state == balancer.StateUp && was == balancer.StateFailing:

@@ -101,8 +101,8 @@ type identity struct {
 	check          string // all fields of the Check, in one text
 }
 
-// notChecked is why a channel is down before its first result.
-const notChecked = "not checked yet"
+// NotChecked is why a channel is down before its first result.
+const NotChecked = "not checked yet"
 
 // beat is how long the schedule rests at least between two looks at what is due:
 // many checks have one waking in common.
@@ -280,7 +280,7 @@ func (t *target) begin(now time.Time, told int64) {
 	if t.course.health == balancer.Unchecked {
 		t.since, t.told = now, told
 		if t.Check.Init == spec.InitDown {
-			t.course.health, t.reason = balancer.Unhealthy, notChecked
+			t.course.health, t.reason = balancer.Unhealthy, NotChecked
 		}
 	}
 }
@@ -477,7 +477,7 @@ func (c *Checks) count(t *target, result Result, scheduled bool) {
 	}
 	first := false
 	if result.Outcome != Local {
-		first = !t.course.tested && t.reason == notChecked
+		first = !t.course.tested && t.reason == NotChecked
 		if t.course.count(result.Outcome == Passed, t.Check.Rise, t.Check.Fall) {
 			t.since, t.told = time.Now(), c.options.Now()
 			t.reason = ""

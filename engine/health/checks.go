@@ -56,6 +56,7 @@ type Checks struct {
 	targets   map[identity]*target          // guarded by mu
 	joined    []*member                     // guarded by mu; to be told of to Report
 	asleep    time.Time                     // guarded by mu; until when the schedule sleeps, zero for ever
+	beat      time.Duration                 // guarded by mu; how long it rests at least between two looks
 }
 
 // target is what is checked, for all channels that have the same one.
@@ -104,9 +105,16 @@ type identity struct {
 // NotChecked is why a channel is down before its first result.
 const NotChecked = "not checked yet"
 
-// beat is how long the schedule rests at least between two looks at what is due:
-// many checks have one waking in common.
-const beat = 10 * time.Millisecond
+// maxBeat is how long the schedule rests at most between two looks at what is due:
+// many checks have one waking in common, and are made while the processor remembers
+// how.
+const maxBeat = 25 * time.Millisecond
+
+// beatOf returns how long the schedule rests for a check: a tenth of its shortest
+// interval is no harm.
+func beatOf(check *spec.Check) time.Duration {
+	return min(maxBeat, min(check.Interval, check.FastInterval, check.DownInterval)/10)
+}
 
 // New returns Checks of nothing yet. Close ends them.
 func New(options Options) *Checks {
@@ -181,6 +189,7 @@ func (c *Checks) Set(targets map[*balancer.Channel]Target) {
 		return
 	}
 	c.leave(ids)
+	c.beat = maxBeat
 	var fresh []*target
 	for channel, id := range ids {
 		t := c.targets[id]
@@ -197,6 +206,7 @@ func (c *Checks) Set(targets map[*balancer.Channel]Target) {
 			c.connector = c.newConnector(c.concluded)
 		}
 		c.join(channel, t)
+		c.beat = min(c.beat, beatOf(&t.Check))
 	}
 	now := time.Now()
 	for i, t := range fresh {
@@ -381,7 +391,7 @@ func (c *Checks) run() {
 		c.asleep = time.Time{}
 		if any {
 			now := time.Now()
-			pause := max(next.Sub(now), beat)
+			pause := max(next.Sub(now), c.beat)
 			c.asleep = now.Add(pause)
 			timer.Reset(pause)
 		}

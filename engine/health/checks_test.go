@@ -404,7 +404,7 @@ func TestStartsAreSpread(t *testing.T) {
 			}
 		}
 		for part := range parts {
-			if first[part] < 90 || first[part] > 110 || later[part] < 60 || later[part] > 140 {
+			if first[part] < 80 || first[part] > 120 || later[part] < 60 || later[part] > 140 {
 				t.Errorf("checks began in tenths of the interval: %d first, %d later", first, later)
 				break
 			}

@@ -119,7 +119,8 @@ func await(t *testing.T, done func() bool) {
 // TestSocketsAreUsedAgain checks many targets, those of IPv6 among them, and some
 // where nobody listens, over and over, and looks at how many descriptors it takes.
 func TestSocketsAreUsedAgain(t *testing.T) {
-	target := tcpTarget(listen(t, "127.0.0.1:0").Addr())
+	ln := listen(t, "127.0.0.1:0")
+	target := tcpTarget(ln.Addr())
 	target.Check.Interval, target.Check.DownInterval = 20*time.Millisecond, 20*time.Millisecond
 	set := map[*balancer.Channel]Target{}
 	for i := range 60 {
@@ -143,6 +144,10 @@ func TestSocketsAreUsedAgain(t *testing.T) {
 	await(t, func() bool { return results[Passed].Load() > 2000 && results[Refused].Load() > 500 })
 	if n := descriptors(t) - before; n > maxRunning+4 {
 		t.Errorf("%d descriptors are open", n)
+	}
+	ln.SetDeadline(time.Now().Add(50 * time.Millisecond))
+	if conn, err := ln.Accept(); !os.IsTimeout(err) {
+		t.Errorf("the server accepted %v, %v", conn, err)
 	}
 	for i := range results {
 		if n := results[i].Load(); n > 0 && Outcome(i) != Passed && Outcome(i) != Refused {

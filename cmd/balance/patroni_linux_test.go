@@ -52,8 +52,8 @@ func TestPatroni(t *testing.T) {
 
 	c.awaitStandby()
 	writer.await(20)
-	second.patroni.kill()
-	second.killPostgres()
+	second.stop()
+	second.dead = true
 	third := c.awaitAnother(second, writer)
 	t.Logf("%s takes over from %s, which is dead", third.name, second.name)
 
@@ -156,6 +156,7 @@ type member struct {
 	name, file, data string
 	postgres, rest   net.Addr
 	patroni          *server
+	dead             bool // and stays so
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -258,13 +259,33 @@ func (c *cluster) awaitAnother(than *member, w *writer) (leader *member) {
 
 // awaitStandby waits until there is a leader whose writes a standby has when they
 // are acknowledged, and returns it.
+// awaitStandby returns the leader once it has a synchronous standby. A server that
+// was the leader may hang on its way to be one, in Patroni 3.0, when the machine is
+// busy; that is not what is tested here, so it is started anew.
 func (c *cluster) awaitStandby() (leader *member) {
 	c.Helper()
+	late := time.Now().Add(electing / 4)
 	c.await("a leader with a standby", func() bool {
 		leader = c.leader()
-		return leader != nil && slices.ContainsFunc(c.members[:], func(m *member) bool { return m.says("/synchronous") })
+		ready := leader != nil && slices.ContainsFunc(c.members[:], func(m *member) bool { return m.says("/synchronous") })
+		if !ready && leader != nil && time.Now().After(late) {
+			late = time.Now().Add(electing)
+			for _, m := range c.members {
+				if m != leader && !m.dead {
+					m.stop()
+					m.patroni = startServing(c.T, filepath.Dir(m.file), "patroni", m.file)
+				}
+			}
+		}
+		return ready
 	})
 	return leader
+}
+
+// stop ends a member as a lack of power would.
+func (m *member) stop() {
+	m.patroni.kill()
+	m.killPostgres()
 }
 
 func (c *cluster) await(what string, ok func() bool) {

@@ -141,7 +141,7 @@ func (c *conversation) create(args []string) Status {
 				return errNoGroup
 			}
 			if c.group == len(l.Groups) {
-				l.Groups = append(l.Groups, spec.Group{})
+				l.Groups = append(l.Groups, spec.Group{Check: l.Groups[len(l.Groups)-1].Check})
 			}
 			group := &l.Groups[c.group]
 			group.Channels = append(group.Channels, channel)

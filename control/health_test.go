@@ -216,3 +216,20 @@ func closedPort(t *testing.T) string {
 	defer l.Close()
 	return l.Addr().String()
 }
+
+// A group that is created is checked as the one before it is.
+func TestCreatedGroupIsChecked(t *testing.T) {
+	config := declare([]string{"web"}, []string{"127.0.0.1:80"})
+	check := spec.DefaultCheck()
+	check.Type, check.Interval = spec.CheckTCP, time.Hour
+	config.Listeners[0].Groups[0].Check = check
+	r := newRig(t, config)
+	client := r.dial()
+	r.expect(client, []exchange{
+		{"group 1", OK, ""},
+		{"create 127.0.0.2 81", OK, "channel created"},
+	})
+	if groups := r.engine.Config().Listeners[0].Groups; len(groups) != 2 || !groups[1].Check.Equal(&check) {
+		t.Errorf("the groups are %+v", groups)
+	}
+}

@@ -90,6 +90,7 @@ type Engine struct {
 	events   events
 	seen     map[*balancer.Channel]sight // the watcher's alone, as the next
 	looks    uint64
+	falls    falls
 	surveyed int64                       // when the sessions were looked at last
 	stalled  map[*balancer.Channel]int64 // the channels that owe an answer for too long, and since when
 	stirred  chan struct{}               // holds one stir that the watcher has not seen yet

@@ -493,3 +493,29 @@ func TestFilesOfChecks(t *testing.T) {
 		t.Error("it is in force")
 	}
 }
+
+// TestFlapIsTold has a check that takes a channel down and up again before anybody
+// can have looked.
+func TestFlapIsTold(t *testing.T) {
+	r := newRig(t)
+	a := r.server("a")
+	of := r.verdict(true)
+	address := free(t, "127.0.0.1")
+	check := quick()
+	check.Interval, check.FastInterval, check.DownInterval = time.Hour, time.Hour, time.Hour
+	l := checkedListener(address, check, []spec.Channel{a.checkedBy(of)})
+	l.OnDown = spec.CloseSessions
+	r.apply(declare(l))
+	r.becomes("web", a, balancer.StateUp)
+	c := dial(t, address)
+	for _, up := range []bool{false, true} {
+		of.up.Store(up)
+		if _, err := r.Check(t.Context(), "web", a.key(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the events tell", func() bool { return slices.Equal(r.happened(a), []string{"down", "up"}) })
+	if !c.closed() {
+		t.Error("the session was not reset")
+	}
+}

@@ -3,6 +3,7 @@ package engine
 import (
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"balance/engine/balancer"
@@ -70,11 +71,38 @@ func (e *Engine) checked(channel *balancer.Channel, is balancer.Health, changed 
 		changed = channel.Answers(e.plane.Now()) != balancer.Unchanged || changed
 	}
 	if changed {
+		if is == balancer.Unhealthy {
+			e.falls.add(channel, result.Answer, e.plane.Now())
+		}
 		for _, l := range e.current.Load().listeners {
 			l.router.Review()
 		}
 		e.stir()
 	}
+}
+
+// falls are the channels that checks have taken down since the watcher looked
+// last, with what was so then. The zero value is ready for use.
+type falls struct {
+	mu  sync.Mutex
+	all map[*balancer.Channel]balancer.Standing // guarded by mu
+}
+
+func (f *falls) add(channel *balancer.Channel, reason string, now int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.all == nil {
+		f.all = make(map[*balancer.Channel]balancer.Standing)
+	}
+	f.all[channel] = balancer.Standing{State: balancer.StateDown, Since: now, Reason: reason}
+}
+
+func (f *falls) take() map[*balancer.Channel]balancer.Standing {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := f.all
+	f.all = nil
+	return all
 }
 
 // sight is what the watcher saw of a channel when it looked last. It is the
@@ -97,11 +125,12 @@ func (e *Engine) look() {
 		e.surveyed = now
 		e.findStalled(s, now)
 	}
+	falls := e.falls.take()
 	for _, l := range s.listeners {
-		e.lookAt(l, now)
+		e.lookAt(l, falls, now)
 	}
 	e.review()
-	e.lookAtLeavers(s)
+	e.lookAtLeavers(s, falls)
 	for channel, seen := range e.seen {
 		if seen.look != e.looks {
 			delete(e.seen, channel)
@@ -109,7 +138,7 @@ func (e *Engine) look() {
 	}
 }
 
-func (e *Engine) lookAt(l *listener, now int64) {
+func (e *Engine) lookAt(l *listener, falls map[*balancer.Channel]balancer.Standing, now int64) {
 	var back, down []*balancer.Channel
 	changed := false
 	for g, group := range l.router.Groups() {
@@ -122,8 +151,14 @@ func (e *Engine) lookAt(l *listener, now int64) {
 			e.burden(channel, &seen, now)
 			is, health := channel.Standing(now), channel.Health()
 			changed = changed || is.State != seen.state || health != seen.health
-			if health == balancer.Unhealthy && seen.health != balancer.Unhealthy {
+			fall, fell := falls[channel]
+			if seen.health != balancer.Unhealthy && (fell || health == balancer.Unhealthy) {
 				down = append(down, channel)
+				changed = true
+				if health != balancer.Unhealthy && seen.state.Enabled() { // it is up again already
+					e.tell(l.config.Name, g, channel, seen.told, fall, now)
+					seen.state, seen.told = fall.State, fall.State
+				}
 			}
 			if is.State.Up() && !seen.state.Up() {
 				back = append(back, channel)
@@ -299,8 +334,9 @@ func (e *Engine) closeMoved(l *listener, back []*balancer.Channel, now int64) {
 
 // lookAtLeavers does for the channels that have left what look does for those in
 // force, and forgets those that have no session any more.
-func (e *Engine) lookAtLeavers(s *state) {
-	var gone bool
+func (e *Engine) lookAtLeavers(s *state, falls map[*balancer.Channel]balancer.Standing) {
+	gone := false
+	down := map[*balancer.Channel]*spec.Listener{}
 	c := &e.checking
 	c.mu.Lock()
 	for channel, l := range c.leavers {
@@ -310,13 +346,17 @@ func (e *Engine) lookAtLeavers(s *state) {
 			continue
 		}
 		health := channel.Health()
-		if health == balancer.Unhealthy && l.health != balancer.Unhealthy && l.listener.OnDown == spec.CloseSessions {
-			e.endOver(plane.ChannelDown, l.listener.CloseSpread, func(s *plane.Session) bool { return s.Channel == channel })
+		_, fell := falls[channel]
+		if l.health != balancer.Unhealthy && (fell || health == balancer.Unhealthy) && l.listener.OnDown == spec.CloseSessions {
+			down[channel] = l.listener
 		}
 		l.health = health
 		c.leavers[channel] = l
 	}
 	c.mu.Unlock()
+	for channel, l := range down {
+		e.endOver(plane.ChannelDown, l.CloseSpread, func(s *plane.Session) bool { return s.Channel == channel })
+	}
 	if gone {
 		c.review(s.listeners)
 	}

@@ -149,6 +149,7 @@ func attributes(line string) map[string]string {
 type cluster struct {
 	*testing.T
 	members [3]*member
+	formed  bool // all had their first start
 	daemon  *loggedDaemon
 }
 
@@ -173,7 +174,8 @@ func newCluster(t *testing.T) *cluster {
 	for i := range c.members {
 		m := &member{name: fmt.Sprintf("n%d", i), postgres: address(t), rest: address(t)}
 		m.file, m.data = filepath.Join(dir, m.name+".yml"), filepath.Join(dir, m.name)
-		// Patroni's least times: a leader that has died is replaced within ttl.
+		// A leader that has died is replaced within ttl. Shorter times make a busy
+		// machine look like a dead leader.
 		writeFile(t, m.file, strings.NewReplacer("NAME", m.name, "REST", m.rest.String(), "POSTGRES", m.postgres.String(),
 			"ETCD", client.String(), "DATA", m.data, "BIN", filepath.Dir(postgres)).Replace(`
 scope: test
@@ -181,7 +183,7 @@ name: NAME
 restapi: {listen: "REST", connect_address: "REST"}
 etcd3: {hosts: "ETCD"}
 bootstrap:
-  dcs: {ttl: 5, loop_wait: 1, retry_timeout: 2, synchronous_mode: true}
+  dcs: {ttl: 8, loop_wait: 1, retry_timeout: 3, synchronous_mode: true}
   initdb: [{auth: trust}, {encoding: UTF8}, {locale: C}, no-sync]
   pg_hba: ["host all all 127.0.0.1/32 trust", "host replication all 127.0.0.1/32 trust"]
 postgresql:
@@ -268,7 +270,7 @@ func (c *cluster) awaitStandby() (leader *member) {
 	c.await("a leader with a standby", func() bool {
 		leader = c.leader()
 		ready := leader != nil && slices.ContainsFunc(c.members[:], func(m *member) bool { return m.says("/synchronous") })
-		if !ready && leader != nil && time.Now().After(late) {
+		if !ready && leader != nil && c.formed && time.Now().After(late) {
 			late = time.Now().Add(electing)
 			for _, m := range c.members {
 				if m != leader && !m.dead {
@@ -279,6 +281,7 @@ func (c *cluster) awaitStandby() (leader *member) {
 		}
 		return ready
 	})
+	c.formed = true
 	return leader
 }
 

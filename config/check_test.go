@@ -102,6 +102,7 @@ fall = 9
 func TestHealthKeys(t *testing.T) {
 	c, err := Decode("f", []byte(`
 [defaults]
+queue = 7
 hold_off = "2s"
 on_down = "close"
 panic = 50
@@ -110,11 +111,16 @@ shutdown_delay = "5s"
 listen = ":1"
 hold_off = "0s"
 hold_off_max = "1m"
+queue_timeout = "3s"
+connect_deadline = "20s"
 on_down = "keep"
 on_return = "close"
 close_spread = "10s"
 when_unusable = "reset"
 stall_after = "0s"
+max_age = "1h"
+max_sessions = 7
+rebalance = "5%"
 group = [{channels = ["h1"]}]
 `))
 	if err != nil {
@@ -122,8 +128,10 @@ group = [{channels = ["h1"]}]
 	}
 	l := spec.Defaults()
 	l.Name, l.Listen, l.Groups = ":1", []string{":1"}, []spec.Group{{Channels: []spec.Channel{{Host: "h1", Port: 1}}}}
+	l.Queue, l.QueueTimeout, l.ConnectDeadline = 7, 3*time.Second, 20*time.Second
 	l.HoldOff, l.HoldOffMax, l.CloseSpread, l.StallAfter, l.Panic = 0, time.Minute, 10*time.Second, 0, 50
 	l.OnReturn, l.WhenUnusable = spec.CloseSessions, spec.UnusableReset
+	l.MaxAge, l.MaxSessions, l.Rebalance = time.Hour, 7, 5
 	want := spec.DefaultConfig()
 	want.ShutdownDelay, want.Listeners = 5*time.Second, []spec.Listener{l}
 	if !reflect.DeepEqual(c, want) {

@@ -76,7 +76,7 @@ func TestParseOptions(t *testing.T) {
 		Name: "[::1]:pop3", Listen: []string{"[::1]:110"}, Source: netip.MustParseAddr("2001:db8::1"),
 		ConnectTimeout: 3 * time.Second, IdleTimeout: time.Minute, HalfCloseTimeout: time.Hour,
 		KeepAlive: 15 * time.Second, UserTimeout: spec.AutoUserTimeout, DrainTimeout: 30 * time.Second, AutoDisable: true, HashFailover: true,
-		HoldOffMax: 30 * time.Second, StallAfter: 10 * time.Second,
+		HoldOffMax: 30 * time.Second, StallAfter: 10 * time.Second, QueueTimeout: 10 * time.Second, MaxAgeJitter: 10,
 		Groups: []spec.Group{{Channels: []spec.Channel{{Host: "h1", Port: 110}}}},
 	}}
 	if !reflect.DeepEqual(got.Config, want) {

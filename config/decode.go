@@ -188,11 +188,26 @@ func (d *decoder) group(path spec.Path, where string, value any, inherited liste
 	t := d.open(spec.GroupTable, path, where, value)
 	var group spec.Group
 	read(t, spec.GroupSettings, &group)
+	d.useless(t, &group)
 	group.Check = d.groupCheck(t, outer)
 	for k, value := range t.array(spec.KeyChannels.Name(), "an array of channels") {
 		group.Channels = append(group.Channels, d.channel(path.Channel(k), fmt.Sprintf("%s channel %d", where, k), value, inherited))
 	}
 	return group
+}
+
+// useless reports the keys that stand in a group and are of no use to its mode,
+// unless they say the default.
+func (d *decoder) useless(t table, group *spec.Group) {
+	if d.covers(t.path.Key(spec.KeyMode)) {
+		return
+	}
+	preset := spec.Group{}
+	for _, s := range spec.GroupSettings {
+		if _, ok := t.values[s.Name()]; ok && group.Useless(s.Key) && value(s.Field(group)) != value(s.Field(&preset)) {
+			t.fault(s.Name(), "%s is of no use to mode %q", s.Name(), group.Mode)
+		}
+	}
 }
 
 func (d *decoder) channel(path spec.Path, where string, value any, inherited listening) spec.Channel {

@@ -75,6 +75,8 @@ group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
 			HoldOff:        time.Second,
 			HoldOffMax:     30 * time.Second,
 			StallAfter:     10 * time.Second,
+			QueueTimeout:   10 * time.Second,
+			MaxAgeJitter:   10,
 			Groups: []spec.Group{{Channels: []spec.Channel{
 				{Host: "h1", Port: 110}, {Host: "h2", Port: 25, MaxConns: 16}, {Host: "h3", Port: 110, MaxConns: 7},
 				{Host: "h4", Port: 25}, {Host: "2001:db8::1", Port: 110}, {Host: "2001:db8::2", Port: 80, MaxConns: 3},
@@ -94,6 +96,8 @@ group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
 			HoldOff:          time.Second,
 			HoldOffMax:       30 * time.Second,
 			StallAfter:       10 * time.Second,
+			QueueTimeout:     10 * time.Second,
+			MaxAgeJitter:     10,
 			Groups: []spec.Group{
 				{Mode: balancer.Hash, Channels: []spec.Channel{{Host: "h1", Port: 8080}}},
 				{Channels: []spec.Channel{{Host: "h1", Port: 8080}}},
@@ -146,11 +150,11 @@ shutdown_timeout = "5s"
 f:1: unknown key "lgo": did you mean "log"?
 f:3: log: unknown key "lvel": did you mean "level"?
 f:5: defaults: unknown key "conn_timeout": did you mean "connect_timeout"?
-f:6: defaults: unknown key "time": known here are connect_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout, hold_off, hold_off_max, on_down, on_return, close_spread, panic, when_unusable, stall_after, shutdown_timeout, shutdown_delay, data_plane, loops, check
+f:6: defaults: unknown key "time": known here are connect_timeout, connect_deadline, queue, queue_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout, hold_off, hold_off_max, on_down, on_return, close_spread, panic, when_unusable, stall_after, max_age, max_age_jitter, max_sessions, rebalance, shutdown_timeout, shutdown_delay, data_plane, loops, check
 f:8: control: unknown key "wat\x1b": did you mean "watch"?
 f:9: control: unknown key "a.b": known here are watch, mode, group, read_group, stats_file, http, http_token_file, pprof
 f:12: listener ":80": unknown key "Name": did you mean "name"?
-f:13: listener ":80": unknown key "shutdown_timeout": known here are name, listen, source, group, check, connect_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout, hold_off, hold_off_max, on_down, on_return, close_spread, panic, when_unusable, stall_after
+f:13: listener ":80": unknown key "shutdown_timeout": known here are name, listen, source, group, check, connect_timeout, connect_deadline, queue, queue_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout, hold_off, hold_off_max, on_down, on_return, close_spread, panic, when_unusable, stall_after, max_age, max_age_jitter, max_sessions, rebalance
 f:15: listener ":80" group 0: unknown key "chanels": did you mean "channels"?
 f:17: listener ":80" group 1: unknown key "mod": did you mean "mode"?
 f:19: listener ":80" group 1 channel 0: unknown key "maxcon": did you mean "maxc"?
@@ -352,8 +356,49 @@ listen = ":81"
 `, `
 f:1: listener "a": there is no group: at least one [[listener.group]] is needed
 f:7: listener "b" group 0: the group is empty: at least one channel is needed
-f:9: listener "b" group 1: mode "fastest" is none of "rr", "hash"
+f:9: listener "b" group 1: mode "fastest" is none of "rr", "hash", "leastconn", "random", "first"
 f:10: listener "b" group 1: the group is empty: at least one channel is needed`,
+	}, {
+		"modes and weights", `[[listener]]
+listen = ":80"
+group = [
+  {mode = "hash", slow_start = "-1s",
+   hash_ipv4_bits = 0,
+   hash_ipv6_bits = 129,
+   hash_load = 100,
+   channels = [
+     {host = "h1", weight = -1},
+     {host = "h2", weight = 1001},
+     {host = "h3", weight = "3"},
+     {host = "h4", weight = 0}, {host = "h5", weight = 1000}]},
+  {hash_load = 150, hash_ipv4_bits = 24,
+   hash_ipv6_bits = 128, channels = ["h1"]},
+  {hash_load = 0, channels = ["h1"], slow_start = 5,
+   mode = "leastconn", hash_ipv6_bits = 64},
+  {mode = "random", hash_ipv4_bits = 33, hash_load = "10%", channels = ["h1"]},
+  {mode = "fist", hash_load = 150, channels = ["h1"]},
+  {mode = "hash", hash_load = -1, channels = ["h1"]},
+  {mode = "hash", hash_load = 10001, wieght = 1, channels = [{host = "h1", wieght = 1}]},
+]
+`, `
+f:4: listener ":80" group 0: slow_start "-1s" is not one of "0s" to "87600h"
+f:5: listener ":80" group 0: hash_ipv4_bits 0 is not one of 1 to 32
+f:6: listener ":80" group 0: hash_ipv6_bits 129 is not one of 1 to 128
+f:7: listener ":80" group 0: hash_load 100 is neither 0 (no bound) nor one of 101 to 10000
+f:9: listener ":80" group 0 channel 0: weight -1 is not one of 0 (no new clients) to 1000
+f:10: listener ":80" group 0 channel 1: weight 1001 is not one of 0 (no new clients) to 1000
+f:11: listener ":80" group 0 channel 2: weight is the string "3", not an integer
+f:13: listener ":80" group 1: hash_ipv4_bits is of no use to mode "rr"
+f:13: listener ":80" group 1: hash_load is of no use to mode "rr"
+f:15: listener ":80" group 2: slow_start is the integer 5, not a duration such as "5s"
+f:16: listener ":80" group 2: hash_ipv6_bits is of no use to mode "leastconn"
+f:17: listener ":80" group 3: hash_load is the string "10%", not an integer
+f:17: listener ":80" group 3: hash_ipv4_bits is of no use to mode "random"
+f:18: listener ":80" group 4: mode "fist" is none of "rr", "hash", "leastconn", "random", "first"
+f:19: listener ":80" group 5: hash_load -1 is neither 0 (no bound) nor one of 101 to 10000
+f:20: listener ":80" group 6: unknown key "wieght": known here are mode, hash_ipv4_bits, hash_ipv6_bits, hash_load, slow_start, channels, check
+f:20: listener ":80" group 6 channel 0: unknown key "wieght": did you mean "weight"?
+f:20: listener ":80" group 6: hash_load 10001 is neither 0 (no bound) nor one of 101 to 10000`,
 	}, {
 		"channels in short form", `[[listener]]
 listen = ":80"

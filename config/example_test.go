@@ -106,9 +106,9 @@ func TestExampleShowsDefaults(t *testing.T) {
 func TestExampleIsRead(t *testing.T) {
 	text := everyKey(t)
 	setting := regexp.MustCompile(`(?m)^([a-z_]+) = ("[^"]*"|true|false|\d+|\[\]|\{\})`)
-	other := map[string]string{"true": "false", "false": "true", `"info"`: `"warn"`, `"text"`: `"json"`, `"auto"`: `"portable"`, "0": "3", "2": "3", "3": "2", `"keep"`: `"close"`, `"rr"`: `"hash"`, `"hash"`: `"rr"`, `""`: `"::1"`, `"pop3"`: `"x"`, `"0600"`: `"0660"`, `"256MiB"`: `"1GiB"`,
+	other := map[string]string{"true": "false", "false": "true", `"info"`: `"warn"`, `"text"`: `"json"`, `"auto"`: `"portable"`, "0": "3", "2": "3", "3": "2", `"keep"`: `"close"`, `"rr"`: `"hash"`, `"hash"`: `"rr"`, `""`: `"::1"`, `"pop3"`: `"x"`, `"0600"`: `"0660"`, `"256MiB"`: `"1GiB"`, "32": "24", "128": "64",
 		`"none"`: `"smtp"`, `"up"`: `"down"`, `"close"`: `"reset"`, `"GET"`: `"HEAD"`, `"/"`: `"/x"`, `"200-399"`: `"204"`, "{}": `{ A = "b" }`, "[]": `["other"]`}
-	special := map[string]string{"http_token_file": `"/t"`, "http": `":8404"`, "user_timeout": `"77s"`, "hold_off": `"7s"`,
+	special := map[string]string{"http_token_file": `"/t"`, "http": `":8404"`, "user_timeout": `"77s"`, "hold_off": `"7s"`, "hash_load": "150", "max_age_jitter": `20`, "rebalance": `"7%"`,
 		"send_hex": `"00"`, "host": `"h"`, "ca_file": `"/c"`, "cert_file": `"/c"`, "key_file": `"/c"`, "role": `"master"`}
 	// The types between them use all keys of a check.
 	types := map[string]string{"send": "tcp", "send_hex": "tcp", "command": "exec", "role": "redis"}

@@ -13,7 +13,7 @@ import (
 // Marshal returns a TOML document that declares c, which must be valid: Decode
 // turns it back into an equal Config, if the addresses to listen on are in the
 // form that Decode and Parse give them. What equals the documented default is
-// left out.
+// left out, and so is what is of no use to a group.
 func Marshal(c *spec.Config) []byte {
 	var w writer
 	preset := spec.DefaultConfig()
@@ -46,7 +46,7 @@ func (w *writer) listener(l *spec.Listener) {
 	for i := range l.Groups {
 		group := &l.Groups[i]
 		channels := "channels = " + array(group.Channels, channelValue)
-		w.table("[[listener.group]]", append(changed(spec.GroupTable, spec.GroupSettings, group, &spec.Group{}), channels))
+		w.table("[[listener.group]]", append(changed(spec.GroupTable, group.Settings(), group, &spec.Group{}), channels))
 		w.table("[listener.group.check]", changed(spec.GroupCheckTable, group.Check.Settings(), &group.Check, &presetCheck))
 	}
 }
@@ -66,7 +66,7 @@ func changed[T any](table spec.Table, settings []spec.Setting[T], from, preset *
 // value returns what a key is set to, given its field.
 func value(field any) string {
 	switch field := field.(type) {
-	case *bool, *int, *uint16:
+	case *bool, *int, *uint16, spec.Integer:
 		return spec.Text(field)
 	case *[]string:
 		if len(*field) == 1 {

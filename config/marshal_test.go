@@ -123,6 +123,33 @@ channels = ["h1:8080"]
 	roundTrip(t, c)
 }
 
+// What a command left behind that is of no use to the mode is not written: it
+// would be a fault.
+func TestMarshalWithoutWhatIsUseless(t *testing.T) {
+	c, err := Decode("f", []byte(`listener = [{listen = ":80", group = [{mode = "hash", hash_load = 150, hash_ipv4_bits = 24, slow_start = "1m",
+		channels = [{host = "h1", weight = 3}, {host = "h2", weight = 0, maxc = 7}, {host = "h3", weight = 1}]}]}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roundTrip(t, c)
+	c.Listeners[0].Groups[0].Mode = balancer.LeastConn
+	const want = `[[listener]]
+listen = ":80"
+
+[[listener.group]]
+mode = "leastconn"
+slow_start = "1m"
+channels = [{host = "h1", port = 80, weight = 3}, {host = "h2", port = 80, maxc = 7, weight = 0}, "h3:80"]
+`
+	data := Marshal(c)
+	if string(data) != want {
+		t.Errorf("got\n%s\nwant\n%s", data, want)
+	}
+	if _, err := Decode("f", data); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMarshalRoundTrip(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -204,6 +231,10 @@ func (g generator) config() *spec.Config {
 			Panic:            pick(g, 0, 1, 50, 100),
 			WhenUnusable:     pick(g, spec.UnusableClose, spec.UnusableReset, spec.UnusableRefuse),
 			StallAfter:       g.duration(spec.MaxTimeout),
+			MaxAge:           g.duration(spec.MaxTimeout),
+			MaxAgeJitter:     pick(g, 0, 10, 100),
+			Rebalance:        pick(g, spec.Percent(0), 7, 100),
+			MaxSessions:      pick(g, 0, 1, spec.MaxMaxConns),
 			Source:           pick(g, netip.Addr{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1%eth0")),
 		}
 		for k := range 1 + g.IntN(2) {
@@ -211,9 +242,14 @@ func (g generator) config() *spec.Config {
 		}
 		l.Name = pick(g, l.Listen[0], fmt.Sprint(i), fmt.Sprintf("\"l'%d\" \\n é #=[]", i))
 		for range 1 + g.IntN(3) {
-			group := spec.Group{Mode: pick(g, balancer.RoundRobin, balancer.Hash), Check: g.check()}
+			group := spec.Group{Mode: balancer.Mode(g.IntN(int(balancer.Modes))), SlowStart: g.duration(spec.MaxTimeout), Check: g.check()}
+			if group.Mode == balancer.Hash {
+				group.HashIPv4Bits.SetInt(1 + g.IntN(32))
+				group.HashIPv6Bits.SetInt(1 + g.IntN(128))
+				group.HashLoad = pick(g, 0, spec.MinHashLoad, spec.MaxHashLoad)
+			}
 			for range 1 + g.IntN(4) {
-				group.Channels = append(group.Channels, spec.Channel{Host: g.host(), Port: uint16(1 + g.IntN(math.MaxUint16)), MaxConns: g.maxc(), Disabled: g.bool(),
+				group.Channels = append(group.Channels, spec.Channel{Host: g.host(), Port: uint16(1 + g.IntN(math.MaxUint16)), MaxConns: g.maxc(), Weight: pick(g, 0, spec.WeightOf(g.IntN(1+balancer.MaxWeight))), Disabled: g.bool(),
 					CheckHost: pick(g, "", g.host()), CheckPort: uint16(pick(g, 0, g.IntN(math.MaxUint16)))})
 			}
 			l.Groups = append(l.Groups, group)

@@ -280,6 +280,10 @@ func read[T any](t table, settings []spec.Setting[T], into *T) {
 			t.boolean(s.Name(), field)
 		case *int:
 			t.integer(s.Name(), field)
+		case spec.Integer:
+			number := field.Int()
+			t.integer(s.Name(), &number)
+			field.SetInt(number)
 		case *uint16:
 			least := uint16(0)
 			if s.Problem(new(T)) != "" { // with port 0

@@ -95,7 +95,7 @@ func ask(c *conversation, request string) ([]string, Status) {
 
 // readable is what readers may say: what changes nothing, and no more of that
 // than is needed to look at channels and sessions.
-var readable = strings.Fields("quit show help group mrtg-bytes mrtg-conns version listeners listener sessions status why watch identify health events ready complete")
+var readable = strings.Fields("quit show help group mrtg-bytes mrtg-conns version listeners listener sessions queue status why watch identify health events ready complete")
 
 func TestReadersChangeNothing(t *testing.T) {
 	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80", "127.0.0.2:80"}))

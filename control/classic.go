@@ -165,7 +165,7 @@ func (c *conversation) assign(args []string) Status {
 		return c.failed(errEnabled)
 	}
 	err = c.editChannel(status.Key, func(old *spec.Channel) error {
-		channel.MaxConns = old.MaxConns
+		channel.MaxConns, channel.Weight = old.MaxConns, old.Weight
 		*old = channel
 		return nil
 	})
@@ -239,6 +239,30 @@ func (c *conversation) maxc(args []string) Status {
 		return nil
 	})
 	return c.answer(err, "maxc of channel %d changed to %d", number, limit)
+}
+
+func (c *conversation) weight(args []string) Status {
+	number, err1 := strconv.Atoi(args[0])
+	weight, err2 := strconv.Atoi(args[1])
+	if err1 != nil || err2 != nil {
+		return c.misused()
+	}
+	if weight < 0 || weight > balancer.MaxWeight {
+		return c.fail("value out of range")
+	}
+	err := c.editChannel(c.key(number), func(channel *spec.Channel) error {
+		channel.Weight = spec.WeightOf(weight)
+		return nil
+	})
+	return c.answer(err, "weight of channel %d changed to %d", number, weight)
+}
+
+func (c *conversation) mode(args []string) Status {
+	var mode balancer.Mode
+	if err := mode.UnmarshalText([]byte(args[0])); err != nil {
+		return c.failed(err)
+	}
+	return c.setMode(mode, mode.String())
 }
 
 func (c *conversation) hash([]string) Status { return c.setMode(balancer.Hash, "hash") }

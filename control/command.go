@@ -23,7 +23,7 @@ type command struct {
 func classicCommands() []command {
 	return []command{
 		{"quit", "", "leave the shell", reader, (*conversation).quit},
-		{"show", "", "show all channels", reader, (*conversation).show},
+		{"show", "[-l]", "show all channels; with -l also their weight and their share of the group's sessions", reader, (*conversation).show},
 		{"help", "", "show this list", reader, (*conversation).help},
 		{"kill", "", "end the daemon", member, (*conversation).kill},
 		{"disable", "CH", "give channel CH no new sessions", member, (*conversation).disable},
@@ -47,6 +47,7 @@ func newCommands() []command {
 		{"listeners", "", "show all listeners", reader, (*conversation).listeners},
 		{"listener", "NAME", "aim at another listener", reader, (*conversation).chooseListener},
 		{"sessions", "[CH|CLIENT]", "show sessions; CLIENT is an address or a network", reader, (*conversation).sessions},
+		{"queue", "", "show the clients that wait for a slot", reader, (*conversation).queue},
 		{"close", "ID", "end a session", member, (*conversation).closeSession},
 		{"drain", "CH", "give channel CH no new sessions, and disable it when the last has ended", member, (*conversation).drain},
 		{"reload", "", "apply the configuration file now", member, (*conversation).reload},
@@ -60,6 +61,9 @@ func newCommands() []command {
 		{"check", "CH", "check channel CH now", member, (*conversation).check},
 		{"events", "[N]", "show the last N changes of channels, 20 without N", reader, (*conversation).events},
 		{"ready", "[NAME]", "tell whether clients can be served, by all listeners or one, or why not", reader, (*conversation).ready},
+		{"weight", "CH N", "give channel CH a share of N beside the others, 0 = no new clients", member, (*conversation).weight},
+		{"mode", "MODE", "choose among the group's channels by rr, hash, leastconn, random or first", member, (*conversation).mode},
+		{"rebalance", "[PERCENT] [dry]", "end so much of the sessions that channels have above their share, 100 without PERCENT; dry: only tell which", member, (*conversation).rebalance},
 		{"complete", "LINE", "", reader, (*conversation).complete},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"balance/engine/balancer"
 	"balance/engine/plane"
 )
 
@@ -38,7 +39,7 @@ func (c *conversation) candidates(words []string) []string {
 	if !ok || len(words) > len(args) {
 		return nil
 	}
-	switch strings.Trim(args[len(words)-1], "[]") {
+	switch arg := strings.Trim(args[len(words)-1], "[]"); arg {
 	case "CH", "CH|CLIENT":
 		group := c.group
 		if len(words) > 1 { // mrtg-bytes G CH
@@ -51,8 +52,10 @@ func (c *conversation) candidates(words []string) []string {
 		return c.listenerNames()
 	case "ID":
 		return c.sessionIDs()
-	case "json":
-		return []string{"json"}
+	case "MODE":
+		return modes()
+	case "json", "-l":
+		return []string{arg}
 	}
 	return nil
 }
@@ -83,6 +86,14 @@ func (c *conversation) groupNumbers() []string {
 		}
 	}
 	return nil
+}
+
+func modes() []string {
+	var list []string
+	for mode := range balancer.Modes {
+		list = append(list, mode.String())
+	}
+	return list
 }
 
 func numbers(n int) []string {

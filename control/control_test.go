@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"balance/engine"
+	"balance/engine/balancer"
 	"balance/engine/plane"
 	"balance/engine/spec"
 )
@@ -410,6 +411,39 @@ func TestSessions(t *testing.T) {
 	}
 }
 
+func TestRebalance(t *testing.T) {
+	a, b := echo(t), echo(t)
+	r := newRig(t, declare([]string{"web"}, []string{a, b}))
+	client := r.dial()
+	r.expect(client, []exchange{{"disable 1", OK, "channel 1 disabled"}})
+	for range 4 {
+		conn := r.connect()
+		fmt.Fprint(conn, "x")
+		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.expect(client, []exchange{
+		{"rebalance", OK, "no channel has sessions above its share"},
+		{"enable 1", OK, "channel 1 enabled"},
+		{"rebalance dry", OK, fmt.Sprintf("group 0 channel %s: 4 sessions, 2 above its share, 2 to end", a)},
+		{"reb 50% dry", OK, fmt.Sprintf("group 0 channel %s: 4 sessions, 2 above its share, 1 to end", a)},
+		{"rebalance 0", Failed, "value out of range"},
+		{"rebalance 101", Failed, "value out of range"},
+		{"rebalance much", Misused, "syntax error"},
+		{"rebalance 5 6", Misused, "syntax error"},
+		{"rebalance dry 5", Misused, "syntax error"},
+		{"rebalance 50", OK, fmt.Sprintf("group 0 channel %s: 4 sessions, 2 above its share, 1 to end\nending 1 of them over 10s, idle ones first", a)},
+	})
+	eventually := time.Now().Add(testPatience)
+	for r.engine.Snapshot().Listeners[0].Active != 3 {
+		if time.Now().After(eventually) {
+			t.Fatalf("%d sessions are left", r.engine.Snapshot().Listeners[0].Active)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
 func TestListeners(t *testing.T) {
 	r := newRig(t, declare([]string{"web", "my mail"}, []string{"127.0.0.1:80"}))
 	client := r.dial()
@@ -457,6 +491,73 @@ func TestReloadTakesEditsBack(t *testing.T) {
 	})
 }
 
+func TestModesAndWeights(t *testing.T) {
+	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80", "127.0.0.2:80"}, []string{"127.0.0.3:80"}))
+	client := r.dial()
+	r.expect(client, []exchange{
+		{"weight 1 3", OK, "weight of channel 1 changed to 3"},
+		{"weight 0 0", OK, "weight of channel 0 changed to 0"},
+		{"weight 1 1000", OK, "weight of channel 1 changed to 1000"},
+		{"weight 1 1001", Failed, "value out of range"},
+		{"weight 1 -1", Failed, "value out of range"},
+		{"weight 1 many", Misused, "syntax error"},
+		{"weight x 1", Misused, "syntax error"},
+		{"weight 1", Misused, "syntax error"},
+		{"weight 2 1", Failed, "unknown channel"},
+		{"mode leastconn", OK, "group 0 set to leastconn"},
+		{"group 1", OK, ""},
+		{"disable 0", OK, "channel 0 disabled"},
+		{"weight 0 5", OK, "weight of channel 0 changed to 5"},
+		{"assign 0 127.0.0.4 81", OK, "channel reassigned"},
+		{"mode fastest", Failed, `"fastest" is none of "rr", "hash", "leastconn", "random", "first"`},
+		{"mode first", OK, "group 1 set to first"},
+		{"show", OK, header +
+			"  0   LC  0 ENA        127.0.0.1    80    0           0    0           0           0\n" +
+			"  0   LC  1 ENA        127.0.0.2    80    0           0    0           0           0\n" +
+			"  1  1st  0 dis        127.0.0.4    81    0           0    0           0           0"},
+		{"mode random", OK, "group 1 set to random"},
+		{"show -x", Misused, "syntax error"},
+		{"show -l -l", Misused, "syntax error"},
+		{"show 1", Misused, "syntax error"},
+		{"show -l", OK, strings.TrimSuffix(header, "\n") + " weight share\n" +
+			"  0   LC  0 ENA        127.0.0.1    80    0           0    0           0           0      0    0%\n" +
+			"  0   LC  1 ENA        127.0.0.2    80    0           0    0           0           0   1000    0%\n" +
+			"  1  Rnd  0 dis        127.0.0.4    81    0           0    0           0           0      5    0%"},
+		{"diff", Differs, "- web group 1 channel 127.0.0.4:81\n" +
+			"~ web group 0 mode leastconn → rr\n" +
+			"~ web group 1 mode random → rr\n" +
+			"~ web group 0 channel 127.0.0.1:80 weight 0 → 1\n" +
+			"~ web group 0 channel 127.0.0.2:80 weight 1000 → 1\n" +
+			"+ web group 1 channel 127.0.0.3:80"},
+		{"group 2", OK, ""},
+		{"mode hash", Failed, "unknown group"},
+		{"weight 0 1", Failed, "unknown channel"},
+	})
+	// What assign left is the weight.
+	for _, l := range r.engine.Config().Listeners {
+		if weight := l.Groups[1].Channels[0].Weight.Int(); weight != 5 {
+			t.Errorf("the channel that was reassigned has the weight %d", weight)
+		}
+	}
+}
+
+func TestLongTable(t *testing.T) {
+	l := engine.ListenerStatus{Groups: []engine.GroupStatus{{Mode: balancer.Random, Channels: []engine.ChannelStatus{
+		{Key: balancer.Key{Host: "h1", Port: 80}, Active: 3, Weight: 1000},
+		{Key: balancer.Key{Host: "h2", Port: 80}, Weight: 0},
+		{Key: balancer.Key{Host: "h3", Port: 80}, Active: 4, Weight: 1},
+	}}, {Mode: balancer.Modes, Channels: []engine.ChannelStatus{{Key: balancer.Key{Host: "h4", Port: 80}, Weight: 1}}}}}
+	plain := Table(l, false)
+	for i, more := range []string{" weight share", "   1000   43%", "      0    0%", "      1   57%", "      1    0%"} {
+		if got := Table(l, true)[i]; got != plain[i]+more {
+			t.Errorf("got  %q\nwant %q", got, plain[i]+more)
+		}
+	}
+	if !strings.Contains(plain[1], " Rnd ") || !strings.Contains(plain[4], "    ? ") {
+		t.Errorf("the modes are missing in\n%s", strings.Join(plain, "\n"))
+	}
+}
+
 func TestWhy(t *testing.T) {
 	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80", "127.0.0.2:80"}, []string{"127.0.0.3:80"}))
 	client := r.dial()
@@ -494,8 +595,8 @@ func TestPrefixes(t *testing.T) {
 		"r": "reset", "e": "enable", "c": "create", "a": "assign", "m": "maxc", "mr": "mrtg-bytes",
 		"mrtg-": "mrtg-bytes", "mrtg-c": "mrtg-conns", "v": "version", "ha": "hash", "rr": "rr",
 		"re": "reset", "he": "help", "l": "listeners", "listener": "listener", "se": "sessions", "cl": "close",
-		"dr": "drain", "rel": "reload", "dif": "diff", "di": "disable", "rea": "ready", "hea": "health", "ch": "check", "ev": "events", "en": "enable", "co": "config", "st": "status",
-		"w": "why", "wa": "watch", "show": "show", "shows": "", "": "", "x": "",
+		"dr": "drain", "rel": "reload", "dif": "diff", "di": "disable", "rea": "ready", "reb": "rebalance", "hea": "health", "ch": "check", "ev": "events", "en": "enable", "co": "config", "st": "status",
+		"w": "why", "wa": "watch", "we": "weight", "mo": "mode", "show": "show", "shows": "", "": "", "x": "",
 	}
 	for word, name := range want {
 		if got, _ := Resolve(word); got != name {
@@ -535,7 +636,12 @@ func TestComplete(t *testing.T) {
 		{`complete "mrtg-bytes 1 "`, OK, "0"},
 		{`complete "listener "`, OK, "web\n\"my mail\""},
 		{`complete "close "`, OK, ""},
-		{`complete "show "`, OK, ""},
+		{`complete "show "`, OK, "-l"},
+		{`complete "show -l "`, OK, ""},
+		{`complete "weight "`, OK, "0\n1"},
+		{`complete "weight 0 "`, OK, ""},
+		{`complete "mode "`, OK, "rr\nhash\nleastconn\nrandom\nfirst"},
+		{`complete "diff "`, OK, "json"},
 		{`complete "zzz "`, OK, ""},
 	})
 }

@@ -27,10 +27,10 @@ func states() (l engine.ListenerStatus) {
 
 func TestStatesInShow(t *testing.T) {
 	want := map[string]string{
-		"0": "ENA", "1": "ENA", "2": "ENA", "3": "ENA", "4": "ENA", "5": "hld", "6": "dwn", "7": "ENA",
-		"8": "dis", "9": "dis", "10": "drn", "11": "dis",
+		"0": "ENA", "1": "ENA", "2": "ENA", "3": "ENA", "4": "ENA", "5": "ENA", "6": "hld", "7": "dwn", "8": "ENA",
+		"9": "dis", "10": "dis", "11": "drn", "12": "dis",
 	}
-	lines := Table(states())[1:]
+	lines := Table(states(), false)[1:]
 	if len(lines) != len(want) {
 		t.Fatalf("%d lines", len(lines))
 	}
@@ -43,7 +43,7 @@ func TestStatesInShow(t *testing.T) {
 
 func TestStandings(t *testing.T) {
 	l := states()
-	if got := standings([]engine.ListenerStatus{l, {}}); got != "1 up, 1 untested, 1 full, 1 slow, 1 failing, 1 held off, 1 down, 1 unresolved, 1 disabled, 1 autodisabled, 1 draining, 1 removed" {
+	if got := standings([]engine.ListenerStatus{l, {}}); got != "1 up, 1 untested, 1 full, 1 weight 0, 1 slow, 1 failing, 1 held off, 1 down, 1 unresolved, 1 disabled, 1 autodisabled, 1 draining, 1 removed" {
 		t.Error(got)
 	}
 	if got := standings([]engine.ListenerStatus{l, l})[:13]; got != "2 up, 2 untes" {
@@ -55,7 +55,7 @@ func TestStandings(t *testing.T) {
 			up++
 		}
 	}
-	if row := listenerRow(&l); row[1] != "12" || row[2] != string(rune('0'+up)) || row[3] != "12" {
+	if row := listenerRow(&l); row[1] != "13" || row[2] != string(rune('0'+up)) || row[3] != "13" {
 		t.Errorf("%q", row)
 	}
 }

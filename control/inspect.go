@@ -14,6 +14,7 @@ import (
 	"time"
 	"unsafe"
 
+	"balance/engine"
 	"balance/engine/balancer"
 	"balance/engine/plane"
 	"balance/engine/spec"
@@ -129,12 +130,17 @@ func (c *conversation) why(args []string) Status {
 	if err != nil {
 		return c.failed(err)
 	}
-	chosen := false
+	chosen, full := false, false
 	for _, v := range verdicts {
 		c.say("group %d channel %d %s: %s", v.Group, v.Index, v.Channel.Key(), v.Words)
-		chosen = v.Reason == balancer.Chosen
+		chosen, full = v.Reason == balancer.Chosen, full || v.Reason == balancer.IsFull
 	}
-	if !chosen {
+	l, _ := c.current()
+	switch {
+	case chosen:
+	case full && l.Waiting < l.Queue:
+		c.say("no channel: the client would wait, as number %d", l.Waiting+1)
+	default:
 		c.say("no channel: the client would be turned away")
 	}
 	return OK
@@ -155,6 +161,39 @@ func (c *conversation) drain(args []string) Status {
 		c.say("channel %d draining, 1 session left", number)
 	default:
 		c.say("channel %d draining, %d sessions left", number, sessions)
+	}
+	return OK
+}
+
+func (c *conversation) rebalance(args []string) Status {
+	dry := len(args) > 0 && args[len(args)-1] == "dry"
+	if dry {
+		args = args[:len(args)-1]
+	}
+	percent := 100
+	if len(args) > 0 {
+		var err error
+		if percent, err = strconv.Atoi(strings.TrimSuffix(args[0], "%")); err != nil || len(args) > 1 {
+			return c.misused()
+		}
+		if percent < 1 || percent > 100 {
+			return c.fail("value out of range")
+		}
+	}
+	surpluses, err := c.daemon.Engine.Rebalance(c.listener, percent, dry)
+	if err != nil {
+		return c.fail("%v", err)
+	}
+	ended := 0
+	for _, s := range surpluses {
+		c.say("group %d channel %s: %d sessions, %d above its share, %d to end", s.Group, s.Channel, s.Sessions, s.Above, s.Ended)
+		ended += s.Ended
+	}
+	switch {
+	case ended == 0:
+		c.say("no channel has sessions above its share")
+	case !dry:
+		c.say("ending %d of them over %s, idle ones first", ended, engine.RebalanceOver)
 	}
 	return OK
 }

@@ -116,7 +116,7 @@ func (s *Saved) listener(r counters.Record) *engine.ListenerStatus {
 func (s *Saved) Stale() bool { return time.Since(s.Updated) > 3*counters.Every }
 
 // Answer answers a request about a listener from the file, if it is one that
-// needs the counters alone: show, mrtg-bytes, mrtg-conns.
+// needs the counters alone: show without -l, mrtg-bytes, mrtg-conns.
 func (s *Saved) Answer(listener, request string) (lines []string, status Status, handled bool) {
 	name, args := Resolve(request)
 	for _, l := range s.status {
@@ -124,8 +124,8 @@ func (s *Saved) Answer(listener, request string) (lines []string, status Status,
 			continue
 		}
 		switch c, _ := find(name); {
-		case name == "show" && c.takes(len(args)):
-			lines = Table(l)
+		case name == "show" && len(args) == 0:
+			lines = Table(l, false)
 		case (name == "mrtg-bytes" || name == "mrtg-conns") && c.takes(len(args)):
 			lines, status = mrtg(l, name, args)
 		default:

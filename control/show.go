@@ -1,9 +1,11 @@
 package control
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,28 +50,36 @@ func align(widths []int, row []string) string {
 	return b.String()
 }
 
-// Table returns the lines of show about a listener.
-func Table(l engine.ListenerStatus) []string {
-	rows := [][]string{{"GRP", "Type", "#", "S", "ip-address", "port", "c", "totalc", "maxc", "sent", "rcvd"}}
+// Table returns the lines of show about a listener; long ones have more columns.
+func Table(l engine.ListenerStatus, long bool) []string {
+	head := []string{"GRP", "Type", "#", "S", "ip-address", "port", "c", "totalc", "maxc", "sent", "rcvd"}
+	if long {
+		head = append(head, "weight", "share")
+	}
+	rows := [][]string{head}
 	for g, group := range l.Groups {
 		for i, ch := range group.Channels {
-			rows = append(rows, []string{
+			row := []string{
 				strconv.Itoa(g), typeOf(group.Mode), strconv.Itoa(i), stateOf(ch),
 				addressOf(ch), strconv.Itoa(int(ch.Key.Port)),
 				strconv.Itoa(ch.Active), strconv.FormatUint(ch.Sessions, 10), strconv.Itoa(ch.Limit),
 				strconv.FormatUint(ch.Sent, 10), strconv.FormatUint(ch.Received, 10),
-			})
+			}
+			if long {
+				row = append(row, strconv.Itoa(ch.Weight), fmt.Sprintf("%.0f%%", group.Share(&ch)))
+			}
+			rows = append(rows, row)
 		}
 	}
-	return table(rows, columns)
+	return table(rows, append(slices.Clone(columns), make([]int, len(head)-len(columns))...))
 }
 
-func typeOf(mode balancer.Mode) string {
-	if mode == balancer.Hash {
-		return "Hash"
-	}
-	return "RR"
+// types are the modes as the column Type has them.
+var types = map[balancer.Mode]string{
+	balancer.RoundRobin: "RR", balancer.Hash: "Hash", balancer.LeastConn: "LC", balancer.Random: "Rnd", balancer.First: "1st",
 }
+
+func typeOf(mode balancer.Mode) string { return cmp.Or(types[mode], "?") }
 
 // stateOf is the S of show. Without checks and holding off, it is as ever.
 func stateOf(ch engine.ChannelStatus) string {
@@ -95,12 +105,16 @@ func addressOf(ch engine.ChannelStatus) string {
 	return ch.Key.Host
 }
 
-func (c *conversation) show([]string) Status {
+func (c *conversation) show(args []string) Status {
+	long := len(args) > 0
+	if long && args[0] != "-l" {
+		return c.misused()
+	}
 	l, ok := c.current()
 	if !ok {
 		return Failed
 	}
-	c.reply.add(Table(l)...)
+	c.reply.add(Table(l, long)...)
 	return OK
 }
 

@@ -1,8 +1,11 @@
 package engine
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
+	"balance/engine/balancer"
 	"balance/engine/plane"
 )
 
@@ -23,32 +26,102 @@ func (e *Engine) endOver(cause plane.Cause, spread time.Duration, match func(*pl
 		}
 		return true
 	})
-	if len(ids) > 0 {
-		e.watching.Go(func() { e.endEvenly(cause, spread, ids) })
+	e.evenly(spread, len(ids), func(done, due int) {
+		batch := make(map[uint64]bool, due-done)
+		for _, id := range ids[done:due] {
+			batch[id] = true
+		}
+		e.plane.Abort(cause, func(s *plane.Session) bool { return batch[s.ID] })
+	})
+}
+
+// finishOver ends the sessions that match in order, as plane.Finishing has it, and
+// otherwise like endOver; in a spread those of a channel first that have been
+// without a byte for longest.
+func (e *Engine) finishOver(cause plane.Cause, spread time.Duration, match func(*plane.Session) bool) {
+	if spread <= 0 || e.life.Err() != nil {
+		e.plane.Finish(cause, match)
+		return
+	}
+	ids, quotas := map[uint64]bool{}, map[*balancer.Channel]int{}
+	e.plane.Sessions(func(s plane.Session) bool {
+		if !s.Leaving && match(&s) {
+			ids[s.ID] = true
+			quotas[s.Channel]++
+		}
+		return true
+	})
+	e.finishEvenly(cause, spread, quotas, func(s *plane.Session) bool { return ids[s.ID] })
+}
+
+// finishEvenly ends as many of the sessions of each channel that match as its quota
+// says, in order and evenly spread over a time.
+func (e *Engine) finishEvenly(cause plane.Cause, spread time.Duration, quotas map[*balancer.Channel]int, match func(*plane.Session) bool) {
+	total := 0
+	for _, quota := range quotas {
+		total += quota
+	}
+	e.evenly(spread, total, func(done, due int) {
+		batch := map[*balancer.Channel]int{}
+		for channel, quota := range quotas {
+			batch[channel] = quota*due/total - quota*done/total
+		}
+		e.finishIdlest(cause, batch, match)
+	})
+}
+
+// finishIdlest ends in order those of the sessions that match that have been
+// without a byte for longest, so many of each channel.
+func (e *Engine) finishIdlest(cause plane.Cause, count map[*balancer.Channel]int, match func(*plane.Session) bool) {
+	var sessions []plane.Session
+	e.plane.Sessions(func(s plane.Session) bool {
+		if !s.Leaving && count[s.Channel] > 0 && match(&s) {
+			sessions = append(sessions, s)
+		}
+		return true
+	})
+	chosen := idlest(sessions, count)
+	e.plane.Finish(cause, func(s *plane.Session) bool { return chosen[s.ID] })
+}
+
+// idlest returns the ids of those of the sessions that have been without a byte for
+// longest, so many of each channel.
+func idlest(sessions []plane.Session, count map[*balancer.Channel]int) map[uint64]bool {
+	slices.SortFunc(sessions, func(a, b plane.Session) int {
+		return cmp.Or(a.Active.Compare(b.Active), cmp.Compare(a.ID, b.ID))
+	})
+	chosen, of := map[uint64]bool{}, map[*balancer.Channel]int{}
+	for i := range sessions {
+		if s := &sessions[i]; of[s.Channel] < count[s.Channel] {
+			of[s.Channel]++
+			chosen[s.ID] = true
+		}
+	}
+	return chosen
+}
+
+// evenly takes so many steps over a time, one after the other, or several at a time
+// if there are many: step is told how many were done before and how many are due.
+func (e *Engine) evenly(spread time.Duration, total int, step func(done, due int)) {
+	if total > 0 {
+		e.watching.Go(func() { e.pace(spread, total, step) })
 	}
 }
 
-// endEvenly ends the sessions one after the other, or several at a time if there
-// are many.
-func (e *Engine) endEvenly(cause plane.Cause, spread time.Duration, ids []uint64) {
-	pause := max(spread/time.Duration(len(ids)), endPause)
-	ticker := time.NewTicker(pause)
+func (e *Engine) pace(spread time.Duration, total int, step func(done, due int)) {
+	ticker := time.NewTicker(max(spread/time.Duration(total), endPause))
 	defer ticker.Stop()
 	began := time.Now()
-	for done := 0; done < len(ids); {
-		due := len(ids)
+	for done := 0; done < total; {
+		due := total
 		if passed := time.Since(began); passed < spread {
-			due = max(done, int(float64(len(ids))*float64(passed)/float64(spread)), 1)
+			due = max(done, int(float64(total)*float64(passed)/float64(spread)), 1)
 		}
 		if due > done {
-			batch := make(map[uint64]bool, due-done)
-			for _, id := range ids[done:due] {
-				batch[id] = true
-			}
+			step(done, due)
 			done = due
-			e.plane.Abort(cause, func(s *plane.Session) bool { return batch[s.ID] })
 		}
-		if done == len(ids) {
+		if done == total {
 			return
 		}
 		select {

@@ -93,7 +93,10 @@ type Engine struct {
 	falls    falls
 	surveyed int64                       // when the sessions were looked at last
 	stalled  map[*balancer.Channel]int64 // the channels that owe an answer for too long, and since when
-	stirred  chan struct{}               // holds one stir that the watcher has not seen yet
+	// rebalancing holds what is due less than one session of those that a channel
+	// has above its share.
+	rebalancing map[*balancer.Channel]float64
+	stirred     chan struct{} // holds one stir that the watcher has not seen yet
 
 	life     context.Context // ends with Shutdown
 	end      context.CancelFunc
@@ -199,7 +202,7 @@ func (e *Engine) Config() *spec.Config { return e.current.Load().config }
 
 // ended counts a session, and logs it if that is asked for.
 func (e *Engine) ended(end plane.End) {
-	end.Listener.Ended.Add(1)
+	end.Listener.Ended[end.Cause].Add(1)
 	if !e.logSessions.Load() {
 		return
 	}

@@ -195,6 +195,11 @@ func tryDial(address string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return greeted(conn)
+}
+
+// greeted returns the client of a connection, once it knows who serves it.
+func greeted(conn net.Conn) (*client, error) {
 	conn.SetDeadline(time.Now().Add(patience))
 	var by strings.Builder
 	b := make([]byte, 1)

@@ -22,6 +22,9 @@ func (e *Engine) Enable(listener string, key balancer.Key, enable bool) (changed
 		return false, err
 	}
 	if enable {
+		if !c.Enabled() {
+			c.Warm(e.plane.Now())
+		}
 		changed = c.Enable()
 	} else {
 		changed = c.Disable()

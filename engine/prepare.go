@@ -109,7 +109,14 @@ func (e *Engine) route(l, previous *listener, keys spec.Keys, counting map[*bala
 	l.channels = map[balancer.Key]*balancer.Channel{}
 	groups := make([]balancer.Group, len(l.config.Groups))
 	for g := range groups {
-		groups[g].Mode = l.config.Groups[g].Mode
+		declared := &l.config.Groups[g]
+		groups[g] = balancer.Group{
+			Mode:         declared.Mode,
+			HashIPv4Bits: declared.HashIPv4Bits.Int(),
+			HashIPv6Bits: declared.HashIPv6Bits.Int(),
+			HashLoad:     declared.HashLoad,
+			SlowStart:    declared.SlowStart,
+		}
 	}
 	for key, at := range keys.All {
 		var channel *balancer.Channel
@@ -122,6 +129,10 @@ func (e *Engine) route(l, previous *listener, keys spec.Keys, counting map[*bala
 			e.count(l.config.Name, channel, counting)
 			channel.Declare(declared.Disabled)
 			channel.SetLimit(declared.MaxConns)
+			channel.SetWeight(declared.Weight.Int())
+			if !first {
+				channel.Warm(e.plane.Now())
+			}
 			t := target(l.config, at.Group, at.Index)
 			if first && e.observed != nil {
 				e.restore(l.config.Name, channel, t)
@@ -140,6 +151,7 @@ func (e *Engine) route(l, previous *listener, keys spec.Keys, counting map[*bala
 		HoldOff:      l.config.HoldOff,
 		HoldOffMax:   l.config.HoldOffMax,
 		Panic:        l.config.Panic,
+		Queue:        &l.shared.Queue,
 	}, older)
 }
 

@@ -55,12 +55,13 @@ type idlePlane struct{}
 
 func (idlePlane) Now() int64 { return 1 }
 
-func (idlePlane) Adopt(*socket.Socket) (plane.Acceptor, error)         { return idleAcceptor{}, nil }
-func (idlePlane) SetMaxSessions(int)                                   {}
-func (idlePlane) Sessions(func(plane.Session) bool)                    {}
-func (idlePlane) Loops() []int                                         { return nil }
-func (idlePlane) Abort(plane.Cause, func(*plane.Session) bool) (n int) { return 0 }
-func (idlePlane) Shutdown(context.Context)                             {}
+func (idlePlane) Adopt(*socket.Socket) (plane.Acceptor, error)          { return idleAcceptor{}, nil }
+func (idlePlane) SetMaxSessions(int)                                    {}
+func (idlePlane) Sessions(func(plane.Session) bool)                     {}
+func (idlePlane) Loops() []int                                          { return nil }
+func (idlePlane) Finish(plane.Cause, func(*plane.Session) bool) (n int) { return 0 }
+func (idlePlane) Abort(plane.Cause, func(*plane.Session) bool) (n int)  { return 0 }
+func (idlePlane) Shutdown(context.Context)                              {}
 
 type idleAcceptor struct{}
 

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -281,13 +283,35 @@ func TestOnRemove(t *testing.T) {
 				if mode == spec.Drain {
 					onA.works()
 				}
-				if _, err := onA.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
-					t.Errorf("the session on the removed %s saw %v, want a reset", removal, err)
+				want := map[spec.OnRemove]error{spec.Drain: io.EOF, spec.Close: syscall.ECONNRESET}[mode]
+				if _, err := onA.Read(make([]byte, 1)); !errors.Is(err, want) {
+					t.Errorf("the session on the removed %s saw %v, want %v", removal, err, want)
 				}
 				bystander.works()
 			})
 		}
 	}
+}
+
+// TestDrainEndsTheIdlestFirst has an hour to end three sessions.
+func TestDrainEndsTheIdlestFirst(t *testing.T) {
+	r := newRig(t)
+	a, b := r.server("a"), r.server("b")
+	web := free(t, "127.0.0.1")
+	l := listener("web", web, a)
+	l.OnRemove, l.DrainTimeout, l.CloseSpread = spec.Drain, 10*time.Millisecond, time.Hour
+	r.apply(declare(l))
+	busy, idle, other := dial(t, web), dial(t, web), dial(t, web)
+	idle.works()
+	other.works()
+	busy.works()
+	l.Groups = []spec.Group{group(b)}
+	r.apply(declare(l))
+	if _, err := idle.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the idle session saw %v", err)
+	}
+	busy.works()
+	other.works()
 }
 
 func TestOperatorsWordSurvives(t *testing.T) {
@@ -353,10 +377,45 @@ func TestAutoDisabledStaysSo(t *testing.T) {
 		t.Error("a reload that has it checked elsewhere enabled it")
 	}
 	l.Groups = []spec.Group{group(dead, a)}
+	l.Groups[0].Channels[0].CheckPort = 9
+	l.Groups[0].Channels[0].Weight = spec.WeightOf(3)
+	r.apply(declare(l))
+	if s := r.status("web", dead); s.State != balancer.StateAutoDisabled {
+		t.Error("a reload that gives it another weight enabled it")
+	}
+	l.Groups = []spec.Group{group(dead, a)}
 	l.Groups[0].Channels[0].MaxConns = 9
 	r.apply(declare(l))
 	if s := r.status("web", dead); s.State == balancer.StateAutoDisabled {
 		t.Error("a reload that changes the channel did not give it a new chance")
+	}
+}
+
+// A group that chooses in another way is the same group.
+func TestAnotherModeKeepsCountersAndSessions(t *testing.T) {
+	r := newRig(t)
+	a, b := r.server("a"), r.server("b")
+	web := free(t, "127.0.0.1")
+	l := listener("web", web, a, b)
+	r.apply(declare(l))
+	served(t, web, 4)
+	first, second := dial(t, web), dial(t, web)
+	for _, mode := range []balancer.Mode{balancer.LeastConn, balancer.Random, balancer.First, balancer.Hash, balancer.RoundRobin} {
+		l.Groups = []spec.Group{{Mode: mode, SlowStart: time.Hour, Channels: slices.Clone(l.Groups[0].Channels)}}
+		l.Groups[0].Channels[0].Weight++
+		if changes := r.apply(declare(l)); len(changes) == 0 {
+			t.Errorf("%s: nothing changed", mode)
+		}
+		for _, s := range []*server{a, b} {
+			if is := r.status("web", s); is.Active != 1 || is.Sessions != 3 || is.State != balancer.StateUp {
+				t.Errorf("%s: channel %s has %d sessions of %d, and is %s", mode, s.name, is.Active, is.Sessions, is.State)
+			}
+		}
+		if got := r.Snapshot().Listeners[0].Groups[0].Mode; got != mode {
+			t.Errorf("the mode is %s, want %s", got, mode)
+		}
+		first.works()
+		second.works()
 	}
 }
 

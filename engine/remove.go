@@ -95,14 +95,14 @@ func (e *Engine) endSessions(l *spec.Listener, match func(*plane.Session) bool) 
 	}
 }
 
-// endAfter ends the sessions that match after the listener's drain_timeout; a
-// shutdown has a timeout of its own.
+// endAfter ends the sessions that match in order after the listener's
+// drain_timeout; a shutdown has a timeout of its own.
 func (e *Engine) endAfter(l *spec.Listener, match func(*plane.Session) bool) {
 	timer := time.NewTimer(l.DrainTimeout)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		e.endOver(plane.Removed, l.CloseSpread, match)
+		e.finishOver(plane.Removed, l.CloseSpread, match)
 	case <-e.life.Done():
 	}
 }

@@ -22,12 +22,17 @@ type Snapshot struct {
 
 // ListenerStatus is a picture of a listener.
 type ListenerStatus struct {
-	Name      string
-	Addresses []netip.AddrPort // bound; the zero Addr stands for every address
-	Accepted  uint64
-	Active    int                         // of those accepted, whose session has not ended
-	Rejected  uint64                      // of those accepted, for whom no channel was found
-	Reasons   [balancer.Rejections]uint64 // of Rejected
+	Name        string
+	Addresses   []netip.AddrPort // bound; the zero Addr stands for every address
+	Accepted    uint64
+	MaxSessions int                         // 0 = any number
+	Active      int                         // of those accepted, whose session has not ended
+	Rejected    uint64                      // of those accepted, for whom no channel was found
+	Reasons     [balancer.Rejections]uint64 // of Rejected
+	Waiting     int                         // clients in the queue
+	Queue       int                         // how many may be
+	Waits       *balancer.Histogram         // of those who were given a slot; not a picture: it goes on counting
+	Ended       [plane.Causes]uint64        // sessions that have ended, by the cause
 	// Usable reports whether there is a channel that a client could be given, at
 	// once or when a slot is free.
 	Usable bool
@@ -38,6 +43,16 @@ type ListenerStatus struct {
 type GroupStatus struct {
 	Mode     balancer.Mode
 	Channels []ChannelStatus
+}
+
+// Share returns how many of the sessions of the group a channel of it has, in
+// percent; 0 if there are none.
+func (g *GroupStatus) Share(c *ChannelStatus) float64 {
+	all := 0
+	for i := range g.Channels {
+		all += g.Channels[i].Active
+	}
+	return 100 * float64(c.Active) / float64(max(all, 1))
 }
 
 // ChannelStatus is a picture of a channel.
@@ -51,6 +66,8 @@ type ChannelStatus struct {
 	Check     *health.Status // nil if it is not checked
 	Active    int
 	Limit     int // 0 = none
+	Weight    int
+	Waiting   int // clients in the queue of the listener who could be given the channel
 	Sessions  uint64
 	Failures  uint64
 	Sent      uint64
@@ -66,9 +83,15 @@ func (e *Engine) Snapshot() Snapshot {
 	now := e.plane.Now()
 	for _, l := range s.listeners {
 		// In this order no session counts as ended before it was accepted.
-		ended := l.shared.Ended.Load()
-		accepted := l.shared.Accepted.Load()
-		status := ListenerStatus{Name: l.config.Name, Accepted: accepted, Active: int(accepted - ended), Usable: l.router.Usable()}
+		status := ListenerStatus{Name: l.config.Name, MaxSessions: l.config.MaxSessions, Usable: l.router.Usable(),
+			Waiting: l.shared.Queue.Len(), Queue: l.config.Queue, Waits: &l.shared.Queue.Waits}
+		ended := uint64(0)
+		for cause := range status.Ended {
+			status.Ended[cause] = l.shared.Ended[cause].Load()
+			ended += status.Ended[cause]
+		}
+		status.Accepted = l.shared.Accepted.Load()
+		status.Active = int(status.Accepted - ended)
 		for reason := range status.Reasons {
 			n := l.shared.Rejected[reason].Load()
 			status.Reasons[reason] = n
@@ -77,10 +100,13 @@ func (e *Engine) Snapshot() Snapshot {
 		for _, addr := range l.addrs {
 			status.Addresses = append(status.Addresses, s.sockets[addr].Addr())
 		}
+		demand := l.shared.Queue.Demand()
 		for _, group := range l.router.Groups() {
 			g := GroupStatus{Mode: group.Mode}
 			for _, channel := range group.Channels {
-				g.Channels = append(g.Channels, e.channelStatus(channel, now))
+				status := e.channelStatus(channel, now)
+				status.Waiting = demand[channel]
+				g.Channels = append(g.Channels, status)
 			}
 			status.Groups = append(status.Groups, g)
 		}
@@ -100,6 +126,7 @@ func (e *Engine) channelStatus(c *balancer.Channel, now int64) ChannelStatus {
 		Reason:    standing.Reason,
 		Active:    c.Active(),
 		Limit:     c.Limit(),
+		Weight:    c.Weight(),
 		Sessions:  c.Counters.Sessions.Load(),
 		Failures:  c.Counters.Failures.Load(),
 		Sent:      c.Counters.Sent.Load(),
@@ -115,6 +142,28 @@ func (e *Engine) channelStatus(c *balancer.Channel, now int64) ChannelStatus {
 // Sessions calls yield with a picture of each running session until it returns
 // false.
 func (e *Engine) Sessions(yield func(plane.Session) bool) { e.plane.Sessions(yield) }
+
+// Waiting returns who waits in the queue of a listener, the first in line first, and
+// at most so many of them.
+func (e *Engine) Waiting(listener string, most int) ([]Waiting, error) {
+	l, err := e.listener(listener)
+	if err != nil {
+		return nil, err
+	}
+	now := e.plane.Now()
+	var list []Waiting
+	for _, w := range l.shared.Queue.Waiting(now, most) {
+		list = append(list, Waiting{Client: w.Client, Since: e.wall(w.Since, now), For: w.For})
+	}
+	return list, nil
+}
+
+// Waiting is a client in the queue of a listener.
+type Waiting struct {
+	Client netip.AddrPort
+	Since  time.Time
+	For    []*balancer.Channel // each of which would do
+}
 
 // Channels calls yield for each channel in the configuration in force.
 func (e *Engine) Channels(yield func(listener string, group, number int, mode balancer.Mode, channel *balancer.Channel)) {

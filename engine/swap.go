@@ -13,8 +13,9 @@ import (
 
 // swap puts the next state in force. It cannot fail.
 func (e *Engine) swap(old, next *state) {
+	now := e.plane.Now()
 	for _, l := range next.listeners {
-		l.loosen(old.byShared[l.shared], next.edited)
+		l.loosen(old.byShared[l.shared], next.edited, now)
 	}
 	for _, l := range next.listeners {
 		if !l.same {
@@ -32,6 +33,7 @@ func (e *Engine) swap(old, next *state) {
 	}
 	for _, l := range next.listeners {
 		l.tighten(old.byShared[l.shared])
+		l.router.Review()
 	}
 	e.removeChannels(old, next)
 	e.removeListeners(old, next)
@@ -45,8 +47,14 @@ func (l *listener) service() *plane.Service {
 		Router:           l.router,
 		Source:           l.config.Source,
 		ConnectTimeout:   l.config.ConnectTimeout,
+		ConnectDeadline:  l.config.ConnectDeadline,
+		QueueSize:        l.config.Queue,
+		QueueTimeout:     l.config.QueueTimeout,
 		IdleTimeout:      l.config.IdleTimeout,
 		HalfCloseTimeout: l.config.HalfCloseTimeout,
+		MaxAge:           l.config.MaxAge,
+		MaxAgeJitter:     l.config.MaxAgeJitter,
+		MaxSessions:      l.config.MaxSessions,
 		KeepAlive:        l.config.KeepAlive,
 		UserTimeout:      l.config.TCPUserTimeout(),
 		ResetUnserved:    l.config.WhenUnusable != spec.UnusableClose,
@@ -58,9 +66,15 @@ func (l *listener) service() *plane.Service {
 // after it, so that a client who sees the old limits with the new groups, or
 // the other way round, is never turned away by what holds in neither
 // configuration. A channel whose declaration changed gets a new chance, unless
-// it was edited.
-func (l *listener) loosen(previous *listener, edited bool) {
+// it was edited. One that is out of service may come back by either.
+func (l *listener) loosen(previous *listener, edited bool, now int64) {
 	l.redeclare(previous, func(channel *balancer.Channel, old, new spec.Channel, moved bool) {
+		if !channel.Enabled() {
+			channel.Warm(now)
+		}
+		if new.Weight > old.Weight {
+			channel.SetWeight(new.Weight.Int())
+		}
 		if new.MaxConns == 0 || old.MaxConns != 0 && new.MaxConns > old.MaxConns {
 			channel.SetLimit(new.MaxConns)
 		}
@@ -68,6 +82,7 @@ func (l *listener) loosen(previous *listener, edited bool) {
 			channel.Declare(false)
 		}
 		old.CheckHost, old.CheckPort = new.CheckHost, new.CheckPort // they are about checks alone
+		old.Weight = new.Weight                                     // it says nothing of the server
 		if !edited && (moved || old != new) {
 			channel.Forgive()
 		}
@@ -76,6 +91,7 @@ func (l *listener) loosen(previous *listener, edited bool) {
 
 func (l *listener) tighten(previous *listener) {
 	l.redeclare(previous, func(channel *balancer.Channel, _, new spec.Channel, _ bool) {
+		channel.SetWeight(new.Weight.Int())
 		channel.SetLimit(new.MaxConns)
 		channel.Declare(new.Disabled)
 	})

@@ -23,8 +23,8 @@ const (
 )
 
 // watch notices what has changed about channels, and does what follows from
-// that: events, the log, sessions that are to be closed, doors that are to be
-// shut or opened. One goroutine does all of it, so that one thing comes after
+// that: events, the log, clients in a queue who can go now, sessions that are to be
+// closed, doors that are to be shut or opened. One goroutine does all of it, so that one thing comes after
 // the other; whoever changes something says so with stir, and waits for nothing.
 func (e *Engine) watch() {
 	ticker := time.NewTicker(watchEvery)
@@ -121,9 +121,10 @@ func (e *Engine) look() {
 	e.looks++
 	s := e.current.Load()
 	now := e.plane.Now()
-	if now-e.surveyed >= int64(surveyEvery) {
+	if passed := time.Duration(now - e.surveyed); passed >= surveyEvery {
 		e.surveyed = now
 		e.findStalled(s, now)
+		e.rebalance(s, now, min(passed, 2*surveyEvery))
 	}
 	falls := e.falls.take()
 	for _, l := range s.listeners {
@@ -164,6 +165,9 @@ func (e *Engine) lookAt(l *listener, falls map[*balancer.Channel]balancer.Standi
 				back = append(back, channel)
 			}
 			if news := newsOf(is); news != seen.told {
+				if news.Up() && !seen.told.Up() {
+					channel.Warm(now)
+				}
 				e.tell(l.config.Name, g, channel, seen.told, is, now)
 				seen.told = news
 			}
@@ -174,6 +178,7 @@ func (e *Engine) lookAt(l *listener, falls map[*balancer.Channel]balancer.Standi
 	if changed {
 		l.router.Review()
 	}
+	l.shared.Queue.Review(now)
 	e.closeDown(l, down)
 	e.closeMoved(l, back, now)
 }
@@ -189,10 +194,11 @@ func newSight(channel *balancer.Channel) sight {
 }
 
 // newsOf returns the one state that is told for several: what comes and goes with
-// each client is no news, nor that a channel waits for its first check.
+// each client is no news, nor what is declared, nor that a channel waits for its
+// first check.
 func newsOf(is balancer.Standing) balancer.State {
 	switch is.State {
-	case balancer.StateUntested, balancer.StateFull:
+	case balancer.StateUntested, balancer.StateFull, balancer.StateWeightless:
 		return balancer.StateUp
 	case balancer.StateHeld:
 		return balancer.StateFailing
@@ -301,7 +307,10 @@ func (e *Engine) closeMoved(l *listener, back []*balancer.Channel, now int64) {
 	room := map[*balancer.Channel]int{}
 	for _, channel := range back {
 		room[channel] = channel.Limit() - channel.Active()
-		if channel.Limit() == 0 {
+		switch {
+		case channel.Weight() == 0:
+			room[channel] = 0 // it takes nobody
+		case channel.Limit() == 0:
 			room[channel] = -1 // is never used up
 		}
 	}

@@ -42,7 +42,7 @@ func configurationOfListener(l *spec.Listener) object {
 		for k := range group.Channels {
 			channels = append(channels, settingsOf(spec.ChannelTable, spec.ChannelSettings, &group.Channels[k]))
 		}
-		groups = append(groups, settingsOf(spec.GroupTable, spec.GroupSettings, group).
+		groups = append(groups, settingsOf(spec.GroupTable, group.Settings(), group).
 			with(spec.KeyCheck.Name(), settingsOf(spec.GroupCheckTable, group.Check.Settings(), &group.Check)).
 			with(spec.KeyChannels.Name(), channels))
 	}
@@ -60,6 +60,8 @@ func settingsOf[T any](table spec.Table, settings []spec.Setting[T], of *T) obje
 		switch field := value.(type) {
 		case *time.Duration:
 			value = field.String()
+		case spec.Integer:
+			value = field.Int()
 		case *map[string]string:
 			value = namesIn(*field)
 		}

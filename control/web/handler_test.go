@@ -186,28 +186,31 @@ func TestMetrics(t *testing.T) {
 		samples[labelled.ReplaceAllStringFunc(key, sortLabels)] = value
 	}
 	for key, want := range map[string]string{
-		"balance_channel_connections_total" + name(good) + "}":                         "1",
-		"balance_channel_connections_active" + name(good) + "}":                        "1",
-		"balance_channel_bytes_total" + name(good) + `,direction="sent"}`:              "1000",
-		"balance_channel_bytes_total" + name(good) + `,direction="received"}`:          "1000",
-		"balance_channel_connect_duration_seconds_count" + name(good) + "}":            "1",
-		"balance_channel_connect_duration_seconds_bucket" + name(good) + `,le="+Inf"}`: "1",
-		"balance_channel_maxc" + name(good) + "}":                                      "1",
-		"balance_channel_up" + name(good) + "}":                                        "1",
-		"balance_channel_group" + name(good) + "}":                                     "0",
-		"balance_channel_up" + name(bad) + "}":                                         "0",
-		"balance_channel_connect_errors_total" + name(bad) + `,reason="timeout"}`:      "0",
-		"balance_channel_connect_duration_seconds_count" + name(bad) + "}":             "0",
-		"balance_channel_up" + name(off) + "}":                                         "0",
-		"balance_channel_group" + name(off) + "}":                                      "1",
-		`balance_listener_accepted_total{listener="web"}`:                              "2",
-		`balance_listener_active{listener="web"}`:                                      "1",
-		`balance_listener_rejected_total{listener="web",reason="failed"}`:              "1",
-		`balance_listener_rejected_total{listener="web",reason="full"}`:                "0",
-		`balance_config_last_reload_successful`:                                        "1",
-		`balance_log_messages_lost_total`:                                              "12",
-		`balance_buffered_bytes`:                                                       "0",
-		`balance_config_generation`:                                                    "1",
+		"balance_channel_connections_total" + name(good) + "}":                                "1",
+		"balance_channel_connections_active" + name(good) + "}":                               "1",
+		"balance_channel_bytes_total" + name(good) + `,direction="sent"}`:                     "1000",
+		"balance_channel_bytes_total" + name(good) + `,direction="received"}`:                 "1000",
+		"balance_channel_connect_duration_seconds_count" + name(good) + "}":                   "1",
+		"balance_channel_connect_duration_seconds_bucket" + name(good) + `,le="+Inf"}`:        "1",
+		"balance_channel_maxc" + name(good) + "}":                                             "1",
+		"balance_channel_weight" + name(good) + "}":                                           "1",
+		"balance_channel_up" + name(good) + "}":                                               "1",
+		"balance_channel_group" + name(good) + "}":                                            "0",
+		"balance_channel_up" + name(bad) + "}":                                                "0",
+		"balance_channel_connect_errors_total" + name(bad) + `,reason="timeout"}`:             "0",
+		"balance_channel_connect_duration_seconds_count" + name(bad) + "}":                    "0",
+		"balance_channel_up" + name(off) + "}":                                                "0",
+		"balance_channel_group" + name(off) + "}":                                             "1",
+		`balance_listener_accepted_total{listener="web"}`:                                     "2",
+		`balance_listener_sessions_ended_total{listener="web",by="balance",how="no channel"}`: "1",
+		`balance_listener_sessions_ended_total{listener="web",by="balance",how="max age"}`:    "0",
+		`balance_listener_active{listener="web"}`:                                             "1",
+		`balance_listener_rejected_total{listener="web",reason="failed"}`:                     "1",
+		`balance_listener_rejected_total{listener="web",reason="full"}`:                       "0",
+		`balance_config_last_reload_successful`:                                               "1",
+		`balance_log_messages_lost_total`:                                                     "12",
+		`balance_buffered_bytes`:                                                              "0",
+		`balance_config_generation`:                                                           "1",
 	} {
 		if samples[key] != want {
 			t.Errorf("%s is %q, want %q", key, samples[key], want)
@@ -237,6 +240,51 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("no %q", want)
 		}
 	}
+}
+
+// Metrics and JSON tell of the queue.
+func TestQueueIsTold(t *testing.T) {
+	r := newRig(t)
+	full := r.echo()
+	full.MaxConns = 1
+	web := listener("web", group(full))
+	web.Queue = 1
+	r.apply(web)
+	first := r.dial(0)
+	r.talk(first, 10)
+	r.dial(0)
+	eventually(t, "a client waits", func() bool { return r.engine.Snapshot().Listeners[0].Waiting == 1 })
+	r.dial(0)
+	eventually(t, "a client was turned away", func() bool { return r.engine.Snapshot().Listeners[0].Rejected == 1 })
+	told := func(want map[string]string) {
+		t.Helper()
+		samples := r.metrics()
+		for key, want := range want {
+			if samples[key] != want {
+				t.Errorf("%s is %q, want %q", key, samples[key], want)
+			}
+		}
+	}
+	told(map[string]string{
+		`balance_listener_waiting{listener="web"}`:                            "1",
+		`balance_listener_wait_seconds_count{listener="web"}`:                 "0",
+		`balance_listener_rejected_total{listener="web",reason="queue full"}`: "1",
+	})
+	var status struct {
+		Listeners []struct{ Waiting, Queue int }
+	}
+	if err := json.Unmarshal(r.get(r.handler(), "/api/v1/status").Body.Bytes(), &status); err != nil {
+		t.Fatal(err)
+	}
+	if l := status.Listeners[0]; l.Waiting != 1 || l.Queue != 1 {
+		t.Errorf("%d of %d wait", l.Waiting, l.Queue)
+	}
+	first.Close()
+	eventually(t, "nobody waits", func() bool { return r.engine.Snapshot().Listeners[0].Waiting == 0 })
+	told(map[string]string{
+		`balance_listener_waiting{listener="web"}`:            "0",
+		`balance_listener_wait_seconds_count{listener="web"}`: "1",
+	})
 }
 
 // sortLabels puts the labels of a sample in the order listener, channel, rest.
@@ -367,6 +415,8 @@ func TestStatus(t *testing.T) {
 				Channels []struct {
 					Channel, State    string
 					Active, Maxc      int
+					Weight            int
+					Share             float64
 					Connections, Sent int
 					ConnectErrors     map[string]int `json:"connect_errors"`
 					ConnectDuration   connectTimes   `json:"connect_duration"`
@@ -394,6 +444,9 @@ func TestStatus(t *testing.T) {
 		t.Errorf("states %v, want %v", states, want)
 	}
 	first := l.Groups[0].Channels[0]
+	if first.Weight != 1 || first.Share != 100 || l.Groups[0].Channels[1].Share != 0 {
+		t.Errorf("weight and share: %+v", l.Groups[0])
+	}
 	if first.Channel != good.String() || first.Active != 2 || first.Maxc != 3 || first.Connections != 2 || first.Sent != 20 ||
 		first.ConnectDuration.Count != 2 || l.Groups[0].Channels[1].ConnectErrors["refused"] == 0 || l.Groups[0].Mode != "rr" {
 		t.Errorf("%+v", l.Groups[0])
@@ -413,6 +466,21 @@ func TestPageKnowsEveryState(t *testing.T) {
 		}
 		if !strings.Contains(string(script), fmt.Sprintf("\n  %s: { look:", name)) {
 			t.Errorf("it does not know %q", state)
+		}
+	}
+}
+
+// It has words for every mode, too.
+func TestPageKnowsEveryMode(t *testing.T) {
+	script, err := embedded.ReadFile("page/listeners.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, modes, _ := strings.Cut(string(script), "\nconst modes = {")
+	modes, _, _ = strings.Cut(modes, "\n};")
+	for mode := range balancer.Modes {
+		if !strings.Contains(modes, fmt.Sprintf("\n  %s: \"", mode)) {
+			t.Errorf("it does not know %q", mode)
 		}
 	}
 }
@@ -506,6 +574,9 @@ name = "pop3"
 listen = ["0.0.0.0:110", "[::1]:110"]
 source = "192.0.2.1"
 connect_timeout = "2s"
+connect_deadline = "9s"
+queue = 5
+queue_timeout = "4s"
 idle_timeout = "3s"
 half_close_timeout = "0s"
 keepalive = "1h"
@@ -522,13 +593,21 @@ close_spread = "5s"
 panic = 50
 when_unusable = "refuse"
 stall_after = "0s"
+max_age = "1h"
+max_age_jitter = 20
+max_sessions = 7
+rebalance = "5%"
   [listener.check]
   interval = "3s"
   tls = true
   ca_file = "/ca"
   [[listener.group]]
   mode = "hash"
-  channels = ["[2001:db8::2]:80:3", {host = "h", port = 26, maxc = 4, disabled = true, check_host = "c", check_port = 27}]
+  hash_ipv4_bits = 24
+  hash_ipv6_bits = 64
+  hash_load = 150
+  slow_start = "30s"
+  channels = ["[2001:db8::2]:80:3", {host = "h", port = 26, maxc = 4, weight = 0, disabled = true, check_host = "c", check_port = 27}]
   check = {type = "http", headers = {Authorization = "Bearer secret", Accept = ""}, status = [204, "300-302"]}
   [[listener.group]]
   channels = ["h:1"]

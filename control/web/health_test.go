@@ -23,7 +23,7 @@ func sick(now time.Time) engine.ListenerStatus {
 	passed.Observe(20 * time.Millisecond)
 	check := spec.DefaultCheck()
 	check.Type = spec.CheckHTTP
-	return engine.ListenerStatus{Name: "web", Groups: []engine.GroupStatus{{Channels: []engine.ChannelStatus{
+	return engine.ListenerStatus{Name: "web", Waits: new(balancer.Histogram), Groups: []engine.GroupStatus{{Channels: []engine.ChannelStatus{
 		{
 			Key: balancer.Key{Host: "db1", Port: 80}, State: balancer.StateDown, Since: now.Add(-12 * time.Second),
 			Reason: hostile, Dials: new(balancer.DialStats),

@@ -10,6 +10,7 @@ import (
 	"balance/engine"
 	"balance/engine/balancer"
 	"balance/engine/health"
+	"balance/engine/plane"
 )
 
 // newRegistry holds the metrics of the daemon, the Go runtime and the process.
@@ -53,12 +54,17 @@ var (
 	channelChecks          = describeChannel("checks_total", "Checks of the channel, by what came of them.", "outcome")
 	channelCheckDuration   = describeChannel("check_duration_seconds", "How long checks of the channel took that passed.")
 	channelMaxConns        = describeChannel("maxc", "Most sessions that the channel may have at a time; 0 = no limit.")
+	channelWeight          = describeChannel("weight", "Share of the channel among those of its group; 0 = no new clients.")
 	channelGroup           = describeChannel("group", "Number of the group that the channel is in.")
 
 	listenerAccepted = describeListener("accepted_total", "Clients accepted.")
 	listenerRejected = describeListener("rejected_total", "Clients accepted for whom no channel was found.", "reason")
 	listenerUsable   = describeListener("usable", "1 if there is a channel that a client could be given, at once or when a slot is free.")
+	listenerMax      = describeListener("max_sessions", "Most sessions that the listener may have at a time; 0 = no limit.")
+	listenerEnded    = describeListener("sessions_ended_total", "Sessions that have ended, by whom and how.", "by", "how")
 	listenerActive   = describeListener("active", "Clients accepted whose session has not ended.")
+	listenerWaiting  = describeListener("waiting", "Clients that wait for a slot.")
+	listenerWaits    = describeListener("wait_seconds", "How long clients waited for a slot that got one.")
 
 	configSuccessful = describe("config_last_reload_successful", "1 if the last reload, or else the start, succeeded.")
 	configTimestamp  = describe("config_last_reload_timestamp_seconds", "When the last reload, or else the start, was.")
@@ -78,8 +84,9 @@ func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		channelConnections, channelActive, channelConnectErrors, channelConnectDuration,
 		channelBytes, channelUp, channelState, channelChanged, channelChecks, channelCheckDuration,
-		channelMaxConns, channelGroup,
-		listenerAccepted, listenerUsable, listenerRejected, listenerActive,
+		channelMaxConns, channelWeight, channelGroup,
+		listenerAccepted, listenerUsable, listenerRejected, listenerEnded, listenerMax, listenerActive,
+		listenerWaiting, listenerWaits,
 		configSuccessful, configTimestamp, configGeneration,
 		mostSessions, bufferedBytes, loopSessions, logLost, buildInfo,
 	} {
@@ -112,7 +119,13 @@ func collectListener(metrics chan<- prometheus.Metric, l *engine.ListenerStatus)
 	for reason, n := range l.Reasons {
 		counter(metrics, listenerRejected, n, l.Name, balancer.Rejection(reason).String())
 	}
+	for cause := plane.Cause(1); cause < plane.Causes; cause++ {
+		counter(metrics, listenerEnded, l.Ended[cause], l.Name, cause.By(), cause.How())
+	}
+	gauge(metrics, listenerMax, float64(l.MaxSessions), l.Name)
 	gauge(metrics, listenerActive, float64(l.Active), l.Name)
+	gauge(metrics, listenerWaiting, float64(l.Waiting), l.Name)
+	durations(metrics, listenerWaits, l.Waits, l.Name)
 	for group := range l.Groups {
 		for i := range l.Groups[group].Channels {
 			collectChannel(metrics, l.Name, group, &l.Groups[group].Channels[i])
@@ -142,6 +155,7 @@ func collectChannel(metrics chan<- prometheus.Metric, listener string, group int
 		durations(metrics, channelCheckDuration, c.Check.Durations, listener, name)
 	}
 	gauge(metrics, channelMaxConns, float64(c.Limit), listener, name)
+	gauge(metrics, channelWeight, float64(c.Weight), listener, name)
 	gauge(metrics, channelGroup, float64(group), listener, name)
 }
 

@@ -160,7 +160,9 @@ func TestPage(t *testing.T) {
 	limited.MaxConns, off.Disabled = 4, true
 	hash := group(r.echo(), r.echo())
 	hash.Mode = balancer.Hash
-	r.apply(listener("web", group(limited, r.echo(), failing), group(off)), listener(hostile, hash))
+	web, other := listener("web", group(limited, r.echo(), failing), group(off)), listener(hostile, hash)
+	web.Queue = 7
+	r.apply(web, other)
 	server := r.serve()
 	base := server.URL()
 
@@ -179,7 +181,12 @@ func TestPage(t *testing.T) {
 			r.talk(r.dial(0), 1000)
 		}
 		b.until(t, `document.querySelectorAll(".load")[1].textContent.startsWith("3 of 4")`)
+		b.until(t, `document.querySelectorAll(".load small")[0].textContent === "weight 1, 50 % of the group"`)
 		b.until(t, `document.querySelectorAll(".listener .tally b")[0].textContent === "6"`)
+		b.until(t, `document.querySelector(".listener .tally .waiting").textContent === "0 waiting"`)
+		if n := eval[int](t, b, `document.querySelectorAll(".waiting").length`); n != 1 {
+			t.Errorf("%d listeners are shown with a queue", n)
+		}
 		b.until(t, `document.querySelectorAll(".state")[3].textContent.includes("failing")`)
 		b.until(t, `document.querySelectorAll(".errors-of")[3].textContent.includes("refused")`)
 		b.until(t, `document.querySelector("#verdict").className === "notice bad"`)

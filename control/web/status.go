@@ -43,6 +43,8 @@ type listenerStatus struct {
 	Accepted  uint64            `json:"accepted"`
 	Active    int               `json:"active"`
 	Rejected  map[string]uint64 `json:"rejected"` // by reason
+	Waiting   int               `json:"waiting"`  // clients in the queue
+	Queue     int               `json:"queue"`    // how many may be
 	Groups    []groupStatus     `json:"groups"`
 }
 
@@ -57,6 +59,8 @@ type channelStatus struct {
 	standing
 	Active   int               `json:"active"`
 	MaxConns int               `json:"maxc"` // 0 = no limit
+	Weight   int               `json:"weight"`
+	Share    float64           `json:"share"` // of the sessions of its group, in percent
 	Sessions uint64            `json:"connections"`
 	Failures map[string]uint64 `json:"connect_errors"` // by reason
 	Connect  connectTimes      `json:"connect_duration"`
@@ -105,6 +109,8 @@ func statusOf(l *engine.ListenerStatus) listenerStatus {
 		Accepted:  l.Accepted,
 		Active:    l.Active,
 		Rejected:  map[string]uint64{},
+		Waiting:   l.Waiting,
+		Queue:     l.Queue,
 		Groups:    []groupStatus{},
 	}
 	for _, addr := range l.Addresses {
@@ -120,20 +126,22 @@ func statusOf(l *engine.ListenerStatus) listenerStatus {
 	for _, g := range l.Groups {
 		group := groupStatus{Mode: g.Mode, Channels: []channelStatus{}}
 		for i := range g.Channels {
-			group.Channels = append(group.Channels, statusOfChannel(&g.Channels[i]))
+			group.Channels = append(group.Channels, statusOfChannel(&g, &g.Channels[i]))
 		}
 		s.Groups = append(s.Groups, group)
 	}
 	return s
 }
 
-func statusOfChannel(c *engine.ChannelStatus) channelStatus {
+func statusOfChannel(g *engine.GroupStatus, c *engine.ChannelStatus) channelStatus {
 	s := channelStatus{
 		Channel:   c.Key,
 		Addresses: c.Addresses,
 		standing:  standingOf(c),
 		Active:    c.Active,
 		MaxConns:  c.Limit,
+		Weight:    c.Weight,
+		Share:     g.Share(c),
 		Sessions:  c.Sessions,
 		Failures:  map[string]uint64{},
 		Sent:      c.Sent,

@@ -69,6 +69,9 @@ type Channel struct {
 	state atomic.Uint64 // the words, and a generation; written to under mu
 	until atomic.Int64  // when being held off ends, if that is one of the words
 
+	warm  atomic.Int64 // when it began to serve, if warming is one of the words
+	queue *Queue       // of those who wait for slots of the listener, or nil; set before the channel is used
+
 	addrs atomic.Pointer[[]netip.AddrPort]
 	mu    sync.Mutex // guards the notes; held for moments only
 	notes
@@ -88,7 +91,7 @@ type Channel struct {
 // used.
 func NewChannel(key Key) *Channel {
 	c := &Channel{key: key, hash: hashKey(key), Counters: new(Counters), Dials: new(DialStats)}
-	c.state.Store(unresolved | untested)
+	c.state.Store(unresolved | untested | 1<<weightAt)
 	return c
 }
 
@@ -133,7 +136,19 @@ func (c *Channel) SetAddresses(addrs []netip.AddrPort) {
 
 // Leave gives back the slot of a session that has ended, if its Route is not
 // there any more to be closed.
-func (c *Channel) Leave(now int64) { c.slots.give() }
+func (c *Channel) Leave(now int64) {
+	c.slots.give()
+	if q := c.queue; q != nil && q.waiting.Load() > 0 {
+		q.freed(c, now)
+	}
+}
+
+// join makes the queue that of the channel, unless it is already.
+func (c *Channel) join(queue *Queue) {
+	if c.queue != queue {
+		c.queue = queue
+	}
+}
 
 // slots counts the taken slots (low half) against a limit (high half) in one
 // word, so that a reservation is one compare-and-swap and a limit is never
@@ -159,10 +174,13 @@ func hasFree(word uint64) bool {
 
 func (s *slots) free() bool { return hasFree(s.word.Load()) }
 
-func (s *slots) take() bool {
+func (s *slots) take() bool { return s.takeBelow(math.MaxUint64) }
+
+// takeBelow is take, but leaves no more taken than so many.
+func (s *slots) takeBelow(most uint64) bool {
 	for {
 		old := s.word.Load()
-		if !hasFree(old) {
+		if !hasFree(old) || old&math.MaxUint32 >= most {
 			return false
 		}
 		if s.word.CompareAndSwap(old, old+1) {

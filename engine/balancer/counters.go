@@ -58,6 +58,8 @@ func (f Failure) String() string {
 func FailureOf(err error) Failure {
 	var errno syscall.Errno
 	switch {
+	case errors.Is(err, ErrTooLate):
+		return TimedOut
 	case Local(err):
 		return LocalFailure
 	case errors.As(err, &errno):

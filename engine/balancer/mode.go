@@ -1,6 +1,10 @@
 package balancer
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // Mode is how a group chooses among its channels.
 type Mode uint8
@@ -13,28 +17,38 @@ const (
 	// clients move, and every process whose channels have the same keys
 	// chooses alike.
 	Hash
+	// LeastConn gives the channel with the fewest sessions for its weight, in turn
+	// among equals.
+	LeastConn
+	// Random draws two channels by weight, and gives the one with fewer sessions
+	// for its weight.
+	Random
+	// First fills the channels one after the other, each up to its limit.
+	First
+
+	// Modes is how many there are.
+	Modes
 )
+
+var modeWords = [Modes]string{"rr", "hash", "leastconn", "random", "first"}
 
 // String returns the word that UnmarshalText takes.
 func (m Mode) String() string {
-	if m == Hash {
-		return "hash"
+	if m >= Modes {
+		return fmt.Sprintf("mode %d", uint8(m))
 	}
-	return "rr"
+	return modeWords[m]
 }
 
 // MarshalText returns the word that UnmarshalText takes.
 func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
-// UnmarshalText takes "rr" or "hash".
+// UnmarshalText takes "rr", "hash", "leastconn", "random" or "first".
 func (m *Mode) UnmarshalText(text []byte) error {
-	switch string(text) {
-	case "rr":
-		*m = RoundRobin
-	case "hash":
-		*m = Hash
-	default:
-		return fmt.Errorf("%q is none of \"rr\", \"hash\"", text)
+	i := slices.Index(modeWords[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("%q is none of \"%s\"", text, strings.Join(modeWords[:], `", "`))
 	}
+	*m = Mode(i)
 	return nil
 }

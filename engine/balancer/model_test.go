@@ -1,7 +1,9 @@
 package balancer
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -16,7 +18,7 @@ type told struct {
 	failing, held, tested, healthy         bool
 	row                                    int
 	until                                  int64
-	limit, taken                           int
+	limit, taken, weight                   int
 	news                                   int // what makes earlier dials old news
 }
 
@@ -39,6 +41,8 @@ func (m *told) state(now int64) State {
 		return StateHeld
 	case m.failing:
 		return StateFailing
+	case m.weight == 0:
+		return StateWeightless
 	case m.full():
 		return StateFull
 	case !m.tested && !m.healthy:
@@ -68,11 +72,7 @@ type walk struct {
 
 // ahead returns the channels that the walk has still to come by.
 func (w *walk) ahead() (list []*Channel) {
-	route := w.route
-	for c := route.candidate(0, true); c != nil; c = route.candidate(0, true) {
-		list = append(list, c)
-	}
-	return list
+	return w.route.rest()
 }
 
 // model compares a router with what was told of its channels.
@@ -90,7 +90,7 @@ type model struct {
 func (m *model) panicking(group int) bool {
 	enabled, up := 0, 0
 	for _, c := range m.told {
-		if c.group == group && c.enabled() {
+		if c.group == group && c.enabled() && c.weight > 0 {
 			enabled++
 			if !c.down {
 				up++
@@ -103,10 +103,23 @@ func (m *model) panicking(group int) bool {
 // servable reports whether a client could be given the channel but for hold-off.
 func (m *model) servable(c *Channel) bool {
 	t := m.told[c]
-	return t.enabled() && !t.nohost && !t.full() && (!t.down || m.panicking(t.group))
+	return t.enabled() && !t.nohost && t.weight > 0 && !t.full() && (!t.down || m.panicking(t.group))
 }
 
 func (m *model) held(c *Channel) bool { return m.told[c].held && m.told[c].until > m.now }
+
+// preferred is weighted rendezvous hashing as it is defined, in floating point.
+func preferred(channels []*Channel, client uint64) *Channel {
+	return slices.MinFunc(channels, func(a, b *Channel) int {
+		of := func(c *Channel) float64 {
+			return -math.Log((float64(score(c.hash, client))+1)/(1<<64)) / float64(c.Weight())
+		}
+		if a.Weight() == b.Weight() {
+			return cmp.Compare(score(b.hash, client), score(a.hash, client))
+		}
+		return cmp.Compare(of(a), of(b))
+	})
+}
 
 // offered reports whether the group would offer its channel to the client at all.
 func (m *model) offered(c *Channel, client Client) bool {
@@ -114,9 +127,7 @@ func (m *model) offered(c *Channel, client Client) bool {
 	if group.Mode != Hash || m.options.HashFailover {
 		return true
 	}
-	best := slices.MaxFunc(group.Channels, func(a, b *Channel) int {
-		return int(int64(score(a.hash, hashAddr(client.Addr))>>1) - int64(score(b.hash, hashAddr(client.Addr))>>1))
-	})
+	best := preferred(group.Channels, hashAddr(client.Addr, 0, 0))
 	return c == best
 }
 
@@ -190,6 +201,7 @@ func (m *model) rejection(w *walk) Rejection {
 	for _, t := range m.told {
 		switch {
 		case !t.enabled() || t.nohost:
+		case t.weight == 0 && !(t.down && !m.panicking(t.group)):
 		case t.down && !m.panicking(t.group):
 			rejection = AllDown
 		case t.full():
@@ -252,7 +264,7 @@ func (m *model) check() {
 		if c.Active() != t.taken {
 			m.t.Fatalf("%s: %d taken, want %d", c.Key(), c.Active(), t.taken)
 		}
-		usable = usable || t.enabled() && !t.nohost && (!t.down || m.panicking(t.group))
+		usable = usable || t.enabled() && !t.nohost && t.weight > 0 && (!t.down || m.panicking(t.group))
 	}
 	if m.router.Usable() != usable {
 		m.t.Fatalf("usable %t", !usable)
@@ -286,7 +298,7 @@ func FuzzRoute(f *testing.F) {
 		}
 		var groups []Group
 		for g := range 1 + pick(3) {
-			group := Group{Mode: Mode(pick(2))}
+			group := Group{Mode: Mode(pick(len(allModes)))}
 			for i := range pick(5) {
 				c := NewChannel(Key{Host: fmt.Sprintf("h%d-%d", g, i), Port: 1})
 				c.SetAddresses(somewhere)
@@ -294,7 +306,7 @@ func FuzzRoute(f *testing.F) {
 				c.SetLimit(limit)
 				group.Channels = append(group.Channels, c)
 				m.channels = append(m.channels, c)
-				m.told[c] = &told{group: g, limit: limit}
+				m.told[c] = &told{group: g, limit: limit, weight: 1}
 			}
 			groups = append(groups, group)
 		}
@@ -359,9 +371,12 @@ func FuzzRoute(f *testing.F) {
 				mt.limit = pick(4)
 				c.SetLimit(mt.limit)
 			case 15:
-				switch pick(2) {
+				switch pick(3) {
 				case 0:
 					m.answers(c, c.Answers(m.now))
+				case 2:
+					mt.weight = pick(3)
+					c.SetWeight(mt.weight)
 				case 1:
 					mt.nohost = !mt.nohost
 					if mt.nohost {

@@ -135,7 +135,7 @@ func TestHeldChannelsComeLast(t *testing.T) {
 	groups := []Group{rr("a", "b", "c"), hash("x", "y"), rr("z")}
 	r := NewRouter(groups, options, nil)
 	own := r.pickers[1].(*rendezvous)
-	i, _ := own.reach(hashAddr(client.Addr))
+	i, _ := own.reach(hashAddr(client.Addr, 0, 0), question{})
 	x := groups[1].Channels[i]
 	hold := func(c *Channel, ms int) {
 		observe(c, options)

@@ -9,22 +9,31 @@ const (
 	AllFull                        // a channel in service has no slot left
 	NoneAnswered                   // connecting to at least one channel was tried, and failed
 	AllDown                        // a channel in service is down by its check, and none is full
+	QueueFull                      // it could have waited, but too many did
+	QueueTimeout                   // it waited for a slot for too long
+	TooLate                        // it was not connected in the time that all attempts have together
 	Rejections                     // how many there are
 )
 
-// String returns the rejection as one word.
+// String returns the rejection in a word or two.
 func (r Rejection) String() string {
 	return [Rejections]string{
 		NoneInService: "disabled",
 		AllFull:       "full",
 		NoneAnswered:  "failed",
 		AllDown:       "down",
+		QueueFull:     "queue full",
+		QueueTimeout:  "queue timeout",
+		TooLate:       "deadline",
 	}[r]
 }
 
 // Rejection returns why the route, which has come to its end, found no
 // channel. It looks at the channels as they are now.
 func (r *Route) Rejection() Rejection {
+	if r.refused {
+		return r.refusal
+	}
 	if r.failed {
 		return NoneAnswered
 	}
@@ -46,3 +55,5 @@ func (r *Route) Rejection() Rejection {
 	}
 	return rejection
 }
+
+func (r *Route) refuse(why Rejection) { r.refused, r.refusal = true, why }

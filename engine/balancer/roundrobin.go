@@ -1,87 +1,182 @@
 package balancer
 
-import "sync/atomic"
+import (
+	"math"
+	"slices"
+	"sync/atomic"
+)
 
-// roundRobin offers the channels from the one whose turn it is. The turn moves
-// with the reservation, not with the connection: clients who arrive together
-// get different channels, and clients one after the other see the same order
-// either way.
-//
-// The mark of a place is where the cursor was, or where the journey left it;
-// then it is claimed.
-type roundRobin struct {
-	channels []*Channel
-	cursor   atomic.Uint32 // whose turn it is
-}
-
-const claimed = 1 << 32
+// roundRobin offers the channels from the one whose turn it is.
+type roundRobin struct{ turns }
 
 func (p *roundRobin) next(_ uint64, at place, ask question) (place, *Channel) {
-	n := int32(len(p.channels))
-	first := at.number == 0
-	if first {
-		cursor := p.cursor.Load()
-		at = place{number: int32(cursor), left: n, mark: uint64(cursor)}
-	}
-	number, left, passed := at.number, at.left, at.passed
-	for ; left > 0; left-- {
-		if number == n {
-			number = 0
-		}
-		channel := p.channels[number]
-		number++
-		if state := channel.state.Load(); !ask.free(channel, state) && !ask.rested(channel, state) {
-			passed |= state
-			continue
-		}
-		if first {
-			left = n // those passed over may be usable by then
-		}
-		return place{number: number, left: left - 1, mark: at.mark, passed: passed}, channel
-	}
-	return place{number: number, mark: at.mark, passed: passed}, nil
+	return p.first(at, ask, load{})
 }
 
-func (p *roundRobin) reach(uint64) (from, to int) { return 0, len(p.channels) }
+func (p *roundRobin) says(_ uint64, at place, ask question) (words string, over bool) {
+	if words = p.share(p.channels[at.number-1], ask); words != "" {
+		words = "its turn, " + words
+	}
+	return words, false
+}
+
+// turns are those of a group's channels. A cycle is a stretch of time from 0 to 1,
+// and n turns that are to lie evenly in it are at (k+1/2)/n. So lie the turns of all
+// channels of one weight, who take them in the order of the group; of several at
+// one time that of the weight whose first channel comes first in the group is the
+// first. So with equal weights they come in the order of the group, and otherwise as
+// evenly as can be: 3:1 is AABA. Whom a turn belongs to hangs on the weights alone:
+// a channel that is passed over leaves the turns of the others where they are.
+//
+// The turn moves with the reservation, not with the connection: clients who
+// arrive together get different channels, and clients one after the other see the
+// same order either way.
+//
+// The mark of a place is where the cursor was, or where the journey left it; then
+// it is claimed. The turn is where the cursor goes with the channel.
+type turns struct {
+	weighed
+	cursor atomic.Uint64 // the time, and the class that comes first at that time
+}
+
+// A cursor is a time, in parts of 1/cycle, above the index of a class.
+const (
+	timeBits  = 32
+	cycle     = 1 << timeBits
+	classBits = 31
+	claimed   = 1 << 63
+)
+
+func cursorAt(time uint64, class int) uint64 { return time%cycle<<classBits | uint64(class) }
+
+// first returns the place of the channel whose turn comes first of those that the
+// question admits and that carry no more than the load.
+func (p *turns) first(at place, ask question, most load) (place, *Channel) {
+	if at.number == 0 {
+		at.mark = p.cursor.Load()
+	}
+	s := p.weigh(ask)
+	from, start := at.mark&^claimed>>classBits, int(at.mark&(1<<classBits-1))
+
+	// Whose turn it is, whoever that may be.
+	best, bestSlot, bestTime := -1, uint64(0), uint64(0)
+	for k := range s.classes {
+		class := &s.classes[k]
+		slot := class.slotFrom(from, k < start)
+		if best < 0 || class.before(slot, bestTime) {
+			best, bestSlot, bestTime = k, slot, class.timeOf(slot)
+			if bestTime == from {
+				break // nobody's is sooner
+			}
+		}
+	}
+	if best >= 0 {
+		i := s.classes[best].memberAt(bestSlot)
+		channel := p.channels[i]
+		state := channel.state.Load()
+		if ask.admits(channel, state) && !ask.tried.has(p.number(i)) && !loadOf(channel, state, ask).above(most) {
+			return place{number: i + 1, mark: at.mark, turn: cursorAt(bestTime, best+1)}, channel
+		}
+	}
+
+	// The first turn of one that may be given.
+	best = -1
+	var passed uint64
+	for k := range s.classes {
+		class := &s.classes[k]
+		slot := class.slotFrom(from, k < start)
+		for range class.members {
+			if best >= 0 && !class.before(slot, bestTime) {
+				break
+			}
+			i := class.memberAt(slot)
+			channel := p.channels[i]
+			if !ask.tried.has(p.number(i)) {
+				state := channel.state.Load()
+				if !ask.free(channel, state) && !ask.rested(channel, state) {
+					passed |= state
+				} else if !loadOf(channel, state, ask).above(most) {
+					best, bestSlot, bestTime = k, slot, class.timeOf(slot)
+					break
+				}
+			}
+			slot++
+		}
+	}
+	if best < 0 {
+		if number, channel := p.unweighted(s, ask); channel != nil {
+			return place{number: number, mark: at.mark, turn: at.mark &^ claimed}, channel
+		}
+		return place{mark: passed}, nil
+	}
+	i := s.classes[best].memberAt(bestSlot)
+	return place{number: i + 1, mark: at.mark, turn: cursorAt(bestTime, best+1)}, p.channels[i]
+}
+
+// slotFrom returns the number of the class's first turn at that time, or after it.
+func (c *class) slotFrom(time uint64, after bool) uint64 {
+	if after {
+		time++
+	}
+	return (time*c.rate + (cycle/2 - 1)) / (cycle / 2) / 2
+}
+
+// timeOf returns when a turn is, and before whether it is before a time.
+func (c *class) timeOf(slot uint64) uint64            { return (2*slot + 1) * (cycle / 2) / c.rate }
+func (c *class) before(slot uint64, time uint64) bool { return (2*slot+1)*(cycle/2) < time*c.rate }
+
+func (c *class) memberAt(slot uint64) int32 { return c.members[slot%uint64(len(c.members))] }
 
 // take takes the turn with the first channel of a journey: if another client
 // has taken it, the journey begins anew.
-func (p *roundRobin) take(at place, channel *Channel) (place, bool) {
-	next := uint32(at.number)
-	if int(next) == len(p.channels) {
-		next = 0
-	}
+func (p *turns) take(at place, channel *Channel, ask question) (place, bool) {
 	if at.mark&claimed == 0 {
-		if !p.cursor.CompareAndSwap(uint32(at.mark), next) {
+		if !p.cursor.CompareAndSwap(at.mark, at.turn) {
 			return place{}, false
 		}
-		at.mark = claimed | uint64(next)
-		return at, channel.slots.take()
+		at.mark = claimed | at.turn
+		return at, ask.take(channel, math.MaxUint64)
 	}
-	if !channel.slots.take() {
+	if !ask.take(channel, math.MaxUint64) {
 		return at, false
 	}
-	p.cursor.CompareAndSwap(uint32(at.mark), next)
-	at.mark = claimed | uint64(next)
+	p.cursor.CompareAndSwap(at.mark&^claimed, at.turn)
+	at.mark = claimed | at.turn
 	return at, true
 }
 
+func (p *turns) turn() *turns { return p }
+
 // follow gives the turn to the first channel that the older picker would have
 // offered and that this one has too.
-func (p *roundRobin) follow(older picker) {
-	before, ok := older.(*roundRobin)
+func (p *turns) follow(older picker) {
+	taking, ok := older.(interface{ turn() *turns })
 	if !ok {
 		return
 	}
-	at := make(map[*Channel]int, len(p.channels))
+	before := taking.turn()
+	gone := newNumbers(before.offset + len(before.channels))
+	index := make(map[*Channel]int32, len(p.channels))
 	for i, channel := range p.channels {
-		at[channel] = i
+		index[channel] = int32(i)
 	}
-	start := int(before.cursor.Load())
-	for i := range before.channels {
-		if now, ok := at[before.channels[(start+i)%len(before.channels)]]; ok {
-			p.cursor.Store(uint32(now))
-			return
+	for i, channel := range before.channels {
+		if _, ok := index[channel]; !ok {
+			gone.add(before.number(int32(i)))
+		}
+	}
+	at, channel := before.first(place{}, question{obstacles: everyone, tried: gone}, load{})
+	if channel == nil {
+		return
+	}
+	s := p.weigh(question{})
+	for k := range s.classes {
+		class := &s.classes[k]
+		slot := class.slotFrom(at.turn>>classBits, false)
+		if member := slices.Index(class.members, index[channel]); member >= 0 {
+			n := uint64(len(class.members))
+			slot += (uint64(member) + n - slot%n) % n
+			p.cursor.Store(cursorAt(class.timeOf(slot), k))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"math"
 	"net/netip"
 	"time"
 )
@@ -19,6 +20,7 @@ type Step uint8
 const (
 	Reject Step = iota // no channel is left: the client cannot be served now
 	Dial               // a slot on a channel is held, which is to be connected to
+	Wait               // all channels that could serve the client are full: it may wait (Route.Wait)
 )
 
 // Route is one client's journey through the groups of a router: first by all
@@ -28,25 +30,38 @@ const (
 // goroutine at a time and not copied after the first call of Next.
 type Route struct {
 	router  *Router
-	channel *Channel // the channel whose slot is held, or nil
-	client  uint64   // hash of its address
-	place   place    // in the group
-	group   int32    // being searched
-	chance  uint32   // generation of the channel's state when its slot was taken
-	failed  bool     // connecting to a channel failed
-	held    bool     // a channel was passed over that is held off
-	over    bool     // no group has another channel that is not
-	tried   numbers  // channels that could not be connected to
+	channel *Channel   // the channel whose slot is held, or nil
+	addr    netip.Addr // of the client
+	client  uint64     // hash of what counts of it in the group
+	place   place      // in the group
+	group   int32      // being searched
+	chance  uint32     // generation of the channel's state when its slot was taken
+	failed  bool       // connecting to a channel failed
+	held    bool       // a channel was passed over that is held off
+	over    bool       // no group has another channel that is not
+	tried   *numbers   // channels that could not be connected to
+	refused bool       // for the reason that follows
+	refusal Rejection
+	ticket  uint64   // its turn among those who wait; 0 if it never did
+	waiting *waiting // in the queue, or served and not told so
 }
-
-// numbers is a set of the numbers of a router's channels.
-type numbers []uint64
-
-func (n numbers) has(number int) bool { return n != nil && n[number/64]>>(number%64)&1 != 0 }
 
 // Route starts the journey of a client. A nil Router has no channels.
 func (r *Router) Route(client Client, now int64) Route {
-	return Route{router: r, client: hashAddr(client.Addr)}
+	route := Route{router: r, addr: client.Addr}
+	if r != nil && len(r.groups) > 0 {
+		route.client = r.hash(0, client.Addr)
+	}
+	return route
+}
+
+// hash returns that of what counts in the group of a client's address.
+func (r *Router) hash(group int, addr netip.Addr) uint64 {
+	g := &r.groups[group]
+	if g.Mode != Hash {
+		return 0
+	}
+	return hashAddr(addr, g.HashIPv4Bits, g.HashIPv6Bits)
 }
 
 // Channel returns the channel whose slot is held, or nil.
@@ -56,50 +71,112 @@ func (r *Route) Channel() *Channel { return r.channel }
 func (r *Route) Group() int { return int(r.group) }
 
 // Next reserves a slot on the next usable channel. The slot of the channel
-// before must have been given back with Failed.
+// before must have been given back with Failed. It returns Wait where all channels
+// that could serve the client are full, and clients may wait for a slot.
 func (r *Route) Next(now int64) Step {
 	if r.channel != nil {
 		panic("balancer: Next without Failed")
 	}
-	for channel := r.candidate(now, false); channel != nil; channel = r.candidate(now, false) {
-		var taken bool
-		if r.place, taken = r.router.pickers[r.group].take(r.place, channel); taken {
-			return r.dial(channel)
-		}
+	if r.router == nil {
+		return Reject
 	}
-	for channel := r.leftover(now); channel != nil; channel = r.leftover(now) {
-		if channel.slots.take() {
-			return r.dial(channel)
+	q := r.router.options.Queue
+	switch {
+	case q != nil && q.waiting.Load() > 0:
+		if r.nextInLine(q, now) {
+			return Dial
 		}
+	case r.advance(now):
+		return Dial
+	}
+	if q != nil && q.size.Load() > 0 && r.hopes(now) {
+		return Wait
+	}
+	if r.resort(now) {
+		return Dial
 	}
 	return Reject
 }
 
-func (r *Route) dial(channel *Channel) Step {
-	r.channel = channel
-	r.chance = generationOf(channel.state.Load())
-	return Dial
+// advance reserves a slot on a channel that is not held off, and reports whether
+// there was one.
+func (r *Route) advance(now int64) bool {
+	for channel := r.candidate(now, false); channel != nil; channel = r.candidate(now, false) {
+		var taken bool
+		if r.place, taken = r.router.pickers[r.group].take(r.place, channel, r.router.question(int(r.group), now)); taken {
+			r.hold(channel)
+			return true
+		}
+	}
+	return false
 }
 
-// candidate moves the journey on to the next channel, in this group or one
-// behind it; nil if none is left. It passes over those that could not be given a
-// slot now, or are held off, unless all are asked for.
+// resort reserves a slot on a channel that was passed over, and reports whether
+// there was one.
+func (r *Route) resort(now int64) bool {
+	for channel := r.leftover(now); channel != nil; channel = r.leftover(now) {
+		if r.router.question(int(r.group), now).take(channel, math.MaxUint64) {
+			r.hold(channel)
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Route) hold(channel *Channel) {
+	r.channel = channel
+	r.chance = generationOf(channel.state.Load())
+}
+
+// adopt has the route hold a slot on the channel that stands there.
+func (r *Route) adopt(channel *Channel, at spot) {
+	r.group, r.place = int32(at.group), place{number: int32(at.index) + 1}
+	r.hold(channel)
+}
+
+// again has the journey begin anew, but for the channels that were tried.
+func (r *Route) again() {
+	r.group, r.place, r.held, r.over = 0, place{}, false, false
+	if len(r.router.groups) > 0 {
+		r.client = r.router.hash(0, r.addr)
+	}
+}
+
+// follow has the journey go on in another router, where it begins anew.
+func (r *Route) follow(router *Router) {
+	if r.router == router {
+		return
+	}
+	r.router, r.tried, r.failed = router, nil, false
+	r.again()
+}
+
+// Router returns the router that the journey is in.
+func (r *Route) Router() *Router { return r.router }
+
+// candidate moves the journey on to the next channel that was not tried, in this
+// group or one behind it; nil if none is left. It passes over those that could not
+// be given a slot now, or are held off, unless all are asked for.
 func (r *Route) candidate(now int64, all bool) *Channel {
 	if r.router == nil || r.over {
 		return nil
 	}
-	for ; int(r.group) < len(r.router.pickers); r.group++ {
-		var ask question
-		if !all {
-			ask = r.router.question(int(r.group), now)
+	for int(r.group) < len(r.router.pickers) {
+		ask := r.router.question(int(r.group), now)
+		ask.tried = r.tried
+		if all {
+			ask.obstacles |= everyone
 		}
 		at, channel := r.router.pickers[r.group].next(r.client, r.place, ask)
 		if channel != nil {
 			r.place = at
 			return channel
 		}
-		r.held = r.held || all || at.passed&held != 0
+		r.held = r.held || all || at.mark&held != 0
 		r.place = place{}
+		if r.group++; int(r.group) < len(r.router.pickers) {
+			r.client = r.router.hash(int(r.group), r.addr)
+		}
 	}
 	r.over = true
 	return nil
@@ -116,7 +193,7 @@ func (r *Route) leftover(now int64) *Channel {
 	for g, picker := range r.router.pickers {
 		ask := r.router.question(g, now)
 		ask.obstacles &^= held
-		from, to := picker.reach(r.client)
+		from, to := picker.reach(r.router.hash(g, r.addr), ask)
 		for i := from; i < to; i++ {
 			channel := r.router.groups[g].Channels[i]
 			state := channel.state.Load()
@@ -139,6 +216,14 @@ func (r *Route) leftover(now int64) *Channel {
 // number returns that of the current channel within the router.
 func (r *Route) number() int { return r.router.firsts[r.group] + int(r.place.number) - 1 }
 
+// pass has the journey not come by the current channel again.
+func (r *Route) pass() {
+	if r.tried == nil {
+		r.tried = newNumbers(r.router.channels)
+	}
+	r.tried.add(r.number())
+}
+
 // Change is what an attempt to connect changed about its channel.
 type Change uint8
 
@@ -159,11 +244,8 @@ func (r *Route) Failed(err error, now int64) Change {
 	channel := r.channel
 	r.channel = nil
 	r.failed = true
-	if r.tried == nil {
-		r.tried = make(numbers, (r.router.channels+63)/64)
-	}
-	r.tried[r.number()/64] |= 1 << (r.number() % 64)
-	channel.Leave(now)
+	r.pass()
+	defer channel.Leave(now) // once it is known to who may be next
 	channel.Counters.Failures.Add(1)
 	channel.Dials.failures[FailureOf(err)].Add(1)
 	if Local(err) {
@@ -185,9 +267,10 @@ func (r *Route) Connected(took time.Duration, now int64) Change {
 	return r.channel.observeAnswer(now)
 }
 
-// Close gives back the slot that is held, if any. It may be called more than
-// once.
+// Close gives back the slot that is held, if any, or the place in the queue. It may
+// be called more than once.
 func (r *Route) Close(now int64) {
+	r.leave()
 	if r.channel != nil {
 		r.channel.Leave(now)
 		r.channel = nil

@@ -35,14 +35,28 @@ type Options struct {
 	// each give or take a fifth. Zero means never.
 	HoldOff, HoldOffMax time.Duration
 	// Panic is a share in percent: while fewer of the channels of a group that
-	// are enabled are up by their checks, these are ignored. Zero means never.
+	// are enabled, and not of weight 0, are up by their checks, these are ignored.
+	// Zero means never.
 	Panic int
+	// Queue, if not nil, is where clients of the listener wait. It is that of the
+	// channels from then on.
+	Queue *Queue
 }
 
 // Group is a set of channels that are chosen from in one way.
 type Group struct {
 	Mode     Mode
 	Channels []*Channel
+	// HashIPv4Bits and HashIPv6Bits are how many leading bits of a client's
+	// address count in Hash: 0 for all, at most 32 and 128.
+	HashIPv4Bits, HashIPv6Bits int
+	// HashLoad bounds in Hash what a channel may carry, in percent of the mean
+	// load for its weight, before its clients go to their next choice: at least
+	// 101; 0 for no bound.
+	HashLoad int
+	// SlowStart is over which time a channel that begins to serve (Channel.Warm)
+	// comes to its share, linearly, in weight and limit; 0 for at once.
+	SlowStart time.Duration
 }
 
 // Router holds the groups of a listener in the order in which they are tried.
@@ -54,6 +68,7 @@ type Router struct {
 	firsts   []int    // numbers of the first channels of the groups
 	channels int      // how many there are
 	options  Options
+	spots    map[*Channel]spot // where the channels stand; only with a queue
 
 	reviewing sync.Mutex    // held by Review
 	panics    []atomic.Bool // whether the checks of the groups are ignored
@@ -65,13 +80,22 @@ type Router struct {
 func NewRouter(groups []Group, options Options, previous *Router) *Router {
 	r := &Router{groups: groups, options: options, panics: make([]atomic.Bool, len(groups))}
 	for i := range groups {
-		picker := newPicker(&groups[i], options)
+		picker := newPicker(&groups[i], r.channels, options)
 		if previous != nil && i < len(previous.pickers) {
 			picker.follow(previous.pickers[i])
 		}
 		r.pickers = append(r.pickers, picker)
 		r.firsts = append(r.firsts, r.channels)
 		r.channels += len(groups[i].Channels)
+	}
+	if options.Queue != nil {
+		r.spots = make(map[*Channel]spot, r.channels)
+		for g := range groups {
+			for i, channel := range groups[g].Channels {
+				r.spots[channel] = spot{g, i}
+				channel.join(options.Queue)
+			}
+		}
 	}
 	r.Review()
 	return r
@@ -82,7 +106,7 @@ func (r *Router) Groups() []Group { return r.groups }
 
 // Review finds out whether the checks of a group are to be ignored, as so few of
 // its channels are up by them (see Options.Panic). It is to be called after the
-// health of a channel, or whether one is in service, has changed.
+// health of a channel, whether one is in service, or its weight has changed.
 func (r *Router) Review() {
 	if r.options.Panic == 0 {
 		return
@@ -93,7 +117,7 @@ func (r *Router) Review() {
 		inService, up := 0, 0
 		for _, channel := range r.groups[g].Channels {
 			state := channel.state.Load()
-			if state&off != 0 {
+			if state&(off|weightless) != 0 {
 				continue
 			}
 			inService++
@@ -112,7 +136,7 @@ func (r *Router) Panicking(group int) bool { return r.panics[group].Load() }
 // or when a slot is free.
 func (r *Router) Usable() bool {
 	for g := range r.groups {
-		obstacles := r.question(g, 0).obstacles &^ held
+		obstacles := r.question(g, 0).obstacles &^ (held | warming)
 		for _, channel := range r.groups[g].Channels {
 			if channel.state.Load()&obstacles == 0 {
 				return true
@@ -125,6 +149,10 @@ func (r *Router) Usable() bool {
 // question asks for the channels of a group that a client may be given now.
 func (r *Router) question(group int, now int64) question {
 	ask := question{obstacles: obstacles, now: now}
+	if slow := r.groups[group].SlowStart; slow != 0 {
+		ask.slow = int64(slow)
+		ask.obstacles |= warming // to look closer
+	}
 	if r.panics[group].Load() {
 		ask.obstacles &^= unhealthy
 	}

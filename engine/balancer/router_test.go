@@ -517,35 +517,50 @@ func TestKeyString(t *testing.T) {
 	}
 }
 
+// BenchmarkRoute is what it costs to find a channel, with equal and with different
+// weights, and with a bound on the load.
 func BenchmarkRoute(b *testing.B) {
-	for _, mode := range []Mode{RoundRobin, Hash} {
+	for _, mode := range allModes {
 		for _, n := range []int{1, 16, 1000} {
-			var specs []string
-			for i := range n {
-				specs = append(specs, fmt.Sprintf("h%d", i))
-			}
-			group := Group{Mode: mode, Channels: channels(specs...)}
-			r := NewRouter([]Group{group}, Options{}, nil)
-			one := func(from Client) {
-				route := r.Route(from, 0)
-				route.Next(0)
-				route.Connected(0, 0)
-				route.Close(0)
-			}
-			b.Run(fmt.Sprintf("%s/%d", mode, n), func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					one(client)
+			for _, weighted := range []string{"", "/weighted", "/bounded"} {
+				if weighted == "/bounded" && mode != Hash {
+					continue
 				}
-			})
-			b.Run(fmt.Sprintf("%s/%d/parallel", mode, n), func(b *testing.B) {
-				b.ReportAllocs()
-				b.RunParallel(func(pb *testing.PB) {
-					for pb.Next() {
+				var specs []string
+				for i := range n {
+					specs = append(specs, fmt.Sprintf("h%d", i))
+				}
+				group := Group{Mode: mode, Channels: channels(specs...)}
+				switch weighted {
+				case "/bounded":
+					group.HashLoad = 125
+				case "/weighted":
+					for i, channel := range group.Channels {
+						channel.SetWeight(1 + i*i%MaxWeight)
+					}
+				}
+				r := NewRouter([]Group{group}, Options{}, nil)
+				one := func(from Client) {
+					route := r.Route(from, 0)
+					route.Next(0)
+					route.Connected(0, 0)
+					route.Close(0)
+				}
+				b.Run(fmt.Sprintf("%s/%d%s", mode, n, weighted), func(b *testing.B) {
+					b.ReportAllocs()
+					for b.Loop() {
 						one(client)
 					}
 				})
-			})
+				b.Run(fmt.Sprintf("%s/%d%s/parallel", mode, n, weighted), func(b *testing.B) {
+					b.ReportAllocs()
+					b.RunParallel(func(pb *testing.PB) {
+						for pb.Next() {
+							one(client)
+						}
+					})
+				})
+			}
 		}
 	}
 }
@@ -553,7 +568,7 @@ func BenchmarkRoute(b *testing.B) {
 // BenchmarkPassedOver is what it costs to find no channel, or the only one,
 // among many of which the others are out of service.
 func BenchmarkPassedOver(b *testing.B) {
-	for _, mode := range []Mode{RoundRobin, Hash} {
+	for _, mode := range allModes {
 		for _, n := range []int{16, 1000, 4000} {
 			for _, usable := range []string{"none", "last"} {
 				r, last := passedOver(mode, n)
@@ -578,7 +593,7 @@ func BenchmarkPassedOver(b *testing.B) {
 // BenchmarkHeldOff is what it costs to find the one channel that is not held off,
 // or if there is none the one that is free the soonest.
 func BenchmarkHeldOff(b *testing.B) {
-	for _, mode := range []Mode{RoundRobin, Hash} {
+	for _, mode := range allModes {
 		for _, n := range []int{16, 1000, 10000} {
 			for _, usable := range []string{"none", "last"} {
 				r, last := passedOver(mode, n)
@@ -620,14 +635,24 @@ func passedOver(mode Mode, n int) (*Router, *Channel) {
 // order returns the channels that a client may come by, usable or not.
 func (r *Router) order(client Client) (order []*Channel) {
 	route := r.Route(client, 0)
-	for channel := route.candidate(0, true); channel != nil; channel = route.candidate(0, true) {
-		order = append(order, channel)
+	return route.rest()
+}
+
+// rest returns the channels that the journey has still to come by, usable or not.
+func (r *Route) rest() (list []*Channel) {
+	route := *r
+	if r.tried != nil {
+		route.tried = &numbers{slices.Clone(r.tried.bits)}
 	}
-	return order
+	for channel := route.candidate(0, true); channel != nil; channel = route.candidate(0, true) {
+		list = append(list, channel)
+		route.pass()
+	}
+	return list
 }
 
 func TestChoosingAllocatesNothing(t *testing.T) {
-	for _, mode := range []Mode{RoundRobin, Hash} {
+	for _, mode := range allModes {
 		group := Group{Mode: mode, Channels: channels("a", "b", "c")}
 		options := Options{HashFailover: true, HoldOff: time.Hour, HoldOffMax: time.Hour}
 		r := NewRouter([]Group{group}, options, nil)

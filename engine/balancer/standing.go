@@ -57,6 +57,7 @@ type note struct {
 type notes struct {
 	up         note // of none of the words below, or of untested
 	full       note
+	idle       note // of weight 0
 	slow       note
 	failure    note
 	health     note
@@ -88,6 +89,8 @@ func (c *Channel) stands(state uint64, now int64) State {
 		return StateFailing
 	case state&slow != 0:
 		return StateSlow
+	case state&weightless != 0:
+		return StateWeightless
 	case !c.slots.free():
 		return StateFull
 	case state&untested != 0 && state&healthy == 0:
@@ -108,6 +111,8 @@ func (c *Channel) Standing(now int64) Standing {
 		why = c.up
 	case StateFull:
 		why = note{c.full.since, fmt.Sprintf("%d of %d", c.Active(), c.Limit())}
+	case StateWeightless:
+		why = note{c.idle.since, "no new clients"}
 	case StateSlow:
 		why = c.slow
 	case StateFailing:
@@ -145,7 +150,7 @@ func (c *Channel) failures() string {
 func (c *Channel) Date(now int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, n := range []*note{&c.up, &c.unresolved, &c.out} {
+	for _, n := range []*note{&c.up, &c.idle, &c.unresolved, &c.out} {
 		if n.since == 0 {
 			n.since = now
 		}

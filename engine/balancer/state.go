@@ -10,6 +10,7 @@ const (
 	StateUp           State = iota
 	StateUntested           // in service, but neither a client nor a check has found out about it yet
 	StateFull               // in service, without a free slot
+	StateWeightless         // in service, but with weight 0, so it is given no new client
 	StateSlow               // in service, but was sent bytes and sent none back
 	StateFailing            // in service, but did not answer when it was tried last
 	StateHeld               // likewise, and passed over for a while
@@ -27,6 +28,7 @@ func (s State) String() string {
 		StateUp:           "up",
 		StateUntested:     "untested",
 		StateFull:         "full",
+		StateWeightless:   "weight 0",
 		StateSlow:         "slow",
 		StateFailing:      "failing",
 		StateHeld:         "held off",
@@ -77,6 +79,8 @@ const (
 	healthy    // by its check
 	unhealthy  // by its check
 	slow       // was sent bytes and sent none back
+	warming    // began to serve at Channel.warm, which may be long ago
+	weightless // of weight 0; the weight itself is in the bits from weightAt on
 )
 
 // generation is one in the upper half of the state. It may wrap: no dial lasts

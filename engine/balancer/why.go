@@ -36,12 +36,14 @@ func (r *Router) Why(client Client, now int64) []Verdict {
 	var verdicts []Verdict
 	route := r.Route(client, now)
 	for channel := route.candidate(now, true); channel != nil; channel = route.candidate(now, true) {
+		route.pass()
 		verdict := route.verdict(channel, r.question(route.Group(), now))
 		verdicts = append(verdicts, verdict)
 		if verdict.Reason == Chosen {
 			return verdicts
 		}
 	}
+	route.tried = nil
 	if channel := route.leftover(now); channel != nil {
 		ask := r.question(route.Group(), now)
 		ask.obstacles &^= held
@@ -54,9 +56,23 @@ func (r *Router) Why(client Client, now int64) []Verdict {
 func (r *Route) verdict(channel *Channel, ask question) Verdict {
 	verdict := Verdict{Group: r.Group(), Index: int(r.place.number - 1), Channel: channel, Reason: ask.verdict(channel)}
 	standing := channel.Standing(ask.now)
+	var words string
+	if verdict.Reason == Chosen && !r.over {
+		var over bool
+		if words, over = r.router.pickers[r.group].says(r.client, r.place, ask); over {
+			verdict.Reason, verdict.Words = IsFull, words
+			return verdict
+		}
+	}
 	switch {
 	case verdict.Reason == IsFull:
-		verdict.Words = fmt.Sprintf("full, %d of %d", channel.Active(), channel.Limit())
+		most := ask.most(channel, channel.state.Load())
+		verdict.Words = fmt.Sprintf("full, %d of %d", channel.Active(), most)
+		if most < uint64(channel.Limit()) {
+			verdict.Words += fmt.Sprintf(" while it starts, later %d", channel.Limit())
+		}
+	case verdict.Reason == Reason(StateWeightless):
+		verdict.Words = "weight 0: no new clients"
 	case verdict.Reason != Chosen:
 		verdict.Words = standing.Words(ask.now)
 	case standing.State == StateDown:
@@ -67,6 +83,9 @@ func (r *Route) verdict(channel *Channel, ask question) Verdict {
 		verdict.Words = "chosen although it is " + standing.Words(ask.now)
 	default:
 		verdict.Words = "chosen"
+		if words != "" {
+			verdict.Words += ": " + words
+		}
 	}
 	return verdict
 }

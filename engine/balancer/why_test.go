@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 )
 
 // TestWhyAgreesWithRoute compares what Why says with what a client gets, over
@@ -17,7 +18,7 @@ func TestWhyAgreesWithRoute(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		var groups []Group
 		for g := range 1 + random.IntN(3) {
-			group := Group{Mode: Mode(random.IntN(2))}
+			group := Group{Mode: Mode(random.IntN(len(allModes)))}
 			for i := range random.IntN(5) {
 				group.Channels = append(group.Channels, randomChannel(random, fmt.Sprintf("h%d-%d", g, i)))
 			}
@@ -87,7 +88,7 @@ func TestWhyAgreesWithRoute(t *testing.T) {
 func TestJourneyFollowsTheOrder(t *testing.T) {
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 2))
-		group := Group{Mode: Mode(random.IntN(2))}
+		group := Group{Mode: Mode(random.IntN(len(allModes)))}
 		for i := range 1 + random.IntN(12) {
 			channel := randomChannel(random, fmt.Sprintf("h%d", i))
 			channel.hash %= 4 // many ties
@@ -115,12 +116,12 @@ func TestJourneyFollowsTheOrder(t *testing.T) {
 func TestOnePassOverChannelsOutOfService(t *testing.T) {
 	r, last := passedOver(Hash, 1000)
 	group := r.pickers[0].(*rendezvous)
-	hashed, start := hashAddr(client.Addr), place{}
-	if best, _, _ := group.after(hashed, start, question{obstacles: obstacles}); best < 0 || group.channels[best] != last {
+	hashed := hashAddr(client.Addr, 0, 0)
+	if best, _ := group.best(hashed, question{obstacles: obstacles}, bound{}); best < 0 || group.channels[best] != last {
 		t.Errorf("the first pass found %d", best)
 	}
 	last.Disable()
-	if best, _, _ := group.after(hashed, start, question{obstacles: obstacles}); best >= 0 {
+	if best, _ := group.best(hashed, question{obstacles: obstacles}, bound{}); best >= 0 {
 		t.Errorf("a pass found %d though none is usable", best)
 	}
 	route := r.Route(client, 0)
@@ -191,5 +192,43 @@ func TestDraining(t *testing.T) {
 	channel.Declare(false)
 	if !channel.Enabled() {
 		t.Error("the operator's word outlives a declaration that said the same")
+	}
+}
+
+// Why names the arithmetic of the mode.
+func TestWhyNamesTheArithmetic(t *testing.T) {
+	busy := func(group Group, sessions ...int) Group {
+		for i, n := range sessions {
+			for range n {
+				group.Channels[i].slots.take()
+			}
+		}
+		return group
+	}
+	for _, test := range []struct {
+		group Group
+		want  string // of the chosen one
+	}{
+		{Group{Channels: weighing(1, 1)}, "chosen"},
+		{Group{Channels: weighing(3, 1)}, "chosen: its turn, weight 3 of 4"},
+		{Group{Mode: Hash, Channels: weighing(5, 5)}, "chosen"},
+		{Group{Mode: Hash, Channels: weighing(1000, 1)}, "chosen: preferred, weight 1000 of 1001"},
+		{busy(Group{Mode: LeastConn, Channels: weighing(1, 3)}, 5, 12), "chosen: least connections, 12/3 against 5/1"},
+		{busy(Group{Mode: LeastConn, Channels: weighing(1, 1, 1)}, 5, 2, 2), "chosen: least connections, 2/1 against 2/1, in turn"},
+		{busy(Group{Mode: LeastConn, Channels: weighing(2)}, 5), "chosen: least connections, 5/2"},
+		{busy(Group{Mode: Random, Channels: weighing(1, 1)}, 3, 5), "chosen: two at random, 3/1 against 5/1"},
+		{Group{Mode: Random, Channels: weighing(1)}, "chosen: the only one to draw"},
+		{busy(Group{Mode: First, Channels: channels("a:1", "b")}, 1), "chosen: the first with room"},
+	} {
+		why := NewRouter([]Group{test.group}, Options{}, nil).Why(client, 0)
+		if got := why[len(why)-1].Words; got != test.want {
+			t.Errorf("%s: %q, want %q", test.group.Mode, got, test.want)
+		}
+	}
+	group := busy(Group{Mode: LeastConn, Channels: weighing(2, 1), SlowStart: time.Second}, 1, 9)
+	group.Channels[0].Warm(0)
+	why := NewRouter([]Group{group}, Options{}, nil).Why(client, int64(time.Second/4))
+	if got := why[len(why)-1].Words; got != "chosen: least connections, 1/0.5 against 9/1" {
+		t.Errorf("while it starts: %q", got)
 	}
 }

@@ -4,7 +4,6 @@ package eventloop
 
 import (
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -88,7 +87,8 @@ func (a *acceptor) accept(l *loop) {
 
 // take accepts up to n clients and reports whether there were as many.
 func (a *acceptor) take(l *loop, n int) bool {
-	places := l.plane.places.Take(n)
+	listener := a.socket.listener.Load()
+	places := l.plane.places.Take(listener, n)
 	if places == 0 {
 		a.starve(l)
 		return false
@@ -96,10 +96,9 @@ func (a *acceptor) take(l *loop, n int) bool {
 	taken := 0
 	defer func() {
 		if taken < places {
-			l.plane.places.Give(places - taken)
+			l.plane.places.Give(listener, places-taken)
 		}
 	}()
-	listener := a.socket.listener.Load()
 	for range places {
 		fd, peer, errno := l.kernel.accept(a.fd)
 		switch {
@@ -145,16 +144,16 @@ func (a *acceptor) expire(l *loop) { a.watch(l) }
 func (a *acceptor) starve(l *loop) {
 	a.unwatch(l)
 	a.starved = true
-	l.plane.complainFull(l.now)
-	l.hunger()
+	if !a.socket.listener.Load().Full(l.plane.options.Log, l.now) {
+		l.plane.complainFull(l.now)
+	}
+	l.hunger(a)
 }
 
-// hunger has the loop told when there are places again.
-func (l *loop) hunger() {
-	if l.starving.CompareAndSwap(false, true) {
-		l.plane.places.Wait(1)
-	}
-	if l.plane.places.Free() > 0 { // since before it was known who waits
+// hunger has the loop told when there may be a place for the acceptor again.
+func (l *loop) hunger(a *acceptor) {
+	l.starving.Store(true)
+	if l.plane.places.Want(a.socket.listener.Load()) {
 		l.plane.feed()
 	}
 }
@@ -163,7 +162,6 @@ func (l *loop) hunger() {
 func (p *Plane) feed() {
 	for _, l := range p.loops {
 		if l.starving.CompareAndSwap(true, false) {
-			p.places.Wait(-1)
 			l.mailbox.post(l.feed)
 		}
 	}
@@ -171,36 +169,30 @@ func (p *Plane) feed() {
 
 // feed lets as many acceptors go on as there are places, in turn.
 func (l *loop) feed() {
-	free := l.plane.places.Free()
-	first, starved := l.fed, false
+	given, first := 0, l.fed
 	for i := range l.acceptors {
 		number := (first + i) % len(l.acceptors)
 		a := l.acceptors[number]
 		switch {
 		case a == nil || !a.starved:
-		case free <= 0:
-			starved = true
+		case l.plane.places.Free(a.socket.listener.Load()) <= given:
 		default:
-			free--
+			given++
 			a.starved = false
 			a.watch(l)
 			l.fed = number + 1
 		}
 	}
-	if starved {
-		l.hunger()
+	for _, a := range l.acceptors {
+		if a != nil && a.starved {
+			l.hunger(a)
+		}
 	}
 }
-
-// complainEvery is how often it is told that there is no place for a session.
-const complainEvery = time.Minute
 
 func (p *Plane) complainFull(now int64) {
 	if p.sessions() < int64(p.places.Limit()) {
 		return // another loop has reserved places for clients who may not come
 	}
-	last := p.full.Load()
-	if (last == 0 || now-last >= int64(complainEvery)) && p.full.CompareAndSwap(last, now) {
-		p.options.Log.Warn("there are as many sessions as there may be, clients wait")
-	}
+	p.full.Full(p.options.Log, now)
 }

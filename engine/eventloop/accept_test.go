@@ -32,7 +32,7 @@ func TestBatches(t *testing.T) {
 		if batch := p.loops[0].acceptors[0].batch; batch != 32 {
 			t.Errorf("the next batch is %d", batch)
 		}
-		if n := p.listener.Accepted.Load(); n != 300 || s.arrivals.Load() != n || p.places.Free() < 0 {
+		if n := p.listener.Accepted.Load(); n != 300 || s.arrivals.Load() != n || p.places.Free(p.listener) < 0 {
 			t.Errorf("%d accepted, %d arrivals", n, s.arrivals.Load())
 		}
 	})

@@ -45,6 +45,7 @@ func (s *adopted) Serve(l *plane.Listener) {
 	}
 	s.listener.Store(l)
 	if s.serving {
+		s.plane.feed() // there may be a place now
 		return
 	}
 	s.serving = true

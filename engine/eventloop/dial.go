@@ -71,15 +71,67 @@ func (p *searches) put(d *dialing) {
 
 // connect dials the next channel that is to be had, or ends the session if none
 // is left. While it dials, the client is not read from.
-func (l *loop) connect(s *session) {
-	for s.search.Next(l.now) == balancer.Dial {
+func (l *loop) connect(s *session) { l.goOn(s, s.search.Next(l.now)) }
+
+// goOn takes the step, and those that follow at once.
+func (l *loop) goOn(s *session, step balancer.Step) {
+	for ; ; step = s.search.Next(l.now) {
+		if step == balancer.Wait {
+			step = l.queue(s)
+		}
+		switch step {
+		case balancer.Wait:
+			return
+		case balancer.Reject:
+			l.end(s, plane.NoChannel, nil, s.listener.Service().ResetUnserved)
+			return
+		}
+		s.state = plane.Dialing
 		s.channel, s.group = s.search.Channel(), uint16(s.search.Group())
 		if l.dial(s) {
 			return
 		}
 		s.search.Failed(l.now)
 	}
-	l.end(s, plane.NoChannel, nil, s.listener.Service().ResetUnserved)
+}
+
+// queue has the client wait for a slot, unless it does already. The timer is armed
+// then.
+func (l *loop) queue(s *session) balancer.Step {
+	if s.state != plane.Queued {
+		t := s.token(client)
+		step := s.search.Enqueue(balancer.Waiter{
+			Client: s.client,
+			Wake:   func() { l.mailbox.post(func() { l.woken(t) }) },
+		}, l.now)
+		if step != balancer.Wait {
+			return step
+		}
+		s.state, s.channel, s.group = plane.Queued, nil, 0
+	}
+	return l.patient(s)
+}
+
+// patient arms the timer for as long as the client may wait.
+func (l *loop) patient(s *session) balancer.Step {
+	step, left := s.search.Patient(l.now)
+	if step == balancer.Wait {
+		l.arm(&s.timer, left)
+	}
+	return step
+}
+
+// woken is called after the client was given a slot. It may have left since, and
+// even wait anew.
+func (l *loop) woken(t token) {
+	s, _ := l.slab.session(t)
+	if s == nil || s.state != plane.Queued {
+		return
+	}
+	if step := s.search.Woken(l.now); step != balancer.Wait {
+		l.wheel.disarm(&s.timer)
+		l.goOn(s, step)
+	}
 }
 
 // dial begins the attempts that are due. It reports false if there is nothing

@@ -179,7 +179,7 @@ func TestEndOfASessionWithTwoAttempts(t *testing.T) {
 			r.client.failed, r.client.failure, r.client.event = true, unix.ECONNRESET, true
 			r.deliver(r.client)
 		},
-		"Operator": func(r *raced) { r.loop.abort(plane.Operator, []token{r.client.token}) },
+		"Operator": func(r *raced) { r.loop.each([]token{r.client.token}, abort(plane.Operator)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRaced(t)

@@ -39,7 +39,8 @@ func (r *services) expire(l *loop) {
 	changed := false
 	for of, t := range l.listeners {
 		service := of.Service()
-		if t.seen.IdleTimeout != service.IdleTimeout || t.seen.HalfCloseTimeout != service.HalfCloseTimeout {
+		if t.seen.IdleTimeout != service.IdleTimeout || t.seen.HalfCloseTimeout != service.HalfCloseTimeout ||
+			t.seen.MaxAge != service.MaxAge || t.seen.MaxAgeJitter != service.MaxAgeJitter {
 			changed = true
 		}
 		t.seen = service

@@ -25,7 +25,7 @@ type Plane struct {
 	picked  uint16       // the lowest port that connect picks, when the plane was made
 
 	places   plane.Places
-	full     atomic.Int64 // as now, when it was last told that there is no place
+	full     plane.Complaint // that there is no place
 	shortage plane.Shortage
 	life     context.Context // ends with Shutdown
 	end      context.CancelFunc
@@ -102,6 +102,28 @@ func (p *Plane) Loops() []int {
 // Abort implements plane.Plane. The sessions are matched on the caller's
 // goroutine and ended on their loops.
 func (p *Plane) Abort(cause plane.Cause, match func(*plane.Session) bool) int {
+	return p.each(match, abort(cause))
+}
+
+func abort(cause plane.Cause) func(*loop, *session) bool {
+	return func(l *loop, s *session) bool {
+		l.end(s, cause, nil, true)
+		return true
+	}
+}
+
+// Finish implements plane.Plane, in the way of Abort.
+func (p *Plane) Finish(cause plane.Cause, match func(*plane.Session) bool) int {
+	return p.each(match, finish(cause))
+}
+
+func finish(cause plane.Cause) func(*loop, *session) bool {
+	return func(l *loop, s *session) bool { return l.finish(s, cause) }
+}
+
+// each does something to the sessions that match, on their loops, and returns to
+// how many that was news.
+func (p *Plane) each(match func(*plane.Session) bool, do func(*loop, *session) bool) int {
 	n := 0
 	p.pages(func(l *loop, page []shown) bool {
 		var victims []token
@@ -111,7 +133,7 @@ func (p *Plane) Abort(cause plane.Cause, match func(*plane.Session) bool) int {
 			}
 		}
 		if len(victims) > 0 {
-			l.mailbox.do(func() { n += l.abort(cause, victims) })
+			l.mailbox.do(func() { n += l.each(victims, do) })
 		}
 		return true
 	})
@@ -152,13 +174,12 @@ func (l *loop) page(i int) (page []shown, more bool) {
 	return page, i+1 < len(l.slab.pages)
 }
 
-// abort resets those of the sessions that have not ended yet, and returns how
-// many they were.
-func (l *loop) abort(cause plane.Cause, victims []token) int {
+// each does something to those of the sessions that have not ended yet, and returns
+// to how many that was news.
+func (l *loop) each(victims []token, do func(*loop, *session) bool) int {
 	n := 0
 	for _, t := range victims {
-		if s, _ := l.slab.session(t); s != nil {
-			l.end(s, cause, nil, true)
+		if s, _ := l.slab.session(t); s != nil && do(l, s) {
 			n++
 		}
 	}

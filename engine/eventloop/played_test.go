@@ -103,7 +103,7 @@ func (p *played) finish(l *loop, n int) {
 	for i := range l.slab.pages {
 		page, _ := l.page(i)
 		for _, s := range page[:min(n, len(page))] {
-			l.abort(plane.Operator, []token{s.token})
+			l.each([]token{s.token}, abort(plane.Operator))
 			n--
 		}
 	}

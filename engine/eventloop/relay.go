@@ -58,11 +58,12 @@ func (l *loop) relay(s *session, first int) bool {
 //	   └── end of stream ──► closed       for errors see part
 //
 // Nothing is read while bytes are pending, which holds back the sender, and
-// no stream is closed before they are delivered.
+// no stream is closed before they are delivered. Once the session parts, a stream
+// is closed behind what is pending, and what is read then is dropped.
 func (l *loop) pump(s *session, from int) outcome {
 	t, in, out := &s.streams[from], &s.sides[from], &s.sides[from^1]
 	volume := 0
-	for !t.closed {
+	for !t.closed || s.parting && !t.finished {
 		if out.broken {
 			l.dropBuffer(t)
 			l.dropPipe(t)
@@ -78,8 +79,11 @@ func (l *loop) pump(s *session, from int) outcome {
 			}
 			continue
 		}
-		if t.finished {
-			return l.passOnEnd(s, from)
+		if !t.closed && (t.finished || s.parting) {
+			if o := l.passOnEnd(s, from); o != waits {
+				return o
+			}
+			continue
 		}
 		if !in.readable {
 			return waits
@@ -89,7 +93,7 @@ func (l *loop) pump(s *session, from int) outcome {
 		}
 		var n int
 		var errno unix.Errno
-		if t.splicing {
+		if t.splicing && !t.closed {
 			n = l.fillPipe(s, from, volume)
 		} else {
 			n, errno = l.fillBuffer(s, from)
@@ -100,6 +104,10 @@ func (l *loop) pump(s *session, from int) outcome {
 			return waits
 		}
 		volume += n
+	}
+	if s.over() {
+		l.end(s, s.cause, nil, false)
+		return gone
 	}
 	return waits
 }
@@ -139,6 +147,9 @@ func (l *loop) fillBuffer(s *session, from int) (int, unix.Errno) {
 		if in.finished {
 			l.sawEnd(s, from)
 		}
+	}
+	if t.closed {
+		return n, 0
 	}
 	l.dump(from, l.shared[:n])
 	t.buffer, t.begin, t.end = l.shared, 0, uint32(n)
@@ -294,10 +305,10 @@ func (l *loop) sawEnd(s *session, from int) {
 }
 
 // passOnEnd passes the end of a stream on. The second ends the session, and with
-// it both connections.
+// it both connections, unless it parts.
 func (l *loop) passOnEnd(s *session, from int) outcome {
 	s.streams[from].closed = true
-	if s.streams[from^1].closed {
+	if s.over() {
 		l.end(s, s.cause, nil, false)
 		return gone
 	}

@@ -34,6 +34,8 @@ type session struct {
 
 	state   plane.State
 	cause   plane.Cause // once a peer has finished or broken
+	told    plane.Cause // once it is being finished: why
+	parting bool        // likewise, and it is put off no more
 	reset   bool        // the peers are to see a reset at the end
 	queued  bool        // in loop.ready
 	settled bool        // keep-alive and the user timeout are set towards the channel
@@ -41,7 +43,10 @@ type session struct {
 	owed    bool        // the last byte that moved went to the channel
 	attempt uint8       // of which the connection to the channel came, as its token has it
 
-	looked uint32 // once a side has broken: 1 + what the kernel had left to send to the other at the last look
+	// looked is once a side has broken 1 + what the kernel had left to send to the
+	// other at the last look. Before, while the session is being finished, it is
+	// when the step began that it is in, in milliseconds.
+	looked uint32
 
 	sides   [2]side
 	streams [2]stream
@@ -118,7 +123,7 @@ func (l *loop) begin(fd int32, peer netip.AddrPort, listener *plane.Listener) {
 // event acts on what the kernel says of one side. Events of an attempt to connect
 // that was given up, because another was faster, may be on their way still.
 func (l *loop) event(s *session, which int, t token, events uint32) {
-	if which == server && s.state == plane.Dialing {
+	if which == server && s.search != nil {
 		l.answered(s, t.attempt(), events)
 		return
 	}
@@ -128,7 +133,7 @@ func (l *loop) event(s *session, which int, t token, events uint32) {
 	e := &s.sides[which]
 	e.heard(events)
 	switch {
-	case s.state != plane.Dialing:
+	case s.search == nil:
 		if !s.queued { // or else its turn is to come
 			l.relay(s, which)
 		}
@@ -144,7 +149,7 @@ func (l *loop) event(s *session, which int, t token, events uint32) {
 // broke takes note that the connection of one side has broken.
 func (l *loop) broke(s *session, which int, call string, errno unix.Errno) {
 	s.sides[which].broken = true
-	if s.err == nil {
+	if s.err == nil && !s.parting {
 		s.cause = [...]plane.Cause{client: plane.ClientFailed, server: plane.ChannelFailed}[which]
 		s.err = os.NewSyscallError(call, errno)
 	}
@@ -164,10 +169,10 @@ func (l *loop) part(s *session, which int) bool {
 			return true
 		}
 	}
-	if s.err == nil {
+	if s.err == nil && !s.parting {
 		l.broke(s, which, "read", l.kernel.socketError(s.sides[which].fd))
 	}
-	l.end(s, s.cause, s.err, true)
+	l.end(s, s.cause, s.err, !s.parting || s.holds())
 	return false
 }
 
@@ -186,7 +191,7 @@ func (s *session) broken() (which int, ok bool) {
 // stream.
 func (l *loop) end(s *session, cause plane.Cause, err error, reset bool) {
 	s.cause, s.err, s.reset = cause, err, reset
-	l.plane.options.EndSession(s, &l.plane.places, l.now)
+	l.plane.options.EndSession(s, &l.plane.places, s.listener.Listener, l.now)
 	if l.resting.Load() && l.live.Load() <= l.plane.mean() {
 		l.rejoin()
 	}
@@ -259,12 +264,20 @@ const settleAfter = time.Second
 // expire implements expirer. The timer is not set anew for each byte: when it
 // expires, the session may have been active since.
 func (s *session) expire(l *loop) {
-	if s.state == plane.Dialing {
+	switch s.state {
+	case plane.Dialing:
 		l.dialDue(s)
+		return
+	case plane.Queued:
+		l.goOn(s, balancer.Wait)
 		return
 	}
 	if which, ok := s.broken(); ok {
 		l.relay(s, which)
+		return
+	}
+	if s.told != 0 {
+		l.finishOn(s)
 		return
 	}
 	if !s.settled {
@@ -275,7 +288,12 @@ func (s *session) expire(l *loop) {
 			l.kernel.userTimeout(s.sides[server].fd, service.UserTimeout)
 		}
 	}
-	if left, cause := s.timeLeft(l.now); cause != 0 && left <= 0 {
+	switch left, cause := s.timeLeft(l.now); {
+	case cause == 0 || left > 0:
+	case cause == plane.MaxAge:
+		l.finish(s, cause)
+		return
+	default:
 		l.end(s, cause, nil, true)
 		return
 	}
@@ -289,6 +307,8 @@ func (l *loop) schedule(s *session) {
 	switch {
 	case parting:
 		l.arm(&s.timer, plane.PartingLook)
+	case s.told != 0:
+		l.arm(&s.timer, l.finishLeft(s))
 	case !s.settled && (cause == 0 || left > settleAfter):
 		l.arm(&s.timer, settleAfter)
 	case cause != 0:
@@ -300,7 +320,7 @@ func (l *loop) schedule(s *session) {
 
 // timeLeft is that of plane.Service.TimeLeft.
 func (s *session) timeLeft(now int64) (time.Duration, plane.Cause) {
-	return s.listener.Service().TimeLeft(s.state, time.Duration(now-s.active))
+	return s.listener.Service().TimeLeft(s.state, s.id, time.Duration(now-s.started), time.Duration(now-s.active))
 }
 
 func (l *loop) picture(s *session) plane.Session {
@@ -316,5 +336,6 @@ func (l *loop) picture(s *session) plane.Session {
 		Sent:     s.streams[client].moved,
 		Received: s.streams[server].moved,
 		Owed:     s.owed,
+		Leaving:  s.told != 0,
 	}
 }

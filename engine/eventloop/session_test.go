@@ -95,7 +95,11 @@ func (w *world) step() {
 		w.listener.SetService(w.service())
 	case op == 49:
 		if s := w.anySocket(); s != nil {
-			w.loop.abort(plane.Operator, []token{s.token})
+			w.loop.each([]token{s.token}, abort(plane.Operator))
+		}
+	case op == 50:
+		if s := w.anySocket(); s != nil {
+			w.loop.each([]token{s.token}, finish(plane.Rebalanced))
 		}
 	default:
 		if s := w.anySocket(); s != nil {
@@ -277,6 +281,13 @@ func (w *world) checkPair(c, s *fakeSocket, end plane.End) {
 	case plane.NoChannel:
 		if c.reset || end.Sent+end.Received > 0 {
 			w.kernel.defect("a client without a channel was reset, or relayed")
+		}
+	case plane.Rebalanced:
+		if c.reset != s.reset && s.fd != 0 && !reset {
+			w.kernel.defect("one side alone was reset")
+		}
+		if !c.reset && end.Sent+end.Received > 0 && !(c.shut && s.shut) {
+			w.kernel.defect("a session was finished without an end of stream")
 		}
 	default:
 		if end.Cause == plane.ClientFailed && !c.failed && c.watched || end.Cause == plane.ChannelFailed && !s.failed {
@@ -512,7 +523,7 @@ func TestOnlyDialingTakesASearch(t *testing.T) {
 	if s.search != search {
 		t.Error("the next session has a search of its own")
 	}
-	w.loop.abort(plane.Operator, []token{second.token})
+	w.loop.each([]token{second.token}, abort(plane.Operator))
 	if _, s = dial(3); s.search != search {
 		t.Error("a session that has ended while it dialled has kept its search")
 	}

@@ -301,6 +301,9 @@ func (c *Checks) tell(m *member) (changed bool) {
 	t := m.target
 	changed = m.health != t.course.health
 	if changed || m.reason != t.reason {
+		if now := c.options.Now(); changed && m.health == balancer.Unhealthy && m.channel.Standing(now).Reason != NotChecked {
+			m.channel.Warm(now)
+		}
 		m.health, m.reason = t.course.health, t.reason
 		m.channel.SetHealth(m.health, t.told, m.reason)
 	}

@@ -35,6 +35,10 @@ type Plane interface {
 	// Abort ends with a reset, and for the cause given, the sessions that
 	// match, and returns how many they were. It does not wait for their end.
 	Abort(cause Cause, match func(*Session) bool) int
+	// Finish ends in order, as Finishing has it, and for the cause given, the
+	// sessions that match and are not finished already, and returns how many they
+	// were. It does not wait for their end.
+	Finish(cause Cause, match func(*Session) bool) int
 	// Shutdown waits until the last session has ended. When ctx ends first it
 	// aborts the rest, and returns once they have ended. All acceptors must
 	// have been stopped before.
@@ -54,19 +58,27 @@ type Acceptor interface {
 // Listener is what a plane knows of a listener. It outlives every
 // configuration that names the listener, and every session that it accepted.
 type Listener struct {
-	service atomic.Pointer[Service]
+	service   atomic.Pointer[Service]
+	seats     seats // see Places
+	complaint Complaint
+
+	// Queue is where its clients wait; those of its routers are made with it.
+	Queue balancer.Queue
 
 	Accepted atomic.Uint64                      // clients accepted
 	Rejected [balancer.Rejections]atomic.Uint64 // clients for whom no channel was found, by the reason
-	Ended    atomic.Uint64                      // sessions that have ended; the engine counts them
+	Ended    [Causes]atomic.Uint64              // sessions that have ended, by the cause; the engine counts them
 }
 
 // Service returns what is in force now: sessions ask again each time they
 // need a setting, so a running session follows a change.
 func (l *Listener) Service() *Service { return l.service.Load() }
 
-// SetService replaces what is in force.
-func (l *Listener) SetService(s *Service) { l.service.Store(s) }
+// SetService replaces what is in force. Clients in the queue go on waiting, in the
+// new router; Queue.Review is to be called for those who need not any more.
+func (l *Listener) SetService(s *Service) {
+	l.Queue.Follow(s.Router, s.QueueSize, func() { l.service.Store(s) })
+}
 
 // Service is how a listener serves its clients under one configuration. It is
 // not written to after SetService, and not copied.
@@ -77,8 +89,14 @@ type Service struct {
 	ConnectTimeout   time.Duration // for one channel, all its addresses together
 	IdleTimeout      time.Duration // 0 = never
 	HalfCloseTimeout time.Duration // 0 = never
+	MaxAge           time.Duration // of a session, which is finished then; 0 = any
+	MaxAgeJitter     int           // how many percent of MaxAge, at random, it may be older
+	MaxSessions      int           // at a time; beyond, clients are not accepted. 0 = any number
 	KeepAlive        time.Duration // between probes; 0 = off
 	UserTimeout      time.Duration // as socket.SetUserTimeout has it
+	QueueSize        int           // how many clients may wait for a slot
+	QueueTimeout     time.Duration // for how long; 0 = for ever
+	ConnectDeadline  time.Duration // for a client to be connected, from the queue to the last attempt; 0 = never
 	// ResetUnserved resets clients for whom no channel can be had; else they are
 	// closed.
 	ResetUnserved bool
@@ -99,17 +117,19 @@ type Session struct {
 	Sent     uint64    // bytes towards the channel
 	Received uint64    // bytes from the channel
 	Owed     bool      // the last byte that moved went to the channel
+	Leaving  bool      // is being finished
 }
 
 // State is where a session stands:
 //
-//	dialing ──► relaying ──► half-closed ──► closed
-//	   └───────────┴──────────────────────────►
+//	queued ◄──► dialing ──► relaying ──► half-closed ──► closed
+//	   └───────────┴───────────┴───────────────────────────►
 type State uint8
 
 // The states of a session.
 const (
 	Dialing State = iota
+	Queued        // waits for a slot
 	Relaying
 	HalfClosed
 	Closed
@@ -117,7 +137,7 @@ const (
 
 // String returns the state in words.
 func (s State) String() string {
-	return [...]string{"dialing", "relaying", "half-closed", "closed"}[s]
+	return [...]string{"dialing", "queued", "relaying", "half-closed", "closed"}[s]
 }
 
 // End is a session that has ended, and why.
@@ -146,6 +166,9 @@ const (
 	Overfull    // what it kept for a receiver was too much for the process
 	ChannelDown // a check took its channel down
 	MovedBack   // a channel that comes earlier is up again
+	MaxAge
+	Rebalanced // its channel had more than its share
+	Causes     // is none: their number, and one
 )
 
 var causes = [...]struct{ by, how string }{
@@ -162,6 +185,8 @@ var causes = [...]struct{ by, how string }{
 	Overfull:         {"balance", "too much is buffered"},
 	ChannelDown:      {"balance", "the channel is down"},
 	MovedBack:        {"balance", "an earlier channel is up again"},
+	MaxAge:           {"balance", "max age"},
+	Rebalanced:       {"balance", "rebalanced"},
 }
 
 // By returns who ended the session: client, channel, operator or balance.

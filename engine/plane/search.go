@@ -3,7 +3,9 @@ package plane
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"balance/engine/balancer"
@@ -14,7 +16,7 @@ import (
 // may be under way:
 //
 //	s.Begin(options, listener, client, now)
-//	for s.Next(now) == balancer.Dial {
+//	for s.Next(now) == balancer.Dial { // or Wait: see Enqueue
 //		for pause, ok := s.Wait(now); ok; pause, ok = s.Wait(now) {
 //			for a, due := s.Attempt(now); due; a, due = s.Attempt(now) {
 //				dial(a)
@@ -39,13 +41,18 @@ type Search struct {
 	service  *Service // what the route is made of
 	route    balancer.Route
 
-	race         // to the channel
-	lacking bool // this machine, and not the channel, is to blame
+	began  int64 // when the client came
+	queued int64 // when it began to wait last
+
+	race          // to the channel
+	dialled int64 // when that began
+	cut     bool  // it has less time than the connect timeout
+	lacking bool  // this machine, and not the channel, is to blame
 }
 
 // Begin starts the search for a client of the listener.
 func (s *Search) Begin(options *Options, listener *Listener, client balancer.Client, now int64) {
-	*s = Search{options: options, listener: listener, client: client}
+	*s = Search{options: options, listener: listener, client: client, began: now}
 	s.follow(listener.Service(), now)
 }
 
@@ -54,24 +61,120 @@ func (s *Search) follow(service *Service, now int64) {
 	s.route = service.Router.Route(s.client, now)
 }
 
-// Next goes on to the next channel, a slot of which is reserved then. At the end
-// of a route that was made of an earlier service the client begins anew with the
-// current one: what it had left was taken away by a change of the configuration.
-// A lack on this machine is no reason to go to another channel.
+// Next goes on to the next channel, a slot of which is reserved then; or returns
+// Wait, if there may be one once a slot is free: see Enqueue. At the end of a route
+// that was made of an earlier service the client begins anew with the current one:
+// what it had left was taken away by a change of the configuration. A lack on this
+// machine is no reason to go to another channel, and when its time is over the
+// client goes to nobody.
 func (s *Search) Next(now int64) balancer.Step {
-	for !s.lacking {
-		if step := s.route.Next(now); step != balancer.Reject {
-			s.race.begin(s.Channel().Addresses(), s.service.ConnectTimeout, now)
+	for !s.lacking && now < s.deadline() {
+		switch step := s.route.Next(now); {
+		case step == balancer.Dial:
+			return s.reserved(now)
+		case step == balancer.Wait:
+			return step
+		case !s.renew(now):
+			return s.reject(s.route.Rejection())
+		}
+	}
+	if s.lacking {
+		return s.reject(s.route.Rejection())
+	}
+	return s.reject(balancer.TooLate)
+}
+
+// renew begins anew if the route was made of an earlier service, and reports whether
+// that is so.
+func (s *Search) renew(now int64) bool {
+	current := s.listener.Service()
+	if current.Router == s.route.Router() {
+		return false
+	}
+	s.follow(current, now)
+	return true
+}
+
+// reserved begins with a channel a slot of which was reserved.
+func (s *Search) reserved(now int64) balancer.Step {
+	if s.service.Router != s.route.Router() { // the queue has followed another
+		s.service = s.listener.Service()
+	}
+	left := time.Duration(s.deadline() - now)
+	if left <= 0 {
+		s.route.Close(now)
+		return s.reject(balancer.TooLate)
+	}
+	s.dialled, s.cut = now, left < s.service.ConnectTimeout
+	s.race.begin(s.Channel().Addresses(), min(left, s.service.ConnectTimeout), now)
+	return balancer.Dial
+}
+
+func (s *Search) reject(why balancer.Rejection) balancer.Step {
+	s.listener.Rejected[why].Add(1)
+	return balancer.Reject
+}
+
+// deadline returns when the client is to be connected.
+func (s *Search) deadline() int64 { return after(s.began, s.service.ConnectDeadline) }
+
+// after returns when a time is over that began then; it has no end if it is 0.
+func after(then int64, d time.Duration) int64 {
+	if d == 0 {
+		return math.MaxInt64
+	}
+	return then + min(int64(d), math.MaxInt64-then)
+}
+
+// Enqueue has the client wait for a slot, and returns Wait if it does; else what Next
+// would return, but never Wait. While the client waits, the plane calls Woken after
+// the waiter was woken, Patient when the time it returned is over, and Close if the
+// client leaves.
+func (s *Search) Enqueue(waiter balancer.Waiter, now int64) balancer.Step {
+	for {
+		switch s.route.Wait(waiter, now) {
+		case balancer.Wait:
+			s.queued = now
+			return balancer.Wait
+		case balancer.Dial:
+			return s.reserved(now)
+		}
+		if !s.renew(now) {
+			return s.reject(s.route.Rejection())
+		}
+		if step := s.Next(now); step != balancer.Wait {
 			return step
 		}
-		current := s.listener.Service()
-		if current == s.service {
-			break
-		}
-		s.follow(current, now)
 	}
-	s.listener.Rejected[s.route.Rejection()].Add(1)
-	return balancer.Reject
+}
+
+// Woken returns Dial if the client that waits was given a slot, Reject if that is too
+// late, and Wait if it still waits.
+func (s *Search) Woken(now int64) balancer.Step {
+	if s.route.Woken() == balancer.Wait {
+		return balancer.Wait
+	}
+	return s.reserved(now)
+}
+
+// Patient returns Wait, and for how long the client may still wait, unless that is
+// over; then it is Reject, or Dial if the client was given a slot by then.
+func (s *Search) Patient(now int64) (balancer.Step, time.Duration) {
+	if current := s.listener.Service(); current.Router != s.service.Router {
+		s.service = current // the route is in its router, or about to be
+	}
+	timeout, deadline := after(s.queued, s.service.QueueTimeout), s.deadline()
+	if left := min(timeout, deadline) - now; left > 0 {
+		return balancer.Wait, time.Duration(left)
+	}
+	why := balancer.QueueTimeout
+	if now >= deadline {
+		why = balancer.TooLate
+	}
+	if s.route.GiveUp(why) == balancer.Dial {
+		return s.reserved(now), 0
+	}
+	return s.reject(why), 0
 }
 
 // Channel returns the channel whose slot is held, or nil.
@@ -108,6 +211,9 @@ func (s *Search) AttemptFailed(a Attempt, err error, shortage time.Duration, now
 // something about the channel or if this machine is to blame, and once a second.
 func (s *Search) Failed(now int64) {
 	s.err = s.lost()
+	if s.cut && s.Left(now) <= 0 {
+		s.err = fmt.Errorf("%w: %w", balancer.ErrTooLate, s.err)
+	}
 	s.lacking = Exhausted(s.err) || errors.Is(s.err, ErrNoPort)
 	channel := s.Channel()
 	text, throttle := "channel fails", &channel.Failings
@@ -123,6 +229,7 @@ func (s *Search) Failed(now int64) {
 		return
 	case change == balancer.Failing:
 		throttle.Add()
+	case errors.Is(s.err, balancer.ErrTooLate):
 	case balancer.Local(s.err):
 		text, throttle = "cannot dial", &s.service.complaints
 		throttle.Add()
@@ -138,14 +245,14 @@ func (s *Search) Failed(now int64) {
 // balancer.Channel.Leave.
 func (s *Search) Connected(now int64) {
 	channel := s.Channel()
-	if s.route.Connected(s.service.ConnectTimeout-s.Left(now), now) == balancer.Recovered {
+	if s.route.Connected(time.Duration(now-s.dialled), now) == balancer.Recovered {
 		s.report(channel, balancer.Recovered, nil)
 		channel.Recoveries.Add()
 	}
 	s.tell(&channel.Recoveries, slog.LevelInfo, "channel answers again", channel, now)
 }
 
-// Close gives back the slot that is held, if any.
+// Close gives back the slot that is held, or the place in the queue, if any.
 func (s *Search) Close(now int64) { s.route.Close(now) }
 
 // report tells who asked for it what an attempt came to.

@@ -2,21 +2,46 @@ package plane
 
 import "time"
 
-// TimeLeft returns how long a session in which no byte has moved for a time may
-// go on without one, and what it ends of then; without a cause it may go on for
-// ever.
-func (s *Service) TimeLeft(state State, idle time.Duration) (time.Duration, Cause) {
+// TimeLeft returns how long the session with this id, which has an age, and in
+// which no byte has moved for a time, may go on without one, and what it ends of
+// then; without a cause it may go on for ever. With MaxAge it is to be finished,
+// else it is reset.
+func (s *Service) TimeLeft(state State, id uint64, age, idle time.Duration) (left time.Duration, cause Cause) {
 	if state != Relaying && state != HalfClosed {
 		return 0, 0
 	}
-	limit, cause := s.IdleTimeout, IdleTimeout
-	if half := s.HalfCloseTimeout; half > 0 && state == HalfClosed && (limit <= 0 || half < limit) {
-		limit, cause = half, HalfCloseTimeout
+	limit := func(by Cause, most, passed time.Duration) {
+		if most > 0 && (cause == 0 || most-passed < left) {
+			left, cause = most-passed, by
+		}
 	}
-	if limit <= 0 {
-		return 0, 0
+	limit(IdleTimeout, s.IdleTimeout, idle)
+	if state == HalfClosed {
+		limit(HalfCloseTimeout, s.HalfCloseTimeout, idle)
 	}
-	return limit - idle, cause
+	limit(MaxAge, s.maxAge(id), age)
+	return left, cause
+}
+
+// maxAge returns at which age a session ends, 0 for never. What is random about it
+// comes of the id, and is so the same each time it is asked.
+func (s *Service) maxAge(id uint64) time.Duration {
+	if s.MaxAge <= 0 {
+		return 0
+	}
+	const denominator = 1 << 16
+	chance := time.Duration(scatter(id) % denominator)
+	// In this order it neither overflows nor loses more than a fraction of a second.
+	return s.MaxAge + s.MaxAge/denominator*chance/100*time.Duration(s.MaxAgeJitter)
+}
+
+// scatter is the output function of SplitMix64 (Steele, Lea and Flood, 2014), which
+// makes of numbers in a row some that look like random ones.
+func scatter(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
 }
 
 // Parting is how a session ends one side of which has broken. What came from
@@ -44,11 +69,11 @@ type Ending interface {
 	Forget()
 }
 
-// EndSession ends a session, whose place is free afterwards. The channel has
+// EndSession ends a session of a listener, whose place is free afterwards. The channel has
 // lost the session before its slot is free, and its slot is free before the
 // client knows, so that limits hold and a client that comes again is not turned
 // away.
-func (o *Options) EndSession(s Ending, places *Places, now int64) {
+func (o *Options) EndSession(s Ending, places *Places, l *Listener, now int64) {
 	s.LeaveChannel()
 	s.FreeSlot(now)
 	s.LeaveClient()
@@ -56,5 +81,5 @@ func (o *Options) EndSession(s Ending, places *Places, now int64) {
 		o.Ended(s.End())
 	}
 	s.Forget()
-	places.Give(1)
+	places.Give(l, 1)
 }

@@ -40,6 +40,7 @@ func (p *Plane) Adopt(s *socket.Socket) (plane.Acceptor, error) {
 // Serve implements plane.Acceptor.
 func (a *acceptor) Serve(l *plane.Listener) {
 	a.listener.Store(l)
+	a.plane.feed() // there may be a place now
 	a.serving.Do(func() {
 		a.plane.workers.Add(1)
 		go a.accept()
@@ -137,43 +138,36 @@ func (p *Plane) lacks(what string, err error) {
 // admit begins the session of a client. It reports false if ctx ends before
 // there is a place for it.
 func (a *acceptor) admit(ctx context.Context, conn *net.TCPConn) bool {
-	if !a.plane.place(ctx) {
+	l := a.place(ctx)
+	if l == nil {
 		return false
 	}
-	l := a.listener.Load()
 	l.Accepted.Add(1)
 	a.plane.workers.Add(1)
 	go a.plane.serve(conn, l)
 	return true
 }
 
-// place waits for the place of a session. It reports false if ctx ends first.
-func (p *Plane) place(ctx context.Context) bool {
-	if p.places.Take(1) == 1 {
-		return true
-	}
-	p.complainFull()
-	p.places.Wait(1)
-	defer p.places.Wait(-1)
-	for p.places.Take(1) == 0 {
-		select {
-		case <-p.freed:
-		case <-ctx.Done():
-			return false
+// place waits for the place of a session, and returns for which listener it is. It
+// returns nil if ctx ends first.
+func (a *acceptor) place(ctx context.Context) *plane.Listener {
+	p := a.plane
+	for {
+		news := p.news()
+		l := a.listener.Load()
+		if p.places.Take(l, 1) == 1 {
+			return l
 		}
-	}
-	if p.places.Free() > 0 {
-		p.feed() // there may be more who wait
-	}
-	return true
-}
-
-// complainEvery is how often it is told that there is no place for a session.
-const complainEvery = time.Minute
-
-func (p *Plane) complainFull() {
-	now, last := p.now(), p.full.Load()
-	if (last == 0 || now-last >= int64(complainEvery)) && p.full.CompareAndSwap(last, now) {
-		p.options.Log.Warn("there are as many sessions as there may be, clients wait")
+		if !l.Full(p.options.Log, p.now()) {
+			p.full.Full(p.options.Log, p.now())
+		}
+		if p.places.Want(l) {
+			continue
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return nil
+		}
 	}
 }

@@ -30,8 +30,10 @@ type Plane struct {
 	places   plane.Places
 	shortage plane.Shortage
 
-	freed chan struct{} // holds the news that there may be a place
-	full  atomic.Int64  // as now, when it was last told that there is none
+	full plane.Complaint // that there is no place
+
+	freeing sync.Mutex
+	freed   chan struct{} // guarded by freeing; closed when there may be a place
 
 	mu       sync.Mutex
 	sessions map[*session]struct{} // guarded by mu
@@ -46,7 +48,7 @@ func New(options plane.Options) *Plane {
 		epoch:    time.Now(),
 		stop:     make(chan struct{}),
 		swept:    make(chan struct{}),
-		freed:    make(chan struct{}, 1),
+		freed:    make(chan struct{}),
 		sessions: make(map[*session]struct{}),
 	}
 	p.places.Freed = p.feed
@@ -62,11 +64,19 @@ func New(options plane.Options) *Plane {
 // SetMaxSessions implements plane.Plane.
 func (p *Plane) SetMaxSessions(n int) { p.places.SetLimit(n) }
 
+// feed tells all who wait for a place that there may be one.
 func (p *Plane) feed() {
-	select {
-	case p.freed <- struct{}{}:
-	default:
-	}
+	p.freeing.Lock()
+	defer p.freeing.Unlock()
+	close(p.freed)
+	p.freed = make(chan struct{})
+}
+
+// news returns what the next feed closes.
+func (p *Plane) news() <-chan struct{} {
+	p.freeing.Lock()
+	defer p.freeing.Unlock()
+	return p.freed
 }
 
 // Sessions implements plane.Plane.
@@ -86,6 +96,17 @@ func (p *Plane) Abort(cause plane.Cause, match func(*plane.Session) bool) int {
 	n := 0
 	for _, s := range p.all() {
 		if picture := s.picture(); match(&picture) && s.abort(cause, nil) {
+			n++
+		}
+	}
+	return n
+}
+
+// Finish implements plane.Plane.
+func (p *Plane) Finish(cause plane.Cause, match func(*plane.Session) bool) int {
+	n := 0
+	for _, s := range p.all() {
+		if picture := s.picture(); match(&picture) && s.finish(cause) {
 			n++
 		}
 	}
@@ -197,12 +218,17 @@ func (p *Plane) sweep() {
 			looked = p.now()
 		}
 		for _, s := range p.all() {
-			if left, cause := s.timeLeft(); cause != 0 {
-				if left <= 0 {
-					s.abort(cause, nil)
-				} else {
-					next = min(next, left)
-				}
+			switch left, cause := s.timeLeft(); {
+			case cause == 0:
+			case left > 0:
+				next = min(next, left)
+			case cause == plane.MaxAge:
+				s.finish(cause)
+			default:
+				s.abort(cause, nil)
+			}
+			if left, leaving := s.finishOn(); leaving {
+				next = min(next, left)
 			}
 			if look {
 				s.watch()

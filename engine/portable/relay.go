@@ -69,6 +69,10 @@ func (d *direction) run() {
 				return
 			}
 		}
+		if err != nil && d.session.parts() {
+			d.part(reader)
+			return
+		}
 		if err != nil {
 			d.readBroke(err)
 			return
@@ -84,7 +88,7 @@ func (d *direction) run() {
 			// There is more than fits a buffer: let the kernel move it.
 			readErr, err = d.session.plane.pipes.splice(reader, writer, d)
 		}
-		if readErr != nil {
+		if readErr != nil && !d.session.parts() {
 			// There may be bytes behind urgent data still. The end that comes
 			// behind them is none (see finished).
 			if both, _ := d.session.breaks(d.readFailed, readErr); both {

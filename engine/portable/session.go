@@ -36,11 +36,12 @@ type session struct {
 	stalls   [2]stall    // of the directions: nobody reads from where the bytes come meanwhile
 
 	mu     sync.Mutex
-	state  plane.State  // guarded by mu
-	cause  plane.Cause  // guarded by mu; the first one stays
-	err    error        // guarded by mu; belongs to cause, or to broken as long as the session goes on
-	broken plane.Cause  // guarded by mu: ClientFailed or ChannelFailed, once that side has broken
-	looked uint32       // guarded by mu; once a side has broken: 1 + what the kernel had left to send to the other at the last look
+	state  plane.State // guarded by mu
+	cause  plane.Cause // guarded by mu; the first one stays
+	err    error       // guarded by mu; belongs to cause, or to broken as long as the session goes on
+	broken plane.Cause // guarded by mu: ClientFailed or ChannelFailed, once that side has broken
+	looked uint32      // guarded by mu; once a side has broken: 1 + what the kernel had left to send to the other at the last look
+	finishing
 	server *net.TCPConn // guarded by mu until the session relays; nil before
 }
 
@@ -70,7 +71,7 @@ func (p *Plane) serve(client *net.TCPConn, l *plane.Listener) {
 	if s.connect(ctx) {
 		s.relay()
 	}
-	p.options.EndSession(s, &p.places, p.now())
+	p.options.EndSession(s, &p.places, l, p.now())
 }
 
 // keepAlive sets the probing of a connection; a connection that is gone
@@ -95,7 +96,7 @@ func keepAliveConfig(interval time.Duration) net.KeepAliveConfig {
 
 // connect finds a channel that answers.
 func (s *session) connect(ctx context.Context) bool {
-	for s.search.Next(s.plane.now()) == balancer.Dial {
+	for s.next(ctx) == balancer.Dial {
 		s.group.Store(int32(s.search.Group()))
 		s.channel.Store(s.search.Channel())
 		if err := failed(s.client); err != nil {
@@ -111,9 +112,57 @@ func (s *session) connect(ctx context.Context) bool {
 		}
 		s.search.Failed(s.plane.now())
 	}
+	if ctx.Err() != nil {
+		return false
+	}
 	s.note(plane.NoChannel)
 	s.reset = s.listener.Service().ResetUnserved
 	return false
+}
+
+// next goes on to the next channel, once there is a slot. It returns Reject, too, if
+// ctx ends while the client waits for one.
+func (s *session) next(ctx context.Context) balancer.Step {
+	step := s.search.Next(s.plane.now())
+	if step != balancer.Wait {
+		return step
+	}
+	woken := make(chan struct{}, 1)
+	step = s.search.Enqueue(balancer.Waiter{Client: s.peer, Wake: func() { woken <- struct{}{} }}, s.plane.now())
+	if step != balancer.Wait {
+		return step
+	}
+	s.channel.Store(nil)
+	s.change(plane.Dialing, plane.Queued)
+	defer s.change(plane.Queued, plane.Dialing)
+	for {
+		step, left := s.search.Patient(s.plane.now())
+		if step != balancer.Wait {
+			return step
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-ctx.Done():
+			step = balancer.Reject
+		case <-woken:
+			step = s.search.Woken(s.plane.now())
+		case <-timer.C:
+		}
+		timer.Stop()
+		if step != balancer.Wait {
+			return step
+		}
+	}
+}
+
+// change goes over from one state to another, unless the session was closed
+// meanwhile.
+func (s *session) change(from, to plane.State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == from {
+		s.state = to
+	}
 }
 
 // join makes the connection the session's own, unless the session was aborted
@@ -141,8 +190,7 @@ func (s *session) note(cause plane.Cause) {
 }
 
 // finished tells that one side has sent its end of stream. It reports whether
-// that is the first, which is to be passed on: with the second the session
-// ends. If that side has broken it is no end of stream, but an error that a
+// that is to be passed on: with the second the session ends, unless it parts. If that side has broken it is no end of stream, but an error that a
 // write was told of.
 func (s *session) finished(cause, broken plane.Cause) (first bool, err error) {
 	s.mu.Lock()
@@ -151,7 +199,7 @@ func (s *session) finished(cause, broken plane.Cause) (first bool, err error) {
 		return false, s.err
 	}
 	if s.state != plane.Relaying {
-		return false, nil
+		return s.parting, nil
 	}
 	s.state = plane.HalfClosed
 	s.cause = cause
@@ -159,14 +207,15 @@ func (s *session) finished(cause, broken plane.Cause) (first bool, err error) {
 }
 
 // breaks takes note that one side has broken, and reports whether both have,
-// and whether a direction has ended before.
+// and whether a direction has ended before, which ends of itself once the session
+// parts.
 func (s *session) breaks(cause plane.Cause, err error) (both, halfClosed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.broken == 0 && s.state != plane.Closed {
 		s.broken, s.err = cause, err
 	}
-	return s.broken != cause, s.state == plane.HalfClosed
+	return s.broken != cause, s.state == plane.HalfClosed && !s.parting
 }
 
 // part passes on the reset of the side that has broken, once the kernel has
@@ -186,6 +235,9 @@ func (s *session) part(to *net.TCPConn) {
 func (s *session) passOn() {
 	s.mu.Lock()
 	cause, err := s.broken, s.err
+	if cause != 0 && s.parting {
+		cause, err = s.told, nil
+	}
 	s.mu.Unlock()
 	if cause != 0 {
 		s.abort(cause, err)
@@ -206,13 +258,13 @@ func (s *session) left(to *net.TCPConn) (unsent uint32, idle time.Duration) {
 	return unsent, time.Duration(now - s.active.Load())
 }
 
-// watch looks at what nobody reads from: the client while its channel is
-// dialled, and either side while its bytes wait to be written.
+// watch looks at what nobody reads from: the client while it waits or its
+// channel is dialled, and either side while its bytes wait to be written.
 func (s *session) watch() {
 	s.mu.Lock()
 	state, server := s.state, s.server
 	s.mu.Unlock()
-	if state == plane.Dialing {
+	if state == plane.Dialing || state == plane.Queued {
 		if err := failed(s.client); err != nil {
 			s.abort(plane.ClientFailed, err)
 		}
@@ -247,7 +299,10 @@ func (s *session) hasBroken(cause plane.Cause) bool {
 
 // abort resets both sides and reports whether this call ended the session.
 // The copies and the dialling notice it at once.
-func (s *session) abort(cause plane.Cause, err error) bool {
+func (s *session) abort(cause plane.Cause, err error) bool { return s.stop(cause, err, true) }
+
+// stop is abort, with a reset or an end of stream.
+func (s *session) stop(cause plane.Cause, err error, reset bool) bool {
 	s.mu.Lock()
 	if s.state == plane.Closed {
 		s.mu.Unlock()
@@ -255,7 +310,7 @@ func (s *session) abort(cause plane.Cause, err error) bool {
 	}
 	s.cause, s.err = cause, err
 	s.mu.Unlock()
-	return s.close(true)
+	return s.close(reset)
 }
 
 // LeaveChannel implements plane.Ending.
@@ -289,6 +344,10 @@ func (s *session) Forget() { s.plane.remove(s) }
 func (s *session) close(reset bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.closeLocked(reset)
+}
+
+func (s *session) closeLocked(reset bool) bool {
 	if s.state == plane.Closed {
 		return false
 	}
@@ -309,9 +368,12 @@ func (s *session) close(reset bool) bool {
 // timeLeft is that of plane.Service.TimeLeft.
 func (s *session) timeLeft() (time.Duration, plane.Cause) {
 	s.mu.Lock()
-	state := s.state
+	state, told := s.state, s.told
 	s.mu.Unlock()
-	return s.listener.Service().TimeLeft(state, time.Duration(s.plane.now()-s.active.Load()))
+	if told != 0 {
+		return 0, 0
+	}
+	return s.listener.Service().TimeLeft(state, s.id, time.Since(s.started), time.Duration(s.plane.now()-s.active.Load()))
 }
 
 // stuck returns what the session keeps, and for how long at least one of its
@@ -328,7 +390,7 @@ func (s *session) stuck(now int64) (bytes int64, stuckFor time.Duration) {
 
 func (s *session) picture() plane.Session {
 	s.mu.Lock()
-	state := s.state
+	state, told := s.state, s.told
 	s.mu.Unlock()
 	return plane.Session{
 		ID:       s.id,
@@ -342,5 +404,6 @@ func (s *session) picture() plane.Session {
 		Sent:     s.sent.Load(),
 		Received: s.received.Load(),
 		Owed:     s.owed.Load(),
+		Leaving:  told != 0,
 	}
 }

@@ -182,8 +182,13 @@ func TestDiffOfHealthSettings(t *testing.T) {
 	l := &changed.Listeners[0]
 	l.HoldOff, l.HoldOffMax, l.CloseSpread, l.StallAfter, l.Panic = 0, time.Minute, time.Second, 0, 50
 	l.OnDown, l.OnReturn, l.WhenUnusable = spec.CloseSessions, spec.CloseSessions, spec.UnusableRefuse
+	l.ConnectDeadline, l.Queue, l.QueueTimeout = time.Minute, 100, time.Second
+	l.MaxAge, l.MaxAgeJitter, l.MaxSessions, l.Rebalance = time.Hour, 0, 7, 10
 	changed.ShutdownDelay = 5 * time.Second
 	const want = `~ shutdown_delay 0s → 5s
+~ pop3 connect_deadline 0s → 1m
+~ pop3 queue 0 → 100
+~ pop3 queue_timeout 10s → 1s
 ~ pop3 hold_off 1s → 0s
 ~ pop3 hold_off_max 30s → 1m
 ~ pop3 on_down keep → close
@@ -192,6 +197,10 @@ func TestDiffOfHealthSettings(t *testing.T) {
 ~ pop3 panic 0 → 50
 ~ pop3 when_unusable close → refuse
 ~ pop3 stall_after 10s → 0s
+~ pop3 max_age 0s → 1h
+~ pop3 max_age_jitter 10 → 0
+~ pop3 max_sessions 0 → 7
+~ pop3 rebalance 0% → 10%
 `
 	if got := spec.Diff(pop3(), changed).String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -358,6 +367,8 @@ func TestValidateRanges(t *testing.T) {
 	c := pop3()
 	l := &c.Listeners[0]
 	l.HoldOff, l.HoldOffMax, l.CloseSpread, l.Panic, l.StallAfter = -1, spec.MaxTimeout+1, -1, 101, -1
+	l.ConnectDeadline, l.Queue, l.QueueTimeout = -1, spec.MaxQueue+1, -1
+	l.MaxAge, l.MaxAgeJitter, l.MaxSessions, l.Rebalance = -1, 101, -1, 101
 	c.ShutdownDelay = -1
 	check := checkOf(spec.CheckTCP)
 	check.Interval, check.FastInterval, check.DownInterval = spec.MinCheckInterval-1, 0, spec.MaxTimeout+1
@@ -365,11 +376,18 @@ func TestValidateRanges(t *testing.T) {
 	l.Groups[0].Check = check
 	l.Groups[0].Channels[0].CheckHost = "a b"
 	const want = `shutdown_delay "-1ns" is not one of "0s" to "87600h"
+listener "pop3": connect_deadline "-1ns" is not one of "0s" to "87600h"
+listener "pop3": queue 1000001 is not one of 0 (nobody waits) to 1000000
+listener "pop3": queue_timeout "-1ns" is not one of "0s" to "87600h"
 listener "pop3": hold_off "-1ns" is not one of "0s" to "87600h"
 listener "pop3": hold_off_max "87600h0m0.000000001s" is not one of "0s" to "87600h"
 listener "pop3": close_spread "-1ns" is not one of "0s" to "87600h"
 listener "pop3": panic 101 is not one of 0 (never) to 100
 listener "pop3": stall_after "-1ns" is not one of "0s" to "87600h"
+listener "pop3": max_age "-1ns" is not one of "0s" to "87600h"
+listener "pop3": max_age_jitter 101 is not one of 0 to 100
+listener "pop3": max_sessions -1 is not one of 0 (no limit) to 4294967295
+listener "pop3": rebalance "101%" is not one of "0%" to "100%"
 listener "pop3" group 0 check: interval "9.999999ms" is not one of "10ms" to "87600h"
 listener "pop3" group 0 check: fast_interval "0s" is not one of "10ms" to "87600h"
 listener "pop3" group 0 check: down_interval "87600h0m0.000000001s" is not one of "10ms" to "87600h"

@@ -152,6 +152,15 @@ type Listener struct {
 	// ConnectTimeout bounds the dialling of one channel, all its addresses
 	// together: one millisecond to MaxConnectTimeout.
 	ConnectTimeout time.Duration
+	// ConnectDeadline is how long a client may wait to be connected, in the queue
+	// and for all channels together, at most MaxTimeout. Zero means no bound.
+	ConnectDeadline time.Duration
+	// Queue is how many clients may wait for a slot when all channels that could
+	// serve them are full, at most MaxQueue.
+	Queue int
+	// QueueTimeout is how long each of them may wait, at most MaxTimeout. Zero
+	// means for ever.
+	QueueTimeout time.Duration
 	// IdleTimeout ends a session in which no byte moved for so long, at most
 	// MaxTimeout. Zero means never.
 	IdleTimeout time.Duration
@@ -197,7 +206,18 @@ type Listener struct {
 	// StallAfter is how long a channel may send nothing after it was sent bytes
 	// before it is shown as slow, at most MaxTimeout. Zero means for ever.
 	StallAfter time.Duration
-	Groups     []Group
+	// MaxAge is the age at which a session is finished, at most MaxTimeout, plus up
+	// to MaxAgeJitter percent of it, 0 to 100, at random. Zero means any age.
+	MaxAge       time.Duration
+	MaxAgeJitter int
+	// MaxSessions limits the simultaneous sessions of the listener, 0 to
+	// MaxMaxConns. Beyond it clients wait in the queue of the kernel. Zero means
+	// no limit.
+	MaxSessions int
+	// Rebalance is how much of the sessions that a channel has above its share is
+	// finished a minute, 0 to 100 percent. Zero means none.
+	Rebalance Percent
+	Groups    []Group
 }
 
 // TCPUserTimeout returns what UserTimeout comes to. Without a word of its own it is
@@ -214,9 +234,40 @@ func (l *Listener) TCPUserTimeout() time.Duration {
 // Group is a set of channels that are chosen from in one way.
 type Group struct {
 	Mode balancer.Mode
+	// HashIPv4Bits and HashIPv6Bits, 1 to 32 and 128, are how many leading bits of
+	// a client's address count with mode hash.
+	HashIPv4Bits IPv4Bits
+	HashIPv6Bits IPv6Bits
+	// HashLoad bounds with mode hash what a channel may carry, in percent of the
+	// mean load for its weight: MinHashLoad to MaxHashLoad; 0 means no bound.
+	HashLoad int
+	// SlowStart is over which time a channel that came up, was enabled or created
+	// gets its share, at most MaxTimeout. Zero means at once.
+	SlowStart time.Duration
 	// Check is what the tables of checks around the group come to.
 	Check    Check
 	Channels []Channel
+}
+
+// MinHashLoad is the tightest bound that leaves every client a channel. With
+// MaxHashLoad a load times a weight and a number of sessions is within 64 bits.
+const (
+	MinHashLoad = 101
+	MaxHashLoad = 10_000
+)
+
+// Settings returns those of GroupSettings that are of use to the group.
+func (g *Group) Settings() []Setting[Group] {
+	return slices.DeleteFunc(slices.Clone(GroupSettings), func(s Setting[Group]) bool { return g.Useless(s.Key) })
+}
+
+// Useless reports whether the setting with that key is of no use to the mode.
+func (g *Group) Useless(key Key) bool {
+	switch key {
+	case KeyHashIPv4Bits, KeyHashIPv6Bits, KeyHashLoad:
+		return g.Mode != balancer.Hash
+	}
+	return false
 }
 
 // Channel is one server to connect to.
@@ -227,6 +278,8 @@ type Channel struct {
 	Port uint16
 	// MaxConns limits the simultaneous sessions; 0 means no limit.
 	MaxConns int
+	// Weight is the share of the channel among those of its group.
+	Weight Weight
 	// Disabled keeps the channel out of service until the operator enables
 	// it.
 	Disabled bool
@@ -236,9 +289,50 @@ type Channel struct {
 	CheckPort uint16
 }
 
+// Integer is written as an integer in the file. What it holds is that less the
+// default, so that the zero value is the default.
+type Integer interface {
+	Int() int
+	SetInt(int)
+}
+
+// Weight is a share, 0 to balancer.MaxWeight, less 1.
+type Weight int
+
+// Int returns the share.
+func (w Weight) Int() int { return int(w) + 1 }
+
+// SetInt sets the share.
+func (w *Weight) SetInt(share int) { *w = WeightOf(share) }
+
+// WeightOf returns the Weight that stands for a share.
+func WeightOf(share int) Weight { return Weight(share - 1) }
+
+// IPv4Bits is how many leading bits of an IPv4 address count, less all 32.
+type IPv4Bits int
+
+// Int returns how many bits count.
+func (b IPv4Bits) Int() int { return int(b) + 32 }
+
+// SetInt sets how many bits count.
+func (b *IPv4Bits) SetInt(n int) { *b = IPv4Bits(n - 32) }
+
+// IPv6Bits is how many leading bits of an IPv6 address count, less all 128.
+type IPv6Bits int
+
+// Int returns how many bits count.
+func (b IPv6Bits) Int() int { return int(b) + 128 }
+
+// SetInt sets how many bits count.
+func (b *IPv6Bits) SetInt(n int) { *b = IPv6Bits(n - 128) }
+
 // MaxMaxConns is the highest limit a channel can have: slots are counted in
 // 32 bits.
 const MaxMaxConns = balancer.MaxLimit
+
+// MaxQueue is how many clients may wait at most: more than a process has
+// descriptors for, and few enough to go through.
+const MaxQueue = 1_000_000
 
 // The longest that durations may be.
 const (
@@ -260,6 +354,7 @@ const (
 func Defaults() Listener {
 	return Listener{
 		ConnectTimeout:   5 * time.Second,
+		QueueTimeout:     10 * time.Second,
 		HalfCloseTimeout: time.Hour,
 		KeepAlive:        15 * time.Second,
 		UserTimeout:      AutoUserTimeout,
@@ -267,6 +362,7 @@ func Defaults() Listener {
 		HoldOff:          time.Second,
 		HoldOffMax:       30 * time.Second,
 		StallAfter:       10 * time.Second,
+		MaxAgeJitter:     10,
 	}
 }
 
@@ -326,6 +422,9 @@ const AutoUserTimeout UserTimeout = -1
 // Size is a number of bytes, written with a unit: B, KiB, MiB or GiB.
 type Size int64
 
+// Percent is a part of a whole, written as in "10%".
+type Percent int
+
 var sizeUnits = []struct {
 	name  string
 	bytes Size
@@ -383,6 +482,7 @@ var (
 	_ encoding.TextUnmarshaler = (*FileMode)(nil)
 	_ encoding.TextUnmarshaler = (*UserTimeout)(nil)
 	_ encoding.TextUnmarshaler = (*Size)(nil)
+	_ encoding.TextUnmarshaler = (*Percent)(nil)
 )
 
 func (d DataPlane) String() string { return dataPlanes[d] }
@@ -492,4 +592,20 @@ func (s *Size) UnmarshalText(text []byte) error {
 		return nil
 	}
 	return fmt.Errorf("%.60q is not a size such as \"256MiB\"", text)
+}
+
+func (p Percent) String() string { return fmt.Sprintf("%d%%", int(p)) }
+
+// MarshalText returns the text that UnmarshalText takes.
+func (p Percent) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText takes digits and a percent sign, such as "10%".
+func (p *Percent) UnmarshalText(text []byte) error {
+	digits, ok := strings.CutSuffix(string(text), "%")
+	number, err := strconv.ParseUint(digits, 10, 31)
+	if err != nil || !ok {
+		return fmt.Errorf("%.60q is not a percentage such as \"10%%\"", text)
+	}
+	*p = Percent(number)
+	return nil
 }

@@ -44,3 +44,34 @@ func TestSize(t *testing.T) {
 		}
 	}
 }
+
+// The zero values are the defaults, and what is set comes back, even what is wrong.
+func TestIntegers(t *testing.T) {
+	for field, want := range map[Integer]int{new(Weight): 1, new(IPv4Bits): 32, new(IPv6Bits): 128} {
+		if got := field.Int(); got != want {
+			t.Errorf("a %T that is not set is %d, want %d", field, got, want)
+		}
+		for _, n := range []int{0, 1, 32, 1000, -1, math.MaxInt, math.MinInt} {
+			if field.SetInt(n); field.Int() != n {
+				t.Errorf("a %T that is set to %d is %d", field, n, field.Int())
+			}
+		}
+	}
+	if WeightOf(7).Int() != 7 {
+		t.Error("the weight of 7 is", WeightOf(7).Int())
+	}
+}
+
+func TestPercent(t *testing.T) {
+	for text, want := range map[string]Percent{"0%": 0, "7%": 7, "100%": 100} {
+		var got Percent
+		if err := got.UnmarshalText([]byte(text)); err != nil || got != want || got.String() != text {
+			t.Errorf("%s is read as %s, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "%", "7", "-1%", "1.5%", "7 %", "99999999999%"} {
+		if err := new(Percent).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is a percentage", text)
+		}
+	}
+}

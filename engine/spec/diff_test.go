@@ -41,6 +41,26 @@ func TestDiff(t *testing.T) {
 			+ web group 0 channel [::1]:80 maxc 3 disabled true`},
 		{"all listeners", func(c *spec.Config) { c.Listeners = nil }, `- listener pop3 127.0.0.1:110`},
 		{"maxc", func(c *spec.Config) { c.Listeners[0].Groups[0].Channels[1].MaxConns = 32 }, `~ pop3 group 0 channel h2:110 maxc 16 → 32`},
+		{"weight", func(c *spec.Config) {
+			g := c.Listeners[0].Groups[0].Channels
+			g[0].Weight = spec.WeightOf(3)
+			c.Listeners[0].Groups[1].Channels = append(c.Listeners[0].Groups[1].Channels, spec.Channel{Host: "fo2", Port: 1, Weight: spec.WeightOf(0)})
+		}, `
+			~ pop3 group 0 channel h1:110 weight 1 → 3
+			+ pop3 group 1 channel fo2:1 weight 0`},
+		{"mode", func(c *spec.Config) {
+			g := c.Listeners[0].Groups
+			g[0].Mode, g[0].SlowStart = balancer.First, time.Minute
+			g[1].Mode, g[1].HashLoad = balancer.Hash, 150
+			g[1].HashIPv4Bits.SetInt(24)
+			g[1].HashIPv6Bits.SetInt(64)
+		}, `
+			~ pop3 group 0 mode rr → first
+			~ pop3 group 0 slow_start 0s → 1m
+			~ pop3 group 1 mode rr → hash
+			~ pop3 group 1 hash_ipv4_bits 32 → 24
+			~ pop3 group 1 hash_ipv6_bits 128 → 64
+			~ pop3 group 1 hash_load 0 → 150`},
 		{"disabled", func(c *spec.Config) { c.Listeners[0].Groups[1].Channels[0].Disabled = true }, `~ pop3 group 1 channel fo1:110 disabled false → true`},
 		{"port", func(c *spec.Config) { c.Listeners[0].Groups[0].Channels[0].Port = 111 }, `
 			- pop3 group 0 channel h1:110

@@ -121,6 +121,10 @@ var (
 	KeyHost           = Key{ChannelTable, "host"}
 	KeyPort           = Key{ChannelTable, "port"}
 	KeyMaxConns       = Key{ChannelTable, "maxc"}
+	KeyMode           = Key{GroupTable, "mode"}
+	KeyHashIPv4Bits   = Key{GroupTable, "hash_ipv4_bits"}
+	KeyHashIPv6Bits   = Key{GroupTable, "hash_ipv6_bits"}
+	KeyHashLoad       = Key{GroupTable, "hash_load"}
 	KeyCheckHost      = Key{ChannelTable, "check_host"}
 	KeyCheckPort      = Key{ChannelTable, "check_port"}
 
@@ -164,8 +168,9 @@ type Setting[T any] struct {
 	Key
 	traits Traits
 	// Field returns a pointer to what the key sets: *bool, *int, *uint16,
-	// *string, *[]string, *map[string]string, *time.Duration, *netip.Addr, or
-	// what is both an encoding.TextMarshaler and an encoding.TextUnmarshaler.
+	// *string, *[]string, *map[string]string, *time.Duration, *netip.Addr, an
+	// Integer, or what is both an encoding.TextMarshaler and an
+	// encoding.TextUnmarshaler.
 	Field func(*T) any
 	// Set gives into the value that from has.
 	Set   func(into, from *T)
@@ -221,6 +226,8 @@ func Text(field any) string {
 		return strconv.Itoa(*field)
 	case *uint16:
 		return strconv.Itoa(int(*field))
+	case Integer:
+		return strconv.Itoa(field.Int())
 	case *string:
 		return *field
 	case *[]string:
@@ -290,6 +297,9 @@ var ListenerSettings = []Setting[Listener]{
 	settingOf(KeyListen, func(l *Listener) *[]string { return &l.Listen }, slices.Equal, nil, Identity), // of its sockets; for its values see validator.bind
 	setting(KeySource, func(l *Listener) *netip.Addr { return &l.Source }, source),
 	setting(KeyConnectTimeout, func(l *Listener) *time.Duration { return &l.ConnectTimeout }, durations(time.Millisecond, MaxConnectTimeout), Inherited),
+	setting(Key{ListenerTable, "connect_deadline"}, func(l *Listener) *time.Duration { return &l.ConnectDeadline }, durations(0, MaxTimeout), Inherited),
+	setting(Key{ListenerTable, "queue"}, func(l *Listener) *int { return &l.Queue }, numbers[int](0, MaxQueue, "nobody waits"), Inherited),
+	setting(Key{ListenerTable, "queue_timeout"}, func(l *Listener) *time.Duration { return &l.QueueTimeout }, durations(0, MaxTimeout), Inherited),
 	setting(KeyIdleTimeout, func(l *Listener) *time.Duration { return &l.IdleTimeout }, durations(0, MaxTimeout), Inherited, Live),
 	setting(Key{ListenerTable, "half_close_timeout"}, func(l *Listener) *time.Duration { return &l.HalfCloseTimeout }, durations(0, MaxTimeout), Inherited, Live),
 	setting(Key{ListenerTable, "keepalive"}, func(l *Listener) *time.Duration { return &l.KeepAlive }, durations(0, MaxKeepAlive), Inherited),
@@ -306,11 +316,19 @@ var ListenerSettings = []Setting[Listener]{
 	setting(Key{ListenerTable, "panic"}, func(l *Listener) *int { return &l.Panic }, numbers[int](0, 100, "never"), Inherited),
 	setting(Key{ListenerTable, "when_unusable"}, func(l *Listener) *WhenUnusable { return &l.WhenUnusable }, nil, Inherited),
 	setting(Key{ListenerTable, "stall_after"}, func(l *Listener) *time.Duration { return &l.StallAfter }, durations(0, MaxTimeout), Inherited, Live),
+	setting(Key{ListenerTable, "max_age"}, func(l *Listener) *time.Duration { return &l.MaxAge }, durations(0, MaxTimeout), Inherited, Live),
+	setting(Key{ListenerTable, "max_age_jitter"}, func(l *Listener) *int { return &l.MaxAgeJitter }, numbers[int](0, 100, ""), Inherited, Live),
+	setting(Key{ListenerTable, "max_sessions"}, func(l *Listener) *int { return &l.MaxSessions }, numbers[int](0, MaxMaxConns, "no limit"), Inherited),
+	setting(Key{ListenerTable, "rebalance"}, func(l *Listener) *Percent { return &l.Rebalance }, percentage, Inherited, Live),
 }
 
 // GroupSettings are those of a group, but for its check and its channels.
 var GroupSettings = []Setting[Group]{
-	setting(Key{GroupTable, "mode"}, func(g *Group) *balancer.Mode { return &g.Mode }, nil),
+	setting(KeyMode, func(g *Group) *balancer.Mode { return &g.Mode }, nil),
+	setting(KeyHashIPv4Bits, func(g *Group) *IPv4Bits { return &g.HashIPv4Bits }, integers[IPv4Bits](1, 32, "")),
+	setting(KeyHashIPv6Bits, func(g *Group) *IPv6Bits { return &g.HashIPv6Bits }, integers[IPv6Bits](1, 128, "")),
+	setting(KeyHashLoad, func(g *Group) *int { return &g.HashLoad }, hashLoad),
+	setting(Key{GroupTable, "slow_start"}, func(g *Group) *time.Duration { return &g.SlowStart }, durations(0, MaxTimeout)),
 }
 
 // ChannelSettings are those of a channel.
@@ -318,6 +336,7 @@ var ChannelSettings = []Setting[Channel]{
 	setting(KeyHost, func(c *Channel) *string { return &c.Host }, host, Identity),
 	setting(KeyPort, func(c *Channel) *uint16 { return &c.Port }, numbers[uint16](1, 65535, ""), Identity),
 	setting(KeyMaxConns, func(c *Channel) *int { return &c.MaxConns }, numbers[int](0, MaxMaxConns, "no limit")),
+	setting(Key{ChannelTable, "weight"}, func(c *Channel) *Weight { return &c.Weight }, integers[Weight](0, balancer.MaxWeight, "no new clients")),
 	setting(Key{ChannelTable, "disabled"}, func(c *Channel) *bool { return &c.Disabled }, nil),
 	setting(KeyCheckHost, func(c *Channel) *string { return &c.CheckHost }, hostOrNone),
 	setting(KeyCheckPort, func(c *Channel) *uint16 { return &c.CheckPort }, nil),
@@ -374,6 +393,26 @@ func numbers[N int | uint16](least, most int64, zero string) func(N) string {
 		}
 		return ""
 	}
+}
+
+// integers is numbers for an Integer.
+func integers[N interface{ Int() int }](least, most int64, zero string) func(N) string {
+	check := numbers[int](least, most, zero)
+	return func(value N) string { return check(value.Int()) }
+}
+
+func hashLoad(percent int) string {
+	if percent != 0 && (percent < MinHashLoad || percent > MaxHashLoad) {
+		return fmt.Sprintf("%d is neither 0 (no bound) nor one of %d to %d", percent, MinHashLoad, MaxHashLoad)
+	}
+	return ""
+}
+
+func percentage(value Percent) string {
+	if value < 0 || value > 100 {
+		return fmt.Sprintf("%q is not one of \"0%%\" to \"100%%\"", value)
+	}
+	return ""
 }
 
 func maxBuffered(size Size) string {

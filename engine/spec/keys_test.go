@@ -162,9 +162,10 @@ func TestSettingText(t *testing.T) {
 	for _, s := range spec.ListenerSettings {
 		got = append(got, s.Name()+"="+s.Text(&c.Listeners[0]))
 	}
-	const want = "name=pop3 listen=127.0.0.1:110 source= connect_timeout=5s idle_timeout=0s half_close_timeout=1h keepalive=15s " +
+	const want = "name=pop3 listen=127.0.0.1:110 source= connect_timeout=5s connect_deadline=0s queue=0 queue_timeout=10s idle_timeout=0s half_close_timeout=1h keepalive=15s " +
 		"user_timeout=auto auto_disable=false hash_failover=false on_remove=keep drain_timeout=30s " +
-		"hold_off=1s hold_off_max=30s on_down=keep on_return=keep close_spread=0s panic=0 when_unusable=close stall_after=10s"
+		"hold_off=1s hold_off_max=30s on_down=keep on_return=keep close_spread=0s panic=0 when_unusable=close stall_after=10s " +
+		"max_age=0s max_age_jitter=10 max_sessions=0 rebalance=0%"
 	if got := strings.Join(got, " "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

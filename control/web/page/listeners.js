@@ -8,6 +8,7 @@ const states = {
   up: { look: "good", mark: "●", text: "up", meaning: "in service" },
   untested: { look: "new", mark: "◌", text: "untested", meaning: "in service, but neither a client nor a check has tried it yet" },
   full: { look: "warn", mark: "◆", text: "full", meaning: "in service, but without a free place" },
+  "weight 0": { look: "off", mark: "◇", text: "weight 0", meaning: "in service, but gets no new clients" },
   slow: { look: "warn", mark: "◆", text: "slow", meaning: "in service, but was sent bytes and sends none back" },
   failing: { look: "bad", mark: "▲", text: "failing", meaning: "in service, but did not answer when it was tried last" },
   "held off": { look: "bad", mark: "▲", text: "held off", meaning: "did not answer, and is passed over for a while" },
@@ -52,7 +53,13 @@ const unknown = { look: "warn", mark: "?", text: "unknown", meaning: "" };
 
 export const stateOf = (channel) => states[channel.state] ?? unknown;
 
-const modes = { rr: "in turn", hash: "by the client's address" };
+const modes = {
+  rr: "in turn",
+  hash: "by the client's address",
+  leastconn: "the fewest sessions",
+  random: "the better of two at random",
+  first: "the first with room",
+};
 
 const total = (byReason) => Object.values(byReason).reduce((sum, n) => sum + n, 0);
 
@@ -124,6 +131,7 @@ class ListenerView {
     this.open = this.tally.appendChild(make("span"));
     this.fresh = this.tally.appendChild(make("span"));
     this.turned = this.tally.appendChild(make("span"));
+    this.waiting = make("span", "waiting"); // stands there while there is a queue, or somebody in it
     const header = make("header", "", make("h2", "", listener.name));
     for (const address of listener.addresses.filter((a) => a !== listener.name)) {
       header.append(make("code", "", address));
@@ -156,6 +164,13 @@ class ListenerView {
     const [accepted] = perSecond("", [listener.accepted]);
     tell(this.open, count(listener.active), "open");
     tell(this.fresh, accepted === null ? "–" : rate(accepted), "new");
+    if (listener.queue > 0 || listener.waiting > 0) {
+      tell(this.waiting, count(listener.waiting), "waiting");
+      this.waiting.title = `of at most ${count(listener.queue)} clients that may wait for a slot`;
+      this.tally.insertBefore(this.waiting, this.turned);
+    } else {
+      this.waiting.remove();
+    }
     const rejected = total(listener.rejected);
     tell(this.turned, count(rejected), rejected > 0 ? `turned away (${reasons(listener.rejected)})` : "turned away");
     this.turned.className = rejected > 0 ? "turned some" : "turned";
@@ -196,7 +211,7 @@ class ChannelRow {
     this.channel.append(make("span", "", channel.channel), make("small"), make("small", "reason"), make("small", "check"));
     this.bar = make("div", "track", make("span"));
     this.bar.setAttribute("aria-hidden", "true");
-    this.load.append(make("span"), make("span", "of"), this.bar);
+    this.load.append(make("span"), make("span", "of"), this.bar, make("small"));
     this.errors.append(make("span"), make("small"));
   }
 
@@ -222,6 +237,7 @@ class ChannelRow {
     const share = limited ? Math.min(channel.active / channel.maxc, 1) : 0;
     this.bar.className = share >= 1 ? "track full" : share >= 0.8 ? "track high" : "track";
     this.bar.firstChild.style.transform = `scaleX(${share})`;
+    write(this.load.lastChild, `weight ${count(channel.weight)}, ${Math.round(channel.share)} % of the group`);
 
     for (const [cell, name, value, format] of [
       [this.fresh, "rate", fresh, rate],

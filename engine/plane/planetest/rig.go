@@ -113,7 +113,9 @@ func (r *rig) bind(host string, s *plane.Service) *door {
 		d.acceptor.Stop()
 		opened.Close()
 	})
-	d.listener.SetService(s)
+	if s != nil {
+		d.listener.SetService(s)
+	}
 	return d
 }
 

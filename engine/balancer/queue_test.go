@@ -1,0 +1,510 @@
+package balancer
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// guest is a client of a listener with a queue, for the reference.
+type guest struct {
+	name  byte
+	route Route
+	turn  int // among those who waited, from 1
+	woken atomic.Int32
+	tried []*Channel
+}
+
+func (g *guest) client() Client { return Client{Addr: netip.AddrFrom4([4]byte{10, 0, 0, g.name})} }
+
+func (g *guest) waiter() Waiter { return Waiter{Wake: func() { g.woken.Add(1) }} }
+
+// hall is a queue beside what is plainly true of it.
+type hall struct {
+	t        *testing.T
+	queue    *Queue
+	router   *Router
+	channels []*Channel
+	limits   map[*Channel]int
+	holders  map[*Channel]int
+	waiting  []*guest // by turn
+	dialling []*guest
+	running  []*Channel
+	size     int
+	turns    int
+	now      int64
+	options  Options
+}
+
+// usable reports whether the guest could be given the channel now.
+func (h *hall) usable(g *guest, c *Channel) bool {
+	return h.could(g, c) && c.Enabled() && h.up(c) && !h.full(c)
+}
+
+func (h *hall) up(c *Channel) bool   { return c.Health() != Unhealthy && c.HeldOff(h.now) == 0 }
+func (h *hall) full(c *Channel) bool { return h.limits[c] > 0 && h.holders[c] >= h.limits[c] }
+
+// could reports whether the channel is one of those that the guest may have at all.
+func (h *hall) could(g *guest, c *Channel) bool {
+	if slices.Contains(g.tried, c) {
+		return false
+	}
+	for _, group := range h.router.groups {
+		if !slices.Contains(group.Channels, c) {
+			continue
+		}
+		if group.Mode != Hash || h.options.HashFailover {
+			return true
+		}
+		client := hashAddr(g.client().Addr, 0, 0)
+		for _, other := range group.Channels {
+			if score(other.hash, client) > score(c.hash, client) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// seated takes note that a guest was given its channel.
+func (h *hall) seated(g *guest) {
+	c := g.route.Channel()
+	if h.full(c) {
+		h.t.Fatalf("%s was given out beyond its limit", c.Key())
+	}
+	if !c.Enabled() || c.Health() == Unhealthy || !h.could(g, c) {
+		h.t.Fatalf("%d was given %s", g.name, c.Key())
+	}
+	h.holders[c]++
+	h.dialling = append(h.dialling, g)
+}
+
+// settle takes note of those who were woken, and checks what must hold.
+func (h *hall) settle(newcomer *guest) {
+	var seated []*guest
+	if newcomer != nil && newcomer.route.Channel() != nil {
+		seated = append(seated, newcomer)
+	}
+	h.waiting = slices.DeleteFunc(h.waiting, func(g *guest) bool {
+		woken := g.woken.Swap(0)
+		switch step := g.route.Woken(); {
+		case woken > 1:
+			h.t.Fatalf("woken %d times", woken)
+		case (step == Dial) != (woken == 1):
+			h.t.Fatalf("woken %d times, step %d", woken, step)
+		case step == Wait:
+			return false
+		}
+		seated = append(seated, g)
+		return true
+	})
+	for _, g := range seated {
+		h.seated(g)
+	}
+	for _, g := range seated {
+		c := g.route.Channel()
+		for _, w := range h.waiting {
+			if (g.turn == 0 || w.turn < g.turn) && h.could(w, c) && h.up(c) {
+				h.t.Fatalf("%d, whose turn is %d, was given %s, which %d waits for with turn %d", g.name, g.turn, c.Key(), w.name, w.turn)
+			}
+		}
+	}
+	for _, w := range h.waiting {
+		for _, c := range h.channels {
+			if h.usable(w, c) {
+				h.t.Fatalf("%d waits while %s is free", w.name, c.Key())
+			}
+		}
+	}
+	for _, c := range h.channels {
+		if c.Active() != h.holders[c] {
+			h.t.Fatalf("%s: %d taken, want %d", c.Key(), c.Active(), h.holders[c])
+		}
+	}
+	if h.queue.Len() != len(h.waiting) {
+		h.t.Fatalf("%d wait, want %d", h.queue.Len(), len(h.waiting))
+	}
+	demand := h.queue.Demand()
+	for _, c := range h.channels {
+		want := 0
+		for _, w := range h.waiting {
+			if h.could(w, c) {
+				want++
+			}
+		}
+		if demand[c] != want {
+			h.t.Fatalf("%d wait for %s, want %d", demand[c], c.Key(), want)
+		}
+	}
+	for i, w := range h.queue.Waiting(h.now, 100) {
+		if w.Client.Port() != uint16(h.waiting[i].name) {
+			h.t.Fatalf("in line: %d at place %d, want %d", w.Client.Port(), i, h.waiting[i].name)
+		}
+	}
+}
+
+// step has the guest take its next step.
+func (h *hall) step(g *guest) {
+	var spare bool // a channel is worth to be waited for
+	for _, c := range h.channels {
+		spare = spare || h.could(g, c) && c.Enabled() && h.up(c)
+	}
+	step := g.route.Next(h.now)
+	if step == Wait {
+		if h.size == 0 || !spare {
+			h.t.Fatalf("%d may wait: %d places, prospects %t", g.name, h.size, spare)
+		}
+		waiter := g.waiter()
+		waiter.Client = netip.AddrPortFrom(g.client().Addr, uint16(g.name))
+		room := len(h.waiting) < h.size
+		step = g.route.Wait(waiter, h.now)
+		if (step == Reject) && (room || g.route.Rejection() != QueueFull) || step == Wait && !room {
+			h.t.Fatalf("step %d, rejected as %s, with %d of %d waiting", step, g.route.Rejection(), len(h.waiting), h.size)
+		}
+		if turn := int(g.route.ticket); turn != g.turn {
+			if g.turn != 0 || turn <= h.turns {
+				h.t.Fatalf("%d had turn %d, and got %d of %d", g.name, g.turn, turn, h.turns)
+			}
+			g.turn, h.turns = turn, turn
+		}
+		if step == Wait {
+			h.waiting = append(h.waiting, g)
+			slices.SortFunc(h.waiting, func(a, b *guest) int { return a.turn - b.turn })
+			g = nil
+		}
+	}
+	h.settle(g)
+}
+
+func (h *hall) build(random *rand.Rand) {
+	var groups []Group
+	rest := slices.Clone(h.channels)
+	for len(rest) > 0 {
+		n := 1 + random.IntN(len(rest))
+		groups = append(groups, Group{Mode: Mode(random.IntN(2)), Channels: rest[:n]})
+		rest = rest[n:]
+	}
+	h.options.Queue = h.queue
+	router := NewRouter(groups, h.options, h.router)
+	h.size = random.IntN(6)
+	h.queue.Follow(router, h.size, func() { h.router = router })
+	for _, g := range h.waiting {
+		g.tried = nil
+	}
+	h.queue.Review(h.now)
+	h.settle(nil)
+}
+
+// A queue, played at random, keeps what Queue says: in order, nobody waits while a
+// slot it could use is free, no channel has more than its limit, all are woken once.
+func TestQueueIsFair(t *testing.T) {
+	for seed := range uint64(600) {
+		random := rand.New(rand.NewPCG(seed, 11))
+		h := &hall{t: t, queue: new(Queue), limits: map[*Channel]int{}, holders: map[*Channel]int{}, now: 1}
+		h.options = Options{HashFailover: random.IntN(2) == 0, HoldOff: time.Duration(random.IntN(2)) * time.Second, HoldOffMax: 4 * time.Second}
+		for i := range 1 + random.IntN(5) {
+			c := channels(fmt.Sprintf("h%d", i))[0]
+			h.limits[c] = 1 + random.IntN(3)
+			c.SetLimit(h.limits[c])
+			h.channels = append(h.channels, c)
+		}
+		h.build(random)
+		for range 300 {
+			c := h.channels[random.IntN(len(h.channels))]
+			switch random.IntN(14) {
+			case 0, 1, 2, 3:
+				g := &guest{name: byte(random.IntN(256))}
+				g.route = h.router.Route(g.client(), h.now)
+				h.step(g)
+			case 4, 5:
+				if len(h.dialling) > 0 {
+					i := random.IntN(len(h.dialling))
+					g := h.dialling[i]
+					h.dialling = slices.Delete(h.dialling, i, i+1)
+					if g.route.Connected(0, h.now) != Unchanged {
+						h.queue.Review(h.now)
+					}
+					h.settle(nil)
+					h.running = append(h.running, g.route.Channel())
+				}
+			case 6:
+				if len(h.dialling) > 0 {
+					i := random.IntN(len(h.dialling))
+					g := h.dialling[i]
+					h.dialling = slices.Delete(h.dialling, i, i+1)
+					if g.route.Router() != h.router { // its search begins anew at the end; here it leaves
+						h.holders[g.route.Channel()]--
+						g.route.Close(h.now)
+						h.settle(nil)
+						break
+					}
+					failed := g.route.Channel()
+					h.holders[failed]--
+					g.tried = append(g.tried, failed)
+					g.route.Failed(errRefused, h.now)
+					h.settle(nil)
+					h.step(g)
+				}
+			case 7, 8, 9:
+				if len(h.running) > 0 {
+					i := random.IntN(len(h.running))
+					gone := h.running[i]
+					h.running = slices.Delete(h.running, i, i+1)
+					h.holders[gone]--
+					gone.Leave(h.now)
+					h.settle(nil)
+				}
+			case 10:
+				if len(h.waiting) > 0 {
+					i := random.IntN(len(h.waiting))
+					g := h.waiting[i]
+					h.waiting = slices.Delete(h.waiting, i, i+1)
+					if random.IntN(2) == 0 {
+						g.route.Close(h.now)
+					} else if step := g.route.GiveUp(QueueTimeout); step != Reject || g.route.Rejection() != QueueTimeout {
+						t.Fatalf("gave up: %d, %s", step, g.route.Rejection())
+					}
+					h.settle(nil)
+				}
+			case 11:
+				switch random.IntN(5) {
+				case 0:
+					c.Disable()
+				case 1, 2:
+					c.Enable()
+				case 3:
+					c.SetHealth(Unhealthy, h.now, "")
+				case 4:
+					c.SetHealth(Healthy, h.now, "")
+				}
+				h.queue.Review(h.now)
+				h.settle(nil)
+			case 12:
+				if random.IntN(2) == 0 {
+					h.limits[c] = 1 + random.IntN(3)
+					c.SetLimit(h.limits[c])
+				} else {
+					h.now += int64(random.IntN(3)) * int64(time.Second)
+				}
+				h.queue.Review(h.now)
+				h.settle(nil)
+			case 13:
+				if random.IntN(8) == 0 {
+					h.build(random)
+				}
+			}
+		}
+	}
+}
+
+// Slots given back, taken and waited for from many goroutines: nobody is forgotten,
+// and no limit is passed.
+func TestQueueLosesNobody(t *testing.T) {
+	group := rr("a:2", "b:1")
+	own := hash("c:1", "d:2")
+	all := slices.Concat(group.Channels, own.Channels)
+	queue := new(Queue)
+	router := NewRouter([]Group{group, own}, Options{Queue: queue}, nil)
+	queue.Follow(router, 1000, func() {})
+	held := map[*Channel]*atomic.Int32{}
+	for _, c := range all {
+		held[c] = new(atomic.Int32)
+	}
+	var clients sync.WaitGroup
+	for i := range 32 {
+		clients.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(i), 5))
+			for range 300 {
+				woken := make(chan struct{}, 1)
+				route := router.Route(Client{Addr: netip.AddrFrom4([4]byte{10, 0, 1, byte(random.IntN(256))})}, 1)
+				step := route.Next(1)
+				if step == Wait {
+					step = route.Wait(Waiter{Wake: func() { woken <- struct{}{} }}, 1)
+				}
+				if step == Wait {
+					if random.IntN(4) > 0 {
+						<-woken
+						step = route.Woken()
+					} else {
+						step = route.GiveUp(QueueTimeout)
+					}
+				}
+				if step == Wait {
+					t.Errorf("woken, and still to wait")
+				}
+				if step != Dial {
+					continue
+				}
+				c := route.Channel()
+				if n := held[c].Add(1); int(n) > c.Limit() {
+					t.Errorf("%s: %d of %d", c.Key(), n, c.Limit())
+				}
+				held[c].Add(-1)
+				route.Close(1)
+			}
+		})
+	}
+	ended, reviewer := make(chan struct{}), make(chan struct{})
+	go func() { clients.Wait(); close(ended) }()
+	go func() {
+		defer close(reviewer)
+		for n := 0; ; n++ {
+			select {
+			case <-ended:
+				return
+			default:
+			}
+			c := all[n%len(all)]
+			c.Disable()
+			c.Enable()
+			queue.Review(1)
+		}
+	}()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Fatalf("%d wait, and nobody wakes them", queue.Len())
+	}
+	<-reviewer
+	if queue.Len() != 0 {
+		t.Errorf("%d wait", queue.Len())
+	}
+	for _, c := range all {
+		if c.Active() != 0 {
+			t.Errorf("%s: %d slots are taken", c.Key(), c.Active())
+		}
+	}
+}
+
+// Who finds a slot that somebody waits for hands it over, in order, and one that
+// nobody who waits could have is its own.
+func TestNewcomerDoesNotOvertake(t *testing.T) {
+	queue := new(Queue)
+	router := NewRouter([]Group{rr("a:1")}, Options{Queue: queue}, nil)
+	queue.Follow(router, 5, func() {})
+	channel := router.groups[0].Channels[0]
+	var served []int
+	come := func(name int) (*Route, Step) {
+		route := router.Route(client, 0)
+		step := route.Next(0)
+		if step == Wait {
+			step = route.Wait(Waiter{Wake: func() { served = append(served, name) }}, 0)
+		}
+		return &route, step
+	}
+	come(0)
+	for name := range 3 {
+		if _, step := come(name + 1); step != Wait {
+			t.Fatalf("client %d: step %d", name+1, step)
+		}
+	}
+	channel.SetLimit(3) // of which nobody has told the queue
+	if _, step := come(4); step != Wait || !slices.Equal(served, []int{1, 2}) {
+		t.Errorf("step %d of the newcomer, served %v", step, served)
+	}
+	channel.SetLimit(6)
+	if route, step := come(5); step != Dial || !slices.Equal(served, []int{1, 2, 3, 4}) || route.Channel() != channel {
+		t.Errorf("step %d of the newcomer, served %v", step, served)
+	}
+	if queue.Len() != 0 || channel.Active() != 6 {
+		t.Errorf("%d wait, %d slots are taken", queue.Len(), channel.Active())
+	}
+}
+
+// Who waits for one channel does not keep others from another.
+func TestQueueForDifferentChannels(t *testing.T) {
+	queue := new(Queue)
+	router := NewRouter([]Group{hash("a:1", "b:1")}, Options{Queue: queue}, nil)
+	queue.Follow(router, 5, func() {})
+	clientOf := func(index int) Client {
+		for i := range 256 {
+			client := Client{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})}
+			if from, _ := router.pickers[0].reach(hashAddr(client.Addr, 0, 0), question{}); from == index {
+				return client
+			}
+		}
+		panic("no client has this channel")
+	}
+	come := func(index int) (*Route, Step) {
+		route := router.Route(clientOf(index), 0)
+		step := route.Next(0)
+		if step == Wait {
+			step = route.Wait(Waiter{Wake: func() {}}, 0)
+		}
+		return &route, step
+	}
+	holder, _ := come(0)
+	waiter, step := come(0)
+	if step != Wait {
+		t.Fatalf("step %d", step)
+	}
+	if list := queue.Waiting(0, 100); len(list) != 1 || len(list[0].For) != 1 || list[0].For[0] != router.groups[0].Channels[0] {
+		t.Errorf("waiting: %+v", list)
+	}
+	other, step := come(1)
+	if step != Dial {
+		t.Errorf("step %d of the one for whom there is room", step)
+	}
+	other.Close(0)
+	if waiter.Woken() != Wait {
+		t.Error("woken by a slot that is not for it")
+	}
+	holder.Close(0)
+	if waiter.Woken() != Dial {
+		t.Error("not woken")
+	}
+}
+
+// Without a queue, or with nobody in it, giving a slot back allocates nothing, nor
+// does taking one.
+func TestQueueCostsNothingWhileNobodyWaits(t *testing.T) {
+	queue := new(Queue)
+	router := NewRouter([]Group{rr("a:2", "b:2")}, Options{Queue: queue}, nil)
+	queue.Follow(router, 10, func() {})
+	if n := testing.AllocsPerRun(100, func() {
+		route := router.Route(client, 0)
+		if route.Next(0) != Dial {
+			t.Fatal("no channel")
+		}
+		route.Close(0)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestRejectionOfTheQueue(t *testing.T) {
+	queue := new(Queue)
+	router := NewRouter([]Group{rr("a:1")}, Options{Queue: queue}, nil)
+	come := func() (*Route, Step) {
+		route := router.Route(client, 0)
+		step := route.Next(0)
+		if step == Wait {
+			step = route.Wait(Waiter{Wake: func() {}}, 0)
+		}
+		return &route, step
+	}
+	come()
+	if route, step := come(); step != Reject || route.Rejection() != AllFull {
+		t.Errorf("without a place: %d, %s", step, route.Rejection())
+	}
+	queue.Follow(router, 1, func() {})
+	first, step := come()
+	if step != Wait {
+		t.Fatalf("step %d", step)
+	}
+	if route, step := come(); step != Reject || route.Rejection() != QueueFull {
+		t.Errorf("with the place taken: %d, %s", step, route.Rejection())
+	}
+	if step := first.GiveUp(TooLate); step != Reject || first.Rejection() != TooLate {
+		t.Errorf("given up: %d, %s", step, first.Rejection())
+	}
+	if _, step := come(); step != Wait {
+		t.Errorf("the place is not free again: %d", step)
+	}
+}

@@ -32,13 +32,21 @@ const (
 // bench is one run: what is measured, and everything that must be ended.
 type bench struct {
 	options
-	dir       string
+	dir      string
+	lineups  []*lineup
+	backends []*process.Process
+	progress io.Writer
+	report   *report
+	failed   int
+}
+
+// lineup is what is measured in some of the workloads, all in front of the same
+// backends.
+type lineup struct {
+	workloads []load.Workload
+	rows      []peers.Proxy
 	settings  peers.Settings
-	backends  []*process.Process
 	instances []*peers.Instance
-	progress  io.Writer
-	report    *report
-	failed    int
 }
 
 // compareProxies does everything that the options ask for. It returns what was
@@ -60,22 +68,24 @@ func compareProxies(ctx context.Context, o options, progress io.Writer) (_ *repo
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{options: o, dir: dir, progress: progress, settings: peers.Settings{Threads: o.threads, Descriptors: limit}}
+	b := &bench{options: o, dir: dir, progress: progress, report: newReport(o, ws, notes)}
 	defer func() { err = errors.Join(err, b.close()) }()
 
-	rows, more, err := b.rows(ctx)
-	if err != nil {
+	if err := b.lineUp(ctx, ws, peers.Settings{Threads: o.threads, Descriptors: limit}); err != nil {
 		return nil, err
 	}
-	b.report = newReport(o, ws, append(notes, more...))
-	estimate := time.Duration(o.rounds*len(ws)*(len(rows)+1)) * (o.duration + b.warm() + rest + cellOverhead)
-	fmt.Fprintf(progress, "balance-bench: %d workloads, %d rows, %d rounds: about %v\n",
-		len(ws), len(rows)+1, o.rounds, estimate.Round(time.Second))
+	cells := 0
+	for _, l := range b.lineups {
+		cells += len(l.workloads) * (len(l.rows) + 1)
+	}
+	estimate := time.Duration(o.rounds*cells) * (o.duration + b.warm() + rest + cellOverhead)
+	fmt.Fprintf(progress, "balance-bench: %d workloads, %d cells, %d rounds: about %v\n",
+		len(ws), cells, o.rounds, estimate.Round(time.Second))
 	ctx, cancel := context.WithTimeoutCause(ctx, 3*estimate+time.Minute,
 		errors.New("it takes three times as long as it should"))
 	defer cancel()
 
-	if err := b.startAll(ctx, rows); err != nil {
+	if err := b.startAll(ctx); err != nil {
 		return nil, err
 	}
 	busy, err := process.BusyCPUs(quietLook)
@@ -87,14 +97,16 @@ func compareProxies(ctx context.Context, o options, progress io.Writer) (_ *repo
 	}
 	for round := range o.rounds {
 		fmt.Fprintf(progress, "balance-bench: round %d of %d\n", round+1, o.rounds)
-		for _, w := range ws {
-			// A new order each time: what one row leaves behind, such as
-			// sockets in TIME_WAIT, falls to another.
-			for _, k := range rand.Perm(len(b.instances)) {
-				b.cell(ctx, w, b.instances[k])
-				if ctx.Err() != nil {
-					b.report.note(fmt.Sprintf("ended in round %d of %d", round+1, o.rounds))
-					return b.report, context.Cause(ctx)
+		for _, l := range b.lineups {
+			for _, w := range l.workloads {
+				// A new order each time: what one row leaves behind, such as
+				// sockets in TIME_WAIT, falls to another.
+				for _, k := range rand.Perm(len(l.instances)) {
+					b.cell(ctx, w, l.instances[k], l.settings, round)
+					if ctx.Err() != nil {
+						b.report.note(fmt.Sprintf("ended in round %d of %d", round+1, o.rounds))
+						return b.report, context.Cause(ctx)
+					}
 				}
 			}
 		}
@@ -108,8 +120,8 @@ func compareProxies(ctx context.Context, o options, progress io.Writer) (_ *repo
 // warm is the unmeasured start of a cell.
 func (b *bench) warm() time.Duration { return b.duration / 10 }
 
-// rows finds what there is to measure: balance and its peers.
-func (b *bench) rows(ctx context.Context) (rows []peers.Proxy, notes []string, err error) {
+// lineUp finds what there is to measure, balance and its peers, in the workloads.
+func (b *bench) lineUp(ctx context.Context, ws []load.Workload, settings peers.Settings) error {
 	paths := names(b.balance)
 	switch {
 	case b.balance == "none":
@@ -117,35 +129,93 @@ func (b *bench) rows(ctx context.Context) (rows []peers.Proxy, notes []string, e
 	case b.balance == "":
 		path, err := peers.Build(ctx, b.dir)
 		if err != nil {
-			notes = append(notes, fmt.Sprintf("balance is not measured: %v", err))
+			b.report.note(fmt.Sprintf("balance is not measured: %v", err))
 		} else {
 			paths = []string{path}
 		}
 	}
-	ours, err := peers.Balances(ctx, paths, b.dir)
-	if err != nil {
-		return nil, nil, err
+	var relaying, choosing []load.Workload
+	for _, w := range ws {
+		if w.Kind == load.Fair {
+			choosing = append(choosing, w)
+		} else {
+			relaying = append(relaying, w)
+		}
 	}
-	theirs, missing, err := peers.Find(ctx, names(b.against))
-	if err != nil {
-		return nil, nil, err
+	if len(relaying) > 0 {
+		ours, err := peers.Balances(ctx, paths, b.dir)
+		if err != nil {
+			return err
+		}
+		theirs, missing, err := peers.Find(ctx, names(b.against))
+		if err != nil {
+			return err
+		}
+		b.report.note(missing...)
+		b.lineups = append(b.lineups, &lineup{workloads: relaying, rows: append(ours, theirs...), settings: settings})
 	}
-	return append(ours, theirs...), append(notes, missing...), nil
+	if len(choosing) > 0 {
+		ours, unknown, err := peers.Modes(ctx, paths, b.dir)
+		if err != nil {
+			return err
+		}
+		theirs, missing, err := peers.FindLeastConn(ctx, names(b.against))
+		if err != nil {
+			return err
+		}
+		b.report.note(append(unknown, missing...)...)
+		b.lineups = append(b.lineups, &lineup{workloads: choosing, rows: append(ours, theirs...), settings: settings})
+	}
+	return nil
 }
 
-// startAll starts the backends and every row, and the first row once more. A
-// peer that does not start becomes a note.
-func (b *bench) startAll(ctx context.Context, rows []peers.Proxy) error {
+// startAll starts the backends and the rows of every lineup.
+func (b *bench) startAll(ctx context.Context) error {
+	started := 0
+	for _, l := range b.lineups {
+		if err := b.startBackends(l); err != nil {
+			return err
+		}
+		if err := b.startRows(ctx, l); err != nil {
+			return err
+		}
+		if len(l.instances) == 0 {
+			b.report.note(fmt.Sprintf("%s and what belongs to it: nothing to measure", l.workloads[0].Name))
+		}
+		started += len(l.instances)
+	}
+	if started == 0 {
+		return errors.New("nothing to measure: " + strings.Join(b.report.Notes, "; "))
+	}
+	return nil
+}
+
+func (b *bench) startBackends(l *lineup) error {
+	if l.workloads[0].Kind == load.Fair {
+		p, addresses, err := load.StartServers()
+		if err != nil {
+			return err
+		}
+		b.backends = append(b.backends, p)
+		l.settings.Backends = addresses
+		return nil
+	}
 	for range max(2, b.threads) {
 		p, address, err := load.StartBackend()
 		if err != nil {
 			return err
 		}
 		b.backends = append(b.backends, p)
-		b.settings.Backends = append(b.settings.Backends, address)
+		l.settings.Backends = append(l.settings.Backends, address)
 	}
-	for _, x := range rows {
-		in, err := b.start(ctx, x)
+	return nil
+}
+
+// startRows starts every row, and the first that starts once more. A peer that
+// does not start becomes a note.
+func (b *bench) startRows(ctx context.Context, l *lineup) error {
+	for _, x := range l.rows {
+		in, err := b.start(ctx, x, l.settings)
 		if err != nil && (x.Ours || ctx.Err() != nil) {
 			return err
 		}
@@ -154,35 +224,35 @@ func (b *bench) startAll(ctx context.Context, rows []peers.Proxy) error {
 			b.report.note(err.Error())
 			continue
 		}
-		b.instances = append(b.instances, in)
-		b.report.add(x)
+		l.instances = append(l.instances, in)
+		b.report.add(x, l.workloads)
 	}
-	if len(b.instances) == 0 {
-		return errors.New("nothing to measure: " + strings.Join(b.report.Notes, "; "))
+	if len(l.instances) == 0 {
+		return nil
 	}
-	x := b.instances[0].Proxy
+	x := l.instances[0].Proxy
 	x.Name, x.Again = "A/A "+x.Name, true
-	in, err := b.start(ctx, x)
+	in, err := b.start(ctx, x, l.settings)
 	if err != nil {
 		return err
 	}
-	b.instances = append(b.instances, in)
-	b.report.add(x)
+	l.instances = append(l.instances, in)
+	b.report.add(x, l.workloads)
 	return nil
 }
 
 // start starts a row in a directory of its own.
-func (b *bench) start(ctx context.Context, x peers.Proxy) (*peers.Instance, error) {
+func (b *bench) start(ctx context.Context, x peers.Proxy, s peers.Settings) (*peers.Instance, error) {
 	dir, err := os.MkdirTemp(b.dir, "proxy-")
 	if err != nil {
 		return nil, err
 	}
-	return x.Start(ctx, dir, b.settings)
+	return x.Start(ctx, dir, s)
 }
 
-// cell measures one workload through one proxy, once. What goes wrong becomes
-// a note.
-func (b *bench) cell(ctx context.Context, w load.Workload, in *peers.Instance) {
+// cell measures one workload through one proxy, with such settings, once. What
+// goes wrong becomes a note.
+func (b *bench) cell(ctx context.Context, w load.Workload, in *peers.Instance, s peers.Settings, round int) {
 	fail := func(err error) {
 		if ctx.Err() == nil {
 			b.failed++
@@ -191,7 +261,7 @@ func (b *bench) cell(ctx context.Context, w load.Workload, in *peers.Instance) {
 	}
 	if w.Kind == load.Idle {
 		// What earlier cells made it allocate would be used again unseen.
-		fresh, err := b.start(ctx, in.Proxy)
+		fresh, err := b.start(ctx, in.Proxy, s)
 		if err != nil {
 			fail(err)
 			return
@@ -206,13 +276,14 @@ func (b *bench) cell(ctx context.Context, w load.Workload, in *peers.Instance) {
 	j := load.Job{
 		Workload: w, Target: in.Address, Root: in.Process.PID(), Status: in.Status, Threads: b.threads,
 		Warm: b.warm(), Duration: b.duration, Count: b.count, Settle: min(b.duration, 300*time.Millisecond),
+		Seed: uint64(round),
 	}
-	s, err := j.Run(ctx)
+	sample, err := j.Run(ctx)
 	if err != nil {
 		fail(err)
 		return
 	}
-	b.report.sample(w, in.Name, s)
+	b.report.sample(w, in.Name, sample)
 	select {
 	case <-time.After(rest):
 	case <-ctx.Done():
@@ -221,8 +292,10 @@ func (b *bench) cell(ctx context.Context, w load.Workload, in *peers.Instance) {
 
 // close ends everything that was started and removes what was written.
 func (b *bench) close() error {
-	for _, in := range b.instances {
-		in.Process.Stop()
+	for _, l := range b.lineups {
+		for _, in := range l.instances {
+			in.Process.Stop()
+		}
 	}
 	for _, p := range b.backends {
 		p.Stop()

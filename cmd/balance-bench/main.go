@@ -6,7 +6,7 @@
 //
 //	go run ./cmd/balance-bench -against haproxy,nginx,pen
 //
-// It starts two backends, every proxy in front of them, and a load generator
+// It starts backends, every proxy in front of them, and a load generator
 // for each cell of the table, all on loopback ports that the kernel picks. The
 // workloads run one after the other, all proxies taking turns within each, in
 // an order drawn anew each time; the table shows the medians of the rounds.
@@ -27,6 +27,14 @@
 //     that a stall is seen in full.
 //   - private memory and descriptors are the growth of a fresh proxy over many
 //     connections, each idle after one round trip.
+//   - the workload "fairness" has rows and backends of its own: ways to choose a
+//     channel, and channels that serve one request at a time, one of them four
+//     times as fast as the others. Clients come at random, with a connection and
+//     an address of their own for each request; its latencies, too, count from
+//     the time a request was meant to be sent. "channel 1" to "channel 3" are how
+//     many of the requests each has got. All rows of a round get the same
+//     clients.
+//   - quartiles are those of the rounds.
 //   - × stands for the ratio to the best peer, which is the best figure among
 //     the rows that are not this project's.
 //   - A/A is a second instance of another row. Its ratios are to that row: what

@@ -10,15 +10,23 @@ import (
 // median is the middle of values, or the mean of the two middle ones; NaN of
 // nothing. It leaves values as they are.
 func median(values []float64) float64 {
+	return quantile(values, 0.5)
+}
+
+// quantile is the value that the share p (0 to 1) of values is below: one of
+// them, or between the two next to it, in proportion; NaN of nothing. It leaves
+// values as they are.
+func quantile(values []float64, p float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
 	}
 	s := slices.Sorted(slices.Values(values))
-	middle := len(s) / 2
-	if len(s)%2 == 1 {
-		return s[middle]
+	whole, part := math.Modf(p * float64(len(s)-1))
+	i := int(whole)
+	if part == 0 {
+		return s[i]
 	}
-	return (s[middle-1] + s[middle]) / 2
+	return s[i]*(1-part) + s[i+1]*part
 }
 
 // ratio is value over base; NaN where that says nothing.

@@ -32,6 +32,30 @@ func TestMedian(t *testing.T) {
 	}
 }
 
+func TestQuantile(t *testing.T) {
+	for _, c := range []struct {
+		values   []float64
+		p, value float64
+	}{
+		{nil, 0.25, math.NaN()},
+		{[]float64{7}, 0.25, 7},
+		{[]float64{3, 1}, 0.25, 1.5},
+		{[]float64{5, 1, 4, 2, 3}, 0.25, 2},
+		{[]float64{5, 1, 4, 2, 3}, 0.75, 4},
+		{[]float64{4, 1, 2, 3}, 0.75, 3.25},
+		{[]float64{2, 1}, 0, 1},
+		{[]float64{2, 1}, 1, 2},
+	} {
+		before := slices.Clone(c.values)
+		if got := quantile(c.values, c.p); !same(got, c.value) {
+			t.Errorf("quantile(%v, %v) = %v, want %v", c.values, c.p, got, c.value)
+		}
+		if !slices.Equal(before, c.values) {
+			t.Errorf("quantile changed %v to %v", before, c.values)
+		}
+	}
+}
+
 func TestRatioAndBest(t *testing.T) {
 	nan := math.NaN()
 	for _, c := range []struct{ value, base, want float64 }{

@@ -27,8 +27,6 @@ type report struct {
 	// Workloads are in the order of the table.
 	Workloads []*block `json:"workloads"`
 	Notes     []string `json:"notes,omitempty"`
-
-	rows []peers.Proxy
 }
 
 // block is one workload of the table.
@@ -44,6 +42,8 @@ type block struct {
 type row struct {
 	Proxy   string  `json:"proxy"`
 	Figures []*cell `json:"figures"`
+
+	ours, again bool // as of peers.Proxy
 }
 
 // cell is one figure of one row.
@@ -51,9 +51,10 @@ type cell struct {
 	figure
 	// Median is that of Rounds. Ratio is it over the best peer's or, in an
 	// A/A row, over that of the row it repeats; nil where there is none.
-	Median float64   `json:"median"`
-	Ratio  *float64  `json:"ratio,omitempty"`
-	Rounds []float64 `json:"rounds"`
+	Median    float64    `json:"median"`
+	Quartiles [2]float64 `json:"quartiles"`
+	Ratio     *float64   `json:"ratio,omitempty"`
+	Rounds    []float64  `json:"rounds"`
 }
 
 func newReport(o options, ws []load.Workload, notes []string) *report {
@@ -85,23 +86,33 @@ func machine() string {
 	return text
 }
 
-func (r *report) note(text string) { r.Notes = append(r.Notes, text) }
+// note keeps texts, the same one once.
+func (r *report) note(texts ...string) {
+	for _, text := range texts {
+		if !slices.Contains(r.Notes, text) {
+			r.Notes = append(r.Notes, text)
+		}
+	}
+}
 
-// add makes a row for x in every block.
-func (r *report) add(x peers.Proxy) {
-	r.rows = append(r.rows, x)
+// add makes a row for x in the blocks of the workloads.
+func (r *report) add(x peers.Proxy, ws []load.Workload) {
 	if !slices.Contains(r.Versions, x.Version) {
 		r.Versions = append(r.Versions, x.Version)
 	}
-	for _, b := range r.Workloads {
-		b.Rows = append(b.Rows, &row{Proxy: x.Name})
+	for _, w := range ws {
+		b := r.block(w)
+		b.Rows = append(b.Rows, &row{Proxy: x.Name, ours: x.Ours, again: x.Again})
 	}
+}
+
+func (r *report) block(w load.Workload) *block {
+	return r.Workloads[slices.IndexFunc(r.Workloads, func(b *block) bool { return b.Name == w.Name })]
 }
 
 // sample puts what one cell measured into its row.
 func (r *report) sample(w load.Workload, name string, s load.Sample) {
-	at := slices.IndexFunc(r.Workloads, func(b *block) bool { return b.Name == w.Name })
-	b := r.Workloads[at]
+	b := r.block(w)
 	row := b.Rows[slices.IndexFunc(b.Rows, func(x *row) bool { return x.Proxy == name })]
 	for i, f := range figures(w, s) {
 		if i == len(row.Figures) {
@@ -118,10 +129,13 @@ func (r *report) finish() {
 		for _, row := range b.Rows {
 			for _, c := range row.Figures {
 				c.Median = median(c.Rounds)
+				c.Quartiles = [2]float64{quantile(c.Rounds, 0.25), quantile(c.Rounds, 0.75)}
 			}
 		}
-		for i := range b.columns() {
-			b.compare(i, r.rows)
+		for i, f := range b.columns() {
+			if !f.Alone {
+				b.compare(i)
+			}
 		}
 	}
 }
@@ -138,22 +152,22 @@ func (b *block) columns() []figure {
 }
 
 // compare computes the ratios of figure i.
-func (b *block) compare(i int, rows []peers.Proxy) {
+func (b *block) compare(i int) {
 	var theirs []float64
 	most := false
-	for k, row := range b.Rows {
-		if i < len(row.Figures) && !rows[k].Ours && !rows[k].Again {
+	for _, row := range b.Rows {
+		if i < len(row.Figures) && !row.ours && !row.again {
 			theirs = append(theirs, row.Figures[i].Median)
 			most = row.Figures[i].Most
 		}
 	}
 	base := best(theirs, most)
-	for k, row := range b.Rows {
+	for _, row := range b.Rows {
 		if i >= len(row.Figures) {
 			continue
 		}
 		to := base
-		if rows[k].Again {
+		if row.again {
 			// It repeats the first row.
 			if i >= len(b.Rows[0].Figures) {
 				continue
@@ -184,20 +198,33 @@ func (r *report) writeTable(out io.Writer) error {
 		// Aligned to the right, every column begins with the gap before it.
 		columns := b.columns()
 		for _, f := range columns {
-			fmt.Fprintf(w, "\t%s %s\t×", f.Name, f.Unit)
+			fmt.Fprintf(w, "\t%s %s", f.Name, f.Unit)
+			if f.Spread {
+				fmt.Fprint(w, "\tquartiles")
+			}
+			if !f.Alone {
+				fmt.Fprint(w, "\t×")
+			}
 		}
 		fmt.Fprint(w, "\t\n")
 		for _, row := range b.Rows {
 			fmt.Fprint(w, row.Proxy)
-			for i := range columns {
-				value, times := "–", "–"
+			for i, f := range columns {
+				value, spread, times := "–", "–", "–"
 				if i < len(row.Figures) {
-					value = number(row.Figures[i].Median)
-					if x := row.Figures[i].Ratio; x != nil {
-						times = number(*x)
+					c := row.Figures[i]
+					value, spread = number(c.Median), number(c.Quartiles[0])+"–"+number(c.Quartiles[1])
+					if c.Ratio != nil {
+						times = number(*c.Ratio)
 					}
 				}
-				fmt.Fprintf(w, "\t%s\t%s", value, times)
+				fmt.Fprintf(w, "\t%s", value)
+				if f.Spread {
+					fmt.Fprintf(w, "\t%s", spread)
+				}
+				if !f.Alone {
+					fmt.Fprintf(w, "\t%s", times)
+				}
 			}
 			fmt.Fprint(w, "\t\n")
 		}

@@ -15,6 +15,9 @@ const (
 	messageSize = 64
 	// latencyConnections share the offered load.
 	latencyConnections = 64
+	// fairLoad is the share of what the servers of unequal speed can do that is
+	// asked of them. A third of it is more than one of the slow ones can do.
+	fairLoad = 0.8
 	// descriptorsPerSession is what the hungriest relay known takes for one
 	// session: two sockets and two pipes.
 	descriptorsPerSession = 6
@@ -59,7 +62,10 @@ func allWorkloads(limit int, offered float64) (ws []load.Workload, notes []strin
 		load.Workload{Name: "idle", Kind: load.Idle, Connections: idle, Size: messageSize,
 			Title: fmt.Sprintf("idle after one round trip of 64 B, %s", connections(idle))},
 		load.Workload{Name: "latency", Kind: load.Latency, Connections: latencyConnections, Size: messageSize, Offered: offered,
-			Title: fmt.Sprintf("latency at %.0f requests/s of 64 B over %d connections", offered, latencyConnections)})
+			Title: fmt.Sprintf("latency at %.0f requests/s of 64 B over %d connections", offered, latencyConnections)},
+		load.Workload{Name: "fairness", Kind: load.Fair, Offered: fairLoad * load.Capacity(),
+			Title: fmt.Sprintf("%.0f new connections/s at random, %.0f %% of what the channels can do: they serve one at a time, for %v",
+				fairLoad*load.Capacity(), 100*fairLoad, list(load.ServiceTimes[:]))})
 	return ws, notes
 }
 
@@ -68,6 +74,15 @@ func connections(n int) string {
 		return "1 connection"
 	}
 	return fmt.Sprintf("%d connections", n)
+}
+
+// list shows durations with a comma between.
+func list(ds []time.Duration) string {
+	words := make([]string, len(ds))
+	for i, d := range ds {
+		words[i] = d.String()
+	}
+	return strings.Join(words, ", ")
 }
 
 // selectWorkloads keeps those that the list names, by their name or, where
@@ -112,13 +127,17 @@ type figure struct {
 	Value float64 `json:"-"`
 	// Most says that larger is better.
 	Most bool `json:"larger_is_better"`
+	// Spread has the table show the quartiles of the rounds, too.
+	Spread bool `json:"-"`
+	// Alone says that no value is better than another: there is no ratio.
+	Alone bool `json:"-"`
 }
 
 // figures turns a sample into the numbers shown for its workload. Those that
 // not every proxy tells come last.
 func figures(w load.Workload, s load.Sample) []figure {
 	fs := commonFigures(w, s)
-	if slices.ContainsFunc(s.Loops, func(n int) bool { return n > 0 }) && len(s.Loops) > 1 && w.Kind != load.Short {
+	if slices.ContainsFunc(s.Loops, func(n int) bool { return n > 0 }) && len(s.Loops) > 1 && w.Kind != load.Short && w.Kind != load.Fair {
 		total := 0
 		for _, n := range s.Loops {
 			total += n
@@ -139,6 +158,15 @@ func commonFigures(w load.Workload, s load.Sample) []figure {
 			{Name: "private memory", Unit: "B", Value: float64(s.Memory) / units},
 			{Name: "descriptors", Unit: "each", Value: float64(s.Descriptors) / units},
 		}
+	case load.Fair:
+		fs := []figure{
+			{Name: "p50", Unit: "ms", Value: micros(s.P50) / 1e3, Spread: true},
+			{Name: "p99", Unit: "ms", Value: micros(s.P99) / 1e3, Spread: true},
+		}
+		for i, n := range s.Served {
+			fs = append(fs, figure{Name: fmt.Sprintf("channel %d", i+1), Unit: "%", Value: 100 * float64(n) / units, Alone: true})
+		}
+		return fs
 	case load.Down, load.Up:
 		gigabytes := units / 1e9
 		return []figure{

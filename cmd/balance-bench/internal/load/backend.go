@@ -17,6 +17,7 @@ const (
 	modeEcho   = 'e' // sends back what it reads, that byte included
 	modeSink   = 's' // reads and discards
 	modeSource = 'd' // sends until the connection breaks
+	modeWork   = 'w' // is served, by servers of unequal speed only
 )
 
 const (

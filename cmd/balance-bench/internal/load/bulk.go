@@ -41,7 +41,7 @@ func (b *bulk) open() error {
 		mode, events = modeSink, unix.EPOLLOUT
 	}
 	for range b.want {
-		fd, err := dial(b.to)
+		fd, err := dial(b.to, nil)
 		if err != nil {
 			return err
 		}

@@ -24,10 +24,12 @@ const (
 	// roleVariable tells a copy of this program what to be instead.
 	roleVariable  = "BALANCE_BENCH_ROLE"
 	roleBackend   = "backend"
+	roleServers   = "servers"
 	roleGenerator = "generator"
 
 	startTimeout = 5 * time.Second
-	// probeSize is the bytes of the request of RoundTrip, and of its answer.
+	// probeSize is the bytes of a request of RoundTrip and of Fair, and of its
+	// answer.
 	probeSize = 64
 )
 
@@ -37,6 +39,8 @@ func PlayRole() (played bool, err error) {
 	switch os.Getenv(roleVariable) {
 	case roleBackend:
 		return true, serveBackend(os.Stdout)
+	case roleServers:
+		return true, serveUnequally(os.Stdout)
 	case roleGenerator:
 		return true, generate(os.Stdin, os.Stdout)
 	}
@@ -58,28 +62,49 @@ func self(role string) (*exec.Cmd, error) {
 // kernel picks, and returns its address. The caller stops it and, until then,
 // stays locked to its thread.
 func StartBackend() (*process.Process, string, error) {
-	cmd, err := self(roleBackend)
+	p, addresses, err := startListening(roleBackend, 1)
 	if err != nil {
 		return nil, "", err
 	}
+	return p, addresses[0], nil
+}
+
+// StartServers is StartBackend for the servers of Fair, one for each of
+// ServiceTimes and all in one process.
+func StartServers() (*process.Process, []string, error) {
+	return startListening(roleServers, len(ServiceTimes))
+}
+
+// startListening starts a copy of this program that writes n addresses, a line
+// each.
+func startListening(role string, n int) (*process.Process, []string, error) {
+	cmd, err := self(role)
+	if err != nil {
+		return nil, nil, err
+	}
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	defer r.Close()
 	cmd.Stdout, cmd.Stderr = w, os.Stderr
 	p, err := process.Start(cmd, syscall.SIGKILL)
 	w.Close()
 	if err != nil {
-		return nil, "", fmt.Errorf("start a backend: %w", err)
+		return nil, nil, fmt.Errorf("start a backend: %w", err)
 	}
 	r.SetReadDeadline(time.Now().Add(startTimeout))
-	line, err := bufio.NewReader(r).ReadString('\n')
-	if err != nil {
-		p.Stop()
-		return nil, "", fmt.Errorf("read the address of a backend: %w", err)
+	lines := bufio.NewReader(r)
+	addresses := make([]string, n)
+	for i := range addresses {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			p.Stop()
+			return nil, nil, fmt.Errorf("read the address of a backend: %w", err)
+		}
+		addresses[i] = strings.TrimSpace(line)
 	}
-	return p, strings.TrimSpace(line), nil
+	return p, addresses, nil
 }
 
 // Run has a generator process do the job. It returns early with an error if ctx

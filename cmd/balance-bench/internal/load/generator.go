@@ -109,6 +109,11 @@ func measureLoad(j Job) (s Sample, err error) {
 	for _, l := range loops {
 		units, latencies := l.result()
 		s.Units += units
+		if a, ok := l.(*arrivals); ok {
+			for i, n := range a.served {
+				s.Served[i] += n
+			}
+		}
 		all = append(all, latencies...)
 	}
 	if s.Units == 0 {
@@ -184,7 +189,7 @@ func closeLoops(loops []loop) {
 
 // newLoops spreads the connections of the job over its threads.
 func newLoops(j Job) ([]loop, error) {
-	n := min(j.Threads, j.Workload.Connections)
+	n := min(j.Threads, max(1, j.Workload.Connections))
 	loops := make([]loop, n)
 	for i := range loops {
 		// connect writes into it: each loop has its own.
@@ -204,6 +209,8 @@ func newLoops(j Job) ([]loop, error) {
 			loops[i] = newBulk(ep, to, j.Workload.Kind, conns)
 		case Latency:
 			loops[i] = newSchedule(ep, to, j.Workload, conns, j.Workload.Offered/float64(n))
+		case Fair:
+			loops[i] = newArrivals(ep, to, j.Workload, j.Workload.Offered/float64(n), j.Seed+uint64(i))
 		default:
 			return nil, fmt.Errorf("unknown kind of workload %q", j.Workload.Kind)
 		}

@@ -18,6 +18,7 @@ const (
 	Up      Kind = "up"      // client to backend, as fast as it goes
 	Idle    Kind = "idle"    // connections that do nothing
 	Latency Kind = "latency" // requests at fixed times, ready or not
+	Fair    Kind = "fair"    // connections at random times, ready or not, to servers of unequal speed
 )
 
 // Workload is one kind of work, in one size.
@@ -25,11 +26,12 @@ type Workload struct {
 	Name  string
 	Title string
 	Kind  Kind
-	// Connections are open at the same time.
+	// Connections are open at the same time; 0 for Fair, which has as many as it
+	// takes.
 	Connections int
-	// Size is the bytes of a request, and of its answer.
+	// Size is the bytes of a request, and of its answer. Fair has its own.
 	Size int
-	// Offered is the requests per second of Latency.
+	// Offered is the requests per second of Latency and, on average, of Fair.
 	Offered float64
 }
 
@@ -52,6 +54,9 @@ type Job struct {
 	Count int64
 	// Settle is how long idle connections rest before they are measured.
 	Settle time.Duration
+	// Seed decides all that Fair draws at random: proxies that are given the same
+	// seed get the same clients at the same times.
+	Seed uint64
 }
 
 // Sample is what a job measured: one workload through one proxy, once.
@@ -71,6 +76,8 @@ type Sample struct {
 	// Loops is how many sessions each loop of the proxy held at the end;
 	// empty if it does not tell.
 	Loops []int
+	// Served is how many units each of the servers of Fair has answered.
+	Served [len(ServiceTimes)]int64
 }
 
 // Backlog is the queue that the listening sockets of backends and proxies need,

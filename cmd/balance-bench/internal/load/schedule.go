@@ -25,39 +25,50 @@ func newSchedule(ep int, to *unix.SockaddrInet4, w Workload, conns int, rate flo
 }
 
 func (s *schedule) run(b *budget) error {
+	sent := 0
+	post := func(due int64) error {
+		sent++
+		return s.post((sent-1)%len(s.conns), due)
+	}
+	return s.onTime(b, func() float64 { return s.gap }, post, func(ev unix.EpollEvent) error { return s.collect(int(ev.Fd)) })
+}
+
+// onTime posts requests until the budget is spent, each gap nanoseconds after
+// the one before, and collects what arrives until all are answered.
+func (t *trips) onTime(b *budget, gap func() float64, post func(due int64) error, collect func(unix.EpollEvent) error) error {
 	// Sleeps that end late would count as latency: the slack of a thread's
 	// timers is 50 µs unless it asks for less (prctl(2), PR_SET_TIMERSLACK).
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("set the timer slack: %w", err)
 	}
 	start := now()
-	next, sent := start, 0
+	next, passed := start, 0.0
 	heard := start // when something last arrived
 	more := b.take(next, 1)
-	for more || s.busy > 0 {
-		for t := now(); more && next <= t; more = b.take(next, 1) {
-			if err := s.post(sent%len(s.conns), next); err != nil {
+	for more || t.busy > 0 {
+		for at := now(); more && next <= at; more = b.take(next, 1) {
+			if err := post(next); err != nil {
 				return err
 			}
-			sent++
-			next = start + int64(float64(sent)*s.gap)
+			passed += gap()
+			next = start + int64(passed)
 		}
 		wait := stallTimeout
 		if more {
 			wait = max(0, time.Duration(next-now()))
 		}
-		n, err := epollWait(s.ep, s.events, wait)
+		n, err := epollWait(t.ep, t.events, wait)
 		if err != nil {
 			return err
 		}
-		switch t := now(); {
+		switch at := now(); {
 		case n > 0:
-			heard = t
-		case s.busy > 0 && t-heard > int64(stallTimeout):
-			return fmt.Errorf("%d answers missing after %v", s.busy, stallTimeout)
+			heard = at
+		case t.busy > 0 && at-heard > int64(stallTimeout):
+			return fmt.Errorf("%d answers missing after %v", t.busy, stallTimeout)
 		}
-		for _, ev := range s.events[:n] {
-			if err := s.collect(int(ev.Fd)); err != nil {
+		for _, ev := range t.events[:n] {
+			if err := collect(ev); err != nil {
 				return err
 			}
 		}

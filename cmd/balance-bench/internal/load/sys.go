@@ -83,11 +83,24 @@ func send(fd int, b []byte) (int, error) {
 func again(err error) bool { return err == syscall.EAGAIN }
 
 // dial starts a connection and does not wait for it. Over loopback it is
-// usually established when dial returns.
-func dial(to *unix.SockaddrInet4) (int, error) {
+// usually established when dial returns. It comes from the address from, or
+// from one that the kernel picks if that is nil.
+func dial(to, from *unix.SockaddrInet4) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
+	}
+	if from != nil {
+		// The port is chosen by connect, which lets two connections have the same
+		// (ip(7), IP_BIND_ADDRESS_NO_PORT).
+		err := os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1))
+		if err == nil {
+			err = os.NewSyscallError("bind", unix.Bind(fd, from))
+		}
+		if err != nil {
+			unix.Close(fd)
+			return -1, err
+		}
 	}
 	if err := unix.Connect(fd, to); err != nil && err != unix.EINPROGRESS {
 		unix.Close(fd)

@@ -22,6 +22,7 @@ const openBatch = 64
 type trips struct {
 	ep      int
 	to      *unix.SockaddrInet4
+	from    *unix.SockaddrInet4 // nil: as the kernel picks
 	short   bool
 	conns   []tripConn
 	request []byte // what is sent; its answer is the same
@@ -37,7 +38,8 @@ type trips struct {
 type tripConn struct {
 	fd     int // -1: none
 	sent   bool
-	got    int // bytes of an answer not yet complete
+	got    int  // bytes of an answer not yet complete
+	last   byte // of the answer, as far as there is one
 	serial uint64
 	began  int64
 }
@@ -106,7 +108,7 @@ func (t *trips) start(i int) error {
 		return t.send(c)
 	}
 	var err error
-	if c.fd, err = dial(t.to); err != nil {
+	if c.fd, err = dial(t.to, t.from); err != nil {
 		return err
 	}
 	if err := t.send(c); err != nil {
@@ -157,6 +159,7 @@ func (t *trips) turn(i int, ready uint32, b *budget) error {
 	if c.got == 0 && n >= 16 && binary.LittleEndian.Uint64(t.buffer[8:]) != c.serial {
 		return errors.New("answer to another request received")
 	}
+	c.last = t.buffer[n-1]
 	if c.got += n; c.got < len(t.request) {
 		return nil
 	}

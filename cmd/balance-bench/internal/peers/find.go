@@ -13,18 +13,26 @@ import (
 // Find finds the named peers on this machine: haproxy, which is two rows, nginx
 // and pen. What is not installed becomes a note; what is not known, an error.
 func Find(ctx context.Context, names []string) (found []Proxy, notes []string, err error) {
+	return find(ctx, names, map[string]func() []Proxy{"haproxy": haproxy, "nginx": nginx, "pen": pen})
+}
+
+// FindLeastConn is Find for those of the peers that can prefer the channel with
+// the fewest sessions; they do.
+func FindLeastConn(ctx context.Context, names []string) (found []Proxy, notes []string, err error) {
+	none := func() []Proxy { return nil }
+	return find(ctx, names, map[string]func() []Proxy{"haproxy": haproxyLeastConn, "nginx": nginxLeastConn, "pen": none})
+}
+
+// find finds the rows of the named programs.
+func find(ctx context.Context, names []string, known map[string]func() []Proxy) (found []Proxy, notes []string, err error) {
 	for _, name := range names {
-		var rows []Proxy
-		versionFlag := "-v"
-		switch name {
-		case "haproxy":
-			rows = haproxy()
-		case "nginx":
-			rows = nginx()
-		case "pen":
-			rows, versionFlag = pen(), "" // it tells nobody
-		default:
+		rows := known[name]
+		if rows == nil {
 			return nil, nil, fmt.Errorf("no proxy %q; there are haproxy, nginx, pen", name)
+		}
+		versionFlag := "-v"
+		if name == "pen" {
+			versionFlag = "" // it tells nobody
 		}
 		program, err := lookPath(name)
 		if err != nil {
@@ -32,7 +40,7 @@ func Find(ctx context.Context, names []string) (found []Proxy, notes []string, e
 			continue
 		}
 		version := programVersion(ctx, name, program, versionFlag)
-		for _, x := range rows {
+		for _, x := range rows() {
 			x.program, x.Version = program, version
 			found = append(found, x)
 		}

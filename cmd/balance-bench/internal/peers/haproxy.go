@@ -15,13 +15,21 @@ import (
 func haproxy() []Proxy {
 	variant := func(name string, splice bool) Proxy {
 		return Proxy{Name: name, death: syscall.SIGKILL,
-			file: func(s Settings) string { return haproxyConfig(s, splice) },
-			args: func(_ Settings, config string) []string { return []string{"-db", "-f", config} }}
+			file: func(s Settings) string { return haproxyConfig(s, splice, "roundrobin") },
+			args: haproxyArgs}
 	}
 	return []Proxy{variant("haproxy", false), variant("haproxy-splice", true)}
 }
 
-func haproxyConfig(s Settings, splice bool) string {
+func haproxyLeastConn() []Proxy {
+	return []Proxy{{Name: "haproxy leastconn", death: syscall.SIGKILL,
+		file: func(s Settings) string { return haproxyConfig(s, false, "leastconn") },
+		args: haproxyArgs}}
+}
+
+func haproxyArgs(_ Settings, config string) []string { return []string{"-db", "-f", config} }
+
+func haproxyConfig(s Settings, splice bool, algorithm string) string {
 	global, option := "    nosplice\n", ""
 	if splice {
 		global, option = "", "    option splice-request\n    option splice-response\n"
@@ -40,7 +48,7 @@ func haproxyConfig(s Settings, splice bool) string {
     timeout server %s
 %slisten bench
     bind %s backlog %d
-    balance roundrobin
+    balance %s
 %s`, s.Threads, s.sessions(), global, seconds(quiet), seconds(quiet), option,
-		s.listen, load.Backlog, servers.String())
+		s.listen, load.Backlog, algorithm, servers.String())
 }

@@ -20,7 +20,15 @@ var streamModules = []string{
 	"/usr/share/nginx/modules/ngx_stream_module.so",
 }
 
-func nginx() []Proxy {
+func nginx() []Proxy { return nginxRow("nginx", "") }
+
+// nginxLeastConn shares its counts among the workers.
+func nginxLeastConn() []Proxy {
+	return nginxRow("nginx least_conn", "        zone bench 64k;\n        least_conn;\n")
+}
+
+// nginxRow is nginx with the lines before the servers.
+func nginxRow(name, choice string) []Proxy {
 	module := ""
 	for _, path := range streamModules {
 		if _, err := os.Stat(path); err == nil {
@@ -29,14 +37,14 @@ func nginx() []Proxy {
 		}
 	}
 	// The master ends its workers when it is asked to, not when it is killed.
-	return []Proxy{{Name: "nginx", death: syscall.SIGTERM,
-		file: func(s Settings) string { return nginxConfig(s, module) },
+	return []Proxy{{Name: name, death: syscall.SIGTERM,
+		file: func(s Settings) string { return nginxConfig(s, module, choice) },
 		args: func(_ Settings, config string) []string {
 			return []string{"-p", filepath.Dir(config), "-e", "stderr", "-c", config}
 		}}}
 }
 
-func nginxConfig(s Settings, module string) string {
+func nginxConfig(s Settings, module, choice string) string {
 	loading := ""
 	if module != "" {
 		loading = "load_module " + module + ";\n"
@@ -55,7 +63,7 @@ events {
 }
 stream {
     upstream bench {
-%s    }
+%s%s    }
     server {
         listen %s backlog=%d;
         proxy_pass bench;
@@ -63,5 +71,5 @@ stream {
         proxy_timeout %s;
     }
 }
-`, loading, s.Threads, s.Descriptors, 2*s.sessions(), servers.String(), s.listen, load.Backlog, seconds(quiet))
+`, loading, s.Threads, s.Descriptors, 2*s.sessions(), choice, servers.String(), s.listen, load.Backlog, seconds(quiet))
 }

@@ -21,24 +21,30 @@ func TestConfigurations(t *testing.T) {
 		name, text string
 		want, not  []string
 	}{
-		{"haproxy", haproxyConfig(exampleSettings, false),
-			[]string{"nbthread 3\n", "maxconn 2000\n", "nosplice\n", "bind 127.0.0.1:1000 backlog 4096\n", "server s0 127.0.0.1:2001\n", "server s1 127.0.0.1:2002\n"},
+		{"haproxy", haproxyConfig(exampleSettings, false, "roundrobin"),
+			[]string{"nbthread 3\n", "maxconn 2000\n", "nosplice\n", "bind 127.0.0.1:1000 backlog 4096\n", "server s0 127.0.0.1:2001\n", "balance roundrobin\n", "server s1 127.0.0.1:2002\n"},
 			[]string{"option splice"}},
-		{"haproxy-splice", haproxyConfig(exampleSettings, true),
+		{"haproxy-splice", haproxyConfig(exampleSettings, true, "roundrobin"),
 			[]string{"nbthread 3\n", "option splice-request\n", "option splice-response\n", "server s1 127.0.0.1:2002\n"},
 			[]string{"nosplice"}},
-		{"nginx with a module", nginxConfig(exampleSettings, "/m/stream.so"),
+		{"haproxy leastconn", haproxyLeastConn()[0].file(exampleSettings),
+			[]string{"nosplice\n", "balance leastconn\n", "server s1 127.0.0.1:2002\n"}, []string{"roundrobin"}},
+		{"nginx with a module", nginxConfig(exampleSettings, "/m/stream.so", ""),
 			[]string{"load_module /m/stream.so;\n", "daemon off;", "worker_processes 3;", "worker_connections 4000;", "worker_rlimit_nofile 8000;",
 				"server 127.0.0.1:2001;", "server 127.0.0.1:2002;", "listen 127.0.0.1:1000 backlog=4096;"},
-			nil},
-		{"nginx built in", nginxConfig(exampleSettings, ""), []string{"worker_processes 3;"}, []string{"load_module"}},
+			[]string{"least_conn"}},
+		{"nginx least_conn", nginxLeastConn()[0].file(exampleSettings),
+			[]string{"zone bench 64k;\n        least_conn;\n        server 127.0.0.1:2001;\n        server 127.0.0.1:2002;\n    }"}, nil},
+		{"nginx built in", nginxConfig(exampleSettings, "", ""), []string{"worker_processes 3;"}, []string{"load_module"}},
 		{"pen", strings.Join(penArgs(exampleSettings), " "),
 			[]string{"-f ", "-r ", "-x 2000 ", "-q 4096 ", " 127.0.0.1:1000 127.0.0.1:2001 127.0.0.1:2002"}, nil},
-		{"balance with a plane", balanceConfig(exampleSettings, "eventloop"),
+		{"balance with a plane", balanceConfig(exampleSettings, "eventloop", ""),
 			[]string{"[defaults]\ndata_plane = \"eventloop\"\n", "[[listener]]\nname = \"bench\"\nlisten = [\"127.0.0.1:1000\"]\n",
 				"[[listener.group]]\n", "channels = [\"127.0.0.1:2001\", \"127.0.0.1:2002\"]\n"},
 			nil},
-		{"balance without", balanceConfig(exampleSettings, ""), []string{"[[listener]]"}, []string{"defaults", "data_plane"}},
+		{"balance without", balanceConfig(exampleSettings, "", ""), []string{"[[listener]]"}, []string{"defaults", "data_plane", "mode"}},
+		{"balance with a mode", balanceConfig(exampleSettings, "", modes[3].keys),
+			[]string{"[[listener.group]]\n", "127.0.0.1:2002\"]\n  mode = \"hash\"\n  hash_load = 125\n"}, nil},
 	} {
 		for _, want := range c.want {
 			if !strings.Contains(c.text, want) {
@@ -105,6 +111,65 @@ func TestSeveralBuildsAreRowsOfTheirOwn(t *testing.T) {
 	}
 	if err != nil || !slices.Equal(rows, want) {
 		t.Errorf("rows %q, %v; want %q", rows, err, want)
+	}
+}
+
+func TestModesAreWhatTheProgramAccepts(t *testing.T) {
+	old, young := fakeBalance(t, `! grep -q 'leastconn\|random\|hash_load' "$3"`), fakeBalance(t, "true")
+	for _, c := range []struct {
+		paths       []string
+		want, notes []string
+	}{
+		{[]string{young}, []string{"balance leastconn", "balance rr", "balance random", "balance hash, load 125%"}, nil},
+		{[]string{old}, []string{"balance rr"}, []string{"balance leastconn is not", "balance random is not", "balance hash, load 125% is not"}},
+		{[]string{fakeBalance(t, "false")}, nil, nil},
+		{[]string{old, young}, []string{"balance rr of " + old, "balance leastconn of " + young, "balance rr of " + young,
+			"balance random of " + young, "balance hash, load 125% of " + young},
+			[]string{"balance leastconn is not", "balance random is not", "balance hash, load 125% is not"}},
+	} {
+		found, notes, err := Modes(t.Context(), c.paths, t.TempDir())
+		var rows []string
+		for _, x := range found {
+			rows = append(rows, x.Name)
+			if !x.Ours {
+				t.Errorf("row %+v", x)
+			}
+		}
+		same := slices.EqualFunc(notes, c.notes, func(note, want string) bool {
+			return strings.HasPrefix(note, want) && strings.Contains(note, "refused")
+		})
+		if !slices.Equal(rows, c.want) || !same || (err != nil) != (c.want == nil) {
+			t.Errorf("rows %q, notes %q, %v; want %q, %q", rows, notes, err, c.want, c.notes)
+		}
+	}
+}
+
+func TestPeersWithFewestSessions(t *testing.T) {
+	all, _, err := Find(t.Context(), []string{"haproxy", "nginx", "pen"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, _, err := FindLeastConn(t.Context(), []string{"haproxy", "nginx", "pen"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows, want []string
+	for _, x := range all {
+		switch x.Name {
+		case "haproxy":
+			want = append(want, "haproxy leastconn")
+		case "nginx":
+			want = append(want, "nginx least_conn")
+		}
+	}
+	for _, x := range found {
+		rows = append(rows, x.Name)
+		if x.program == "" || x.Version == "" || x.Ours {
+			t.Errorf("row %+v", x)
+		}
+	}
+	if !slices.Equal(rows, want) {
+		t.Errorf("rows %q, want %q", rows, want)
 	}
 }
 

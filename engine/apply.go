@@ -41,10 +41,14 @@ func (e *Engine) applyLocked(ctx context.Context, config *spec.Config, edited bo
 	if err := e.fits(config); err != nil {
 		return nil, err
 	}
-	if err := LoadChecks(config); err != nil {
+	old := e.current.Load()
+	var running *spec.Config
+	if edited {
+		running = old.config // what an operator changes does not hang on files that others need
+	}
+	if err := LoadChecks(config, running); err != nil {
 		return nil, err
 	}
-	old := e.current.Load()
 	from := old.succession(config, edited)
 	changes := e.preview(old, config, from)
 	if old.config != nil && len(changes) == 0 {

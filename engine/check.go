@@ -40,9 +40,17 @@ func target(l *spec.Listener, group, number int) health.Target {
 }
 
 // LoadChecks returns a Fault for each check of the configuration whose files
-// cannot be read, or do not hold what they should.
-func LoadChecks(config *spec.Config) error {
+// cannot be read, or do not hold what they should; but for those that a running
+// configuration, which may be nil, has as well.
+func LoadChecks(config, running *spec.Config) error {
 	loaded := map[string]error{}
+	if running != nil {
+		for i := range running.Listeners {
+			for g := range running.Listeners[i].Groups {
+				loaded[running.Listeners[i].Groups[g].Check.Text()] = nil
+			}
+		}
+	}
 	var errs []error
 	for i := range config.Listeners {
 		for g := range config.Listeners[i].Groups {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -517,5 +518,78 @@ func TestFlapIsTold(t *testing.T) {
 	eventually(t, "the events tell", func() bool { return slices.Equal(r.happened(a), []string{"down", "up"}) })
 	if !c.closed() {
 		t.Error("the session was not reset")
+	}
+}
+
+// TestPanicSparesForAWhile has sessions on a channel that is down while so few are
+// up that checks are ignored: they end when that is over.
+func TestPanicSparesForAWhile(t *testing.T) {
+	r := newRig(t)
+	a, b := r.server("a"), r.server("b")
+	first, second := r.verdict(true), r.verdict(true)
+	address := free(t, "127.0.0.1")
+	l := checkedListener(address, quick(), []spec.Channel{a.checkedBy(first), b.checkedBy(second)})
+	l.Panic, l.OnDown = 60, spec.CloseSessions // with one of two up
+	r.apply(declare(l))
+	r.becomes("web", a, balancer.StateUp)
+	r.becomes("web", b, balancer.StateUp)
+	on := map[string]*client{}
+	for range 2 {
+		c := dial(t, address)
+		on[c.by] = c
+	}
+	first.up.Store(false)
+	r.becomes("web", a, balancer.StateDown)
+	on["a"].works()
+	l.Panic = 50
+	r.apply(declare(l))
+	if !on["a"].closed() {
+		t.Error("after the panic the session of the channel that is down was not reset")
+	}
+	on["b"].works()
+}
+
+// TestEditHangsOnNoFile changes a channel while a file that a check of another
+// listener needs is gone.
+func TestEditHangsOnNoFile(t *testing.T) {
+	r := newRig(t)
+	a := r.server("a")
+	program := filepath.Join(t.TempDir(), "plugin")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	check := spec.DefaultCheck()
+	check.Type, check.Command, check.Interval = spec.CheckExec, []string{program}, time.Hour
+	other := listener("other", free(t, "127.0.0.1"), a)
+	other.Groups[0].Check = check
+	r.apply(declare(listener("web", free(t, "127.0.0.1"), a), other))
+	if err := os.Remove(program); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.EditChannel(t.Context(), "web", a.key(), func(c *spec.Channel) error { c.MaxConns = 7; return nil }); err != nil {
+		t.Error(err)
+	}
+	next := declare(listener("web", free(t, "127.0.0.1"), a), other)
+	if _, err := r.Apply(t.Context(), next); err == nil {
+		t.Error("a file without the program is applied")
+	}
+}
+
+// TestHeldOffByAClockAhead has a daemon that was killed while the clock of the
+// machine was an hour ahead.
+func TestHeldOffByAClockAhead(t *testing.T) {
+	r := newRig(t)
+	r.Engine.Shutdown(canceled())
+	ahead := time.Now().Add(time.Hour).UnixNano()
+	r.Engine = newEngine(t, engine.Options{
+		Log: slog.New(slog.NewTextHandler(r.log, nil)), DataPlane: dataPlane, Resolver: r.names,
+		Observed: func(string, balancer.Key) (engine.Observation, bool) {
+			return engine.Observation{Observation: balancer.Observation{Failures: 1, FailingSince: ahead, HeldUntil: ahead}}, true
+		},
+	})
+	a := r.server("a")
+	r.apply(declare(listener("web", free(t, "127.0.0.1"), a)))
+	if is := r.status("web", a); is.State != balancer.StateHeld || time.Until(is.Until) > 31*time.Second || time.Until(is.Since) > time.Second {
+		t.Errorf("it is %s since %s until %s", is.State, is.Since, is.Until)
 	}
 }

@@ -34,8 +34,8 @@ func (e *Engine) Observe(channel *balancer.Channel) Observation {
 
 // restore has a new channel go on with what was observed of it before this
 // process began.
-func (e *Engine) restore(listener string, channel *balancer.Channel, t health.Target) {
-	o, known := e.observed(listener, channel.Key())
+func (e *Engine) restore(l *spec.Listener, channel *balancer.Channel, t health.Target) {
+	o, known := e.observed(l.Name, channel.Key())
 	if !known {
 		return
 	}
@@ -48,6 +48,10 @@ func (e *Engine) restore(listener string, channel *balancer.Channel, t health.Ta
 		}
 	}
 	o.shift(e.plane.Now() - time.Now().UnixNano())
+	// The clock of the machine may have been set back since then.
+	now := e.plane.Now()
+	o.FailingSince, o.HealthSince = min(o.FailingSince, now), min(o.HealthSince, now)
+	o.HeldUntil = min(o.HeldUntil, now+int64(l.HoldOffMax))
 	channel.Restore(o.Observation)
 }
 

@@ -135,7 +135,7 @@ func (e *Engine) route(l, previous *listener, keys spec.Keys, counting map[*bala
 			}
 			t := target(l.config, at.Group, at.Index)
 			if first && e.observed != nil {
-				e.restore(l.config.Name, channel, t)
+				e.restore(l.config, channel, t)
 			}
 			if t.Check.Type != spec.CheckNone && t.Check.Init == spec.InitDown && channel.Health() == balancer.Unchecked {
 				channel.SetHealth(balancer.Unhealthy, e.plane.Now(), health.NotChecked)

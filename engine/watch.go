@@ -68,7 +68,10 @@ func (e *Engine) tried(_ *plane.Listener, channel *balancer.Channel, change bala
 // could not be, once it is not held off any more: nobody else may come for long.
 func (e *Engine) checked(channel *balancer.Channel, is balancer.Health, changed bool, result health.Result) {
 	if result.Outcome == health.Passed && channel.Standing(e.plane.Now()).State == balancer.StateFailing && e.checking.atTheDoor(channel) {
-		changed = channel.Answers(e.plane.Now()) != balancer.Unchanged || changed
+		if channel.Answers(e.plane.Now()) == balancer.Recovered {
+			e.falls.rise(channel)
+			changed = true
+		}
 	}
 	if changed {
 		if is == balancer.Unhealthy {
@@ -82,10 +85,30 @@ func (e *Engine) checked(channel *balancer.Channel, is balancer.Health, changed 
 }
 
 // falls are the channels that checks have taken down since the watcher looked
-// last, with what was so then. The zero value is ready for use.
+// last, with what was so then, and those whose failing a check has ended. The zero
+// value is ready for use.
 type falls struct {
-	mu  sync.Mutex
-	all map[*balancer.Channel]balancer.Standing // guarded by mu
+	mu    sync.Mutex
+	all   map[*balancer.Channel]balancer.Standing // guarded by mu
+	risen map[*balancer.Channel]bool              // guarded by mu; until somebody tells of it
+}
+
+func (f *falls) rise(channel *balancer.Channel) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.risen == nil {
+		f.risen = make(map[*balancer.Channel]bool)
+	}
+	f.risen[channel] = true
+}
+
+// hasRisen reports whether a check has ended the channel's failing, once.
+func (f *falls) hasRisen(channel *balancer.Channel) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	risen := f.risen[channel]
+	delete(f.risen, channel)
+	return risen
 }
 
 func (f *falls) add(channel *balancer.Channel, reason string, now int64) {
@@ -114,6 +137,7 @@ type sight struct {
 	look   uint64         // number of the look
 
 	slow, full bool
+	spared     bool // it is down, and its sessions go on since checks are ignored
 }
 
 // look goes over all channels once.
@@ -211,13 +235,19 @@ func newsOf(is balancer.Standing) balancer.State {
 }
 
 // tell keeps an event of a channel that is another than what was told of it last,
-// and logs it, but for what the plane has logged already: that it fails, and that
-// it answers again.
+// and logs it, but for what the plane has logged already: that it begins to fail,
+// and that it answers a client again.
 func (e *Engine) tell(listener string, group int, channel *balancer.Channel, was balancer.State, is balancer.Standing, now int64) {
 	state := newsOf(is)
-	e.events.add(Event{Time: e.wall(is.Since, now), Listener: listener, Channel: channel.Key().String(), What: state.String(), Reason: is.Reason})
+	reason := is.Reason
+	if state != is.State && state == balancer.StateUp {
+		reason = "" // that of a state that is not told
+	}
+	e.events.add(Event{Time: time.Now(), Listener: listener, Channel: channel.Key().String(), What: state.String(), Reason: reason})
+	risen := e.falls.hasRisen(channel)
 	switch {
-	case state == balancer.StateFailing, state == balancer.StateAutoDisabled, state == balancer.StateUp && was == balancer.StateFailing:
+	case state == balancer.StateFailing && was == balancer.StateUp, state == balancer.StateAutoDisabled,
+		state == balancer.StateUp && was == balancer.StateFailing && !risen:
 		return
 	}
 	level := slog.LevelInfo
@@ -225,8 +255,8 @@ func (e *Engine) tell(listener string, group int, channel *balancer.Channel, was
 		level = slog.LevelWarn
 	}
 	attrs := []any{"listener", listener, "group", group, "channel", channel.Key()}
-	if is.Reason != "" {
-		attrs = append(attrs, "reason", is.Reason)
+	if reason != "" {
+		attrs = append(attrs, "reason", reason)
 	}
 	e.log.Log(e.life, level, "channel "+state.String(), attrs...)
 }
@@ -274,18 +304,29 @@ func (e *Engine) findStalled(s *state, now int64) {
 }
 
 // closeDown ends the sessions of channels that a check has taken down, where
-// that is asked for, but not while a group's checks are ignored.
+// that is asked for: while a group's checks are ignored they are spared, and ended
+// afterwards.
 func (e *Engine) closeDown(l *listener, down []*balancer.Channel) {
-	if len(down) == 0 || l.config.OnDown != spec.CloseSessions {
+	if l.config.OnDown != spec.CloseSessions || len(down) == 0 && l.config.Panic == 0 {
 		return
 	}
 	closing := map[*balancer.Channel]bool{}
 	for g, group := range l.router.Groups() {
+		panicking := l.router.Panicking(g)
 		for _, channel := range group.Channels {
-			if slices.Contains(down, channel) && !l.router.Panicking(g) {
+			seen := e.seen[channel]
+			spared := panicking && seen.health == balancer.Unhealthy
+			if !panicking && (slices.Contains(down, channel) || seen.spared && seen.health == balancer.Unhealthy) {
 				closing[channel] = true
 			}
+			if spared != seen.spared {
+				seen.spared = spared
+				e.seen[channel] = seen
+			}
 		}
+	}
+	if len(closing) == 0 {
+		return
 	}
 	e.endOver(plane.ChannelDown, l.config.CloseSpread, func(s *plane.Session) bool {
 		return s.Listener == l.shared && closing[s.Channel]

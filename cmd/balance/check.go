@@ -21,7 +21,7 @@ func check(ctx context.Context, document config.Document, stdout, stderr io.Writ
 	if _, err := daemon.Token(ctx, c.Control); err != nil {
 		return exit.Because(document.Locate(err), exit.Config, stderr)
 	}
-	if err := engine.LoadChecks(c); err != nil {
+	if err := engine.LoadChecks(c, nil); err != nil {
 		return exit.Because(document.Locate(err), exit.Config, stderr)
 	}
 	if warning := daemon.Exposure(ctx, c.Control); warning != "" {

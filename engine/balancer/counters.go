@@ -62,6 +62,8 @@ func FailureOf(err error) Failure {
 		return TimedOut
 	case Local(err):
 		return LocalFailure
+	case prohibited(err):
+		return Unreachable
 	case errors.As(err, &errno):
 		switch errno {
 		case syscall.ECONNREFUSED:

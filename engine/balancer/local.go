@@ -3,6 +3,8 @@ package balancer
 import (
 	"context"
 	"errors"
+	"net"
+	"os"
 	"syscall"
 )
 
@@ -18,7 +20,7 @@ func Local(err error) bool {
 		return true
 	}
 	var errno syscall.Errno
-	if !errors.As(err, &errno) {
+	if !errors.As(err, &errno) || prohibited(err) {
 		return false
 	}
 	switch errno {
@@ -28,4 +30,17 @@ func Local(err error) bool {
 		return true
 	}
 	return false
+}
+
+// prohibited reports whether somebody on the way has rejected the packets: Linux
+// makes EACCES of what ICMPv6 calls administratively prohibited (tab_unreach in its
+// net/ipv6/icmp.c), where IPv4 has EHOSTUNREACH.
+func prohibited(err error) bool {
+	var call *os.SyscallError
+	var op *net.OpError
+	if !errors.As(err, &call) || call.Syscall != "connect" || call.Err != syscall.EACCES || !errors.As(err, &op) {
+		return false
+	}
+	addr, ok := op.Addr.(*net.TCPAddr)
+	return ok && addr.IP.To4() == nil
 }

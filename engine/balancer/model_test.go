@@ -16,7 +16,7 @@ type told struct {
 	group                                  int
 	disabled, draining, auto, down, nohost bool
 	failing, held, tested, healthy         bool
-	row                                    int
+	row, strikes                           int
 	until                                  int64
 	limit, taken, weight                   int
 	news                                   int // what makes earlier dials old news
@@ -56,7 +56,7 @@ func (m *told) forgive() {
 	if m.failing {
 		m.tested = false
 	}
-	m.failing, m.held, m.row, m.auto = false, false, 0, false
+	m.failing, m.held, m.row, m.strikes, m.auto = false, false, 0, 0, false
 	m.news++
 }
 
@@ -225,13 +225,17 @@ func (m *model) fails(w *walk) {
 		case !t.failing:
 			want = Failing
 		}
+		if !t.failing && m.now-t.until > int64(m.options.HoldOffMax) {
+			t.strikes = 0
+		}
 		t.failing, t.tested, t.auto = true, true, t.auto || m.options.AutoDisable
 		t.row++
-		d := min(m.options.HoldOff<<min(t.row-1, 20), m.options.HoldOffMax)
+		t.strikes++
+		d := min(m.options.HoldOff<<min(t.strikes-1, 20), m.options.HoldOffMax)
 		if d > 0 {
 			t.held, t.until = true, c.until.Load()
 			if off := time.Duration(t.until-m.now) - d; off < -d/5-1 || off > d/5+1 {
-				m.t.Fatalf("%s is held off for %s after %d failures in a row", c.Key(), d+off, t.row)
+				m.t.Fatalf("%s is held off for %s after %d failures", c.Key(), d+off, t.strikes)
 			}
 		}
 	}
@@ -240,9 +244,12 @@ func (m *model) fails(w *walk) {
 	}
 }
 
-func (m *model) answers(c *Channel, change Change) {
+func (m *model) answers(c *Channel, change Change, client bool) {
 	t := m.told[c]
 	want := Unchanged
+	if client && (t.failing || !t.tested) {
+		t.strikes = 0
+	}
 	if t.failing {
 		want = Recovered
 		t.news++
@@ -328,7 +335,7 @@ func FuzzRoute(f *testing.F) {
 				m.dialling = slices.Delete(m.dialling, i, i+1)
 				if pick(4) == 0 {
 					dialled := w.route.Channel()
-					m.answers(dialled, w.route.Connected(0, m.now))
+					m.answers(dialled, w.route.Connected(0, m.now), true)
 					m.sessions = append(m.sessions, dialled)
 					break
 				}
@@ -373,7 +380,7 @@ func FuzzRoute(f *testing.F) {
 			case 15:
 				switch pick(3) {
 				case 0:
-					m.answers(c, c.Answers(m.now))
+					m.answers(c, c.Answers(m.now), false)
 				case 2:
 					mt.weight = pick(3)
 					c.SetWeight(mt.weight)

@@ -42,6 +42,7 @@ func (c *Channel) Restore(observed Observation) {
 	if observed.Failures > 0 {
 		add |= failing
 		c.failure, c.row = note{observed.FailingSince, observed.FailureReason}, observed.Failures
+		c.strikes = observed.Failures
 		if observed.HeldUntil != 0 {
 			add |= held
 			c.until.Store(observed.HeldUntil)

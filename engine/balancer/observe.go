@@ -23,12 +23,16 @@ func (c *Channel) observeFailure(err error, began uint32, options *Options, now 
 		return Unchanged
 	}
 	if old&failing == 0 {
+		if now-c.until.Load() > int64(options.HoldOffMax) {
+			c.strikes = 0
+		}
 		c.failure.since, c.row = now, 0
 	}
 	c.row++
+	c.strikes++
 	c.failure.reason = failureWords(err)
 	add := failing
-	if d := options.holdOff(c.hash, c.row); d > 0 {
+	if d := options.holdOff(c.hash, c.strikes); d > 0 {
 		c.until.Store(now + int64(d))
 		add |= held
 	}
@@ -66,12 +70,16 @@ func (c *Channel) observeAnswer(now int64) Change {
 	if c.state.Load()&(failing|untested) == 0 {
 		return Unchanged
 	}
+	c.mu.Lock()
+	c.strikes = 0
+	c.mu.Unlock()
 	return c.Answers(now)
 }
 
 // Answers says that the channel was connected to, where clients are, by somebody
 // else than a client, such as a check: that clears what failed dials have said of
-// it, but for an autodisable.
+// it, but for an autodisable. What being held off has grown to it does not: a
+// server may answer a check now and then, and clients not.
 func (c *Channel) Answers(now int64) Change {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -79,7 +87,9 @@ func (c *Channel) Answers(now int64) Change {
 	if old&(failing|untested) == 0 {
 		return Unchanged
 	}
-	c.up = note{since: now}
+	if old&(failing|healthy) != healthy {
+		c.up = note{since: now}
+	}
 	if old&failing == 0 {
 		c.state.Store(old &^ untested)
 		return Unchanged
@@ -93,7 +103,6 @@ func (c *Channel) Answers(now int64) Change {
 // about to lose the words that tell of them.
 func (c *Channel) clearFailure() {
 	c.failure, c.row = note{}, 0
-	c.until.Store(0)
 }
 
 // failureWords tells why connecting failed, in printable words that are not many.

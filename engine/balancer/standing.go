@@ -64,7 +64,8 @@ type notes struct {
 	unresolved note
 	out        note // of service
 
-	row int // failures in a row, at least 1 while the channel is failing
+	row     int // failures in a row, at least 1 while the channel is failing
+	strikes int // what being held off grows by: failures that no client's answer came between, nor a long time
 }
 
 // stands returns the state of the highest rank that the words in the channel's

@@ -189,6 +189,7 @@ func (c *Channel) Remove() {
 // forgive returns the state without what failed dials have said. The mutex is
 // held.
 func (c *Channel) forgive(state uint64) uint64 {
+	c.strikes = 0
 	if state&failing != 0 {
 		c.clearFailure()
 		state = state&^(failing|held) | untested

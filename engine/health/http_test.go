@@ -2,6 +2,7 @@ package health
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
@@ -107,5 +108,30 @@ func TestEndlessHeaders(t *testing.T) {
 	r := once(t, addr, func(c *spec.Check) { c.Type = spec.CheckHTTP })
 	if r.Outcome != Answered || !strings.Contains(r.Answer, "answered too much to GET http://") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestEndlessBody has a server send a body without an end, of which the check needs
+// nothing.
+func TestEndlessBody(t *testing.T) {
+	for _, headers := range []string{"Transfer-Encoding: chunked", "Content-Length: 1000000"} {
+		addr := server(t, func(conn *net.TCPConn) {
+			http.ReadRequest(bufio.NewReader(conn))
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\n"+headers+"\r\n\r\n")
+			for {
+				if _, err := io.WriteString(conn, "1\r\nx\r\n"); err != nil {
+					return
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		})
+		target := tcpTarget(addr)
+		target.Check.Type, target.Check.Timeout = spec.CheckHTTP, time.Hour
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		r := Once(ctx, target, []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil)
+		if r.Outcome != Passed || ctx.Err() != nil {
+			t.Errorf("%s: %+v, %v", headers, r, ctx.Err())
+		}
+		cancel()
 	}
 }

@@ -237,7 +237,8 @@ func TestSetKeeps(t *testing.T) {
 		if n := r.visited("a"); n != 1 {
 			t.Errorf("checked %d times, want one", n)
 		}
-		r.set("a", refuse)
+		hold := make(chan struct{})
+		r.set("a", func(ctx context.Context) error { <-hold; return refuse(ctx) })
 		another := targetOf("a")
 		another.Check.Path = "/other"
 		r.told()
@@ -248,6 +249,7 @@ func TestSetKeeps(t *testing.T) {
 		if _, checked := r.Status(b); checked {
 			t.Error("what goes is checked still")
 		}
+		close(hold)
 		after(100 * time.Millisecond)
 		if got := r.told(); !slices.Equal(got, []string{"a down refused refused!"}) {
 			t.Errorf("told %q, want the first result to count alone", got)

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -182,5 +183,54 @@ func TestProgramCannotRun(t *testing.T) {
 	target.Check.Command = []string{"/nowhere/check"}
 	if r := Once(t.Context(), target, nil, nil); r.Outcome != Local || !strings.Contains(r.Answer, "cannot check") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestPluginCannotBeKilled has programs that no kill ends until the test allows it.
+func TestPluginCannotBeKilled(t *testing.T) {
+	var mu sync.Mutex
+	groups := map[int]bool{}
+	mortal := false
+	target := program(t, "exec sleep 60")
+	target.Check.Type, target.Check.Timeout = playedType, 300*time.Millisecond
+	k := &execKind{path: target.Check.Command[0], kill: func(group int) {
+		mu.Lock()
+		defer mu.Unlock()
+		groups[group] = true
+		if mortal {
+			killGroup(group)
+		}
+	}}
+	kinds[playedType] = func(*spec.Check) (kind, error) { return k, nil }
+	defer delete(kinds, playedType)
+	defer func() {
+		mu.Lock()
+		mortal = true
+		for group := range groups {
+			killGroup(group)
+		}
+		mu.Unlock()
+		for deadline := time.Now().Add(30 * time.Second); programsLeft.Load() > 0; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d programs are left behind after they have ended", programsLeft.Load())
+			}
+		}
+	}()
+	began := time.Now()
+	r := scheduledResult(t, target) // and closes its Checks
+	if r.Outcome != TimedOut || r.Answer != "check_it has not ended within 300ms" {
+		t.Errorf("%+v", r)
+	}
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("the check and Close took %s", took)
+	}
+	if programsLeft.Load() == 0 {
+		t.Error("no program is left behind")
+	}
+	programsLeft.Add(maxProgramsLeft)
+	r = Once(t.Context(), target, nil, nil)
+	programsLeft.Add(-maxProgramsLeft)
+	if r.Outcome != Local || !strings.HasSuffix(r.Answer, "too many programs cannot be ended") {
+		t.Errorf("beside too many: %+v", r)
 	}
 }

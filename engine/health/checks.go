@@ -82,6 +82,7 @@ type target struct {
 	cancel    context.CancelFunc // of the check that runs, if it can be cancelled
 	gone      bool               // nobody has it any more
 	last      Result
+	local     bool // the last result was Local
 	results   [Outcomes]uint64
 	durations balancer.Histogram
 }
@@ -483,7 +484,8 @@ func (c *Checks) count(t *target, result Result, scheduled bool) {
 		c.wake()
 		return
 	}
-	t.last = result
+	began, ended := result.Outcome == Local && !t.local, result.Outcome != Local && t.local
+	t.last, t.local = result, result.Outcome == Local
 	t.results[result.Outcome]++
 	if result.Outcome == Passed {
 		t.durations.Observe(result.Took)
@@ -513,6 +515,12 @@ func (c *Checks) count(t *target, result Result, scheduled bool) {
 		c.wake()
 	}
 	c.mu.Unlock()
+	switch {
+	case began:
+		c.options.Log.Warn("cannot check", "listener", t.Listener, "target", t.server(), "reason", result.Answer)
+	case ended:
+		c.options.Log.Info("can check again", "listener", t.Listener, "target", t.server())
+	}
 	for _, n := range all {
 		c.options.Report(n.channel, health, n.changed, result)
 	}

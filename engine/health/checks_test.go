@@ -1,8 +1,10 @@
 package health
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -59,6 +61,7 @@ func (p *played) visited(host string) int {
 type rig struct {
 	*Checks
 	*played
+	log     bytes.Buffer // to be read when no check runs
 	mu      sync.Mutex
 	reports []string // "host#listener health reason", with ! if it changed
 }
@@ -69,6 +72,12 @@ func newRig(t *testing.T) *rig {
 	r := &rig{played: &played{answers: map[string]func(context.Context) error{}, visits: map[string][]time.Time{}}}
 	kinds[playedType] = func(*spec.Check) (kind, error) { return r.played, nil }
 	r.Checks = New(Options{
+		Log: slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}})),
 		Addresses: func(string) []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.1")} },
 		Report: func(channel *balancer.Channel, health balancer.Health, changed bool, result Result) {
 			line := fmt.Sprintf("%s %s %s %s", channel.Key().Host, health, result.Outcome, result.Answer)
@@ -314,6 +323,25 @@ func TestLocalChangesNothing(t *testing.T) {
 		after(2 * time.Second)
 		if got := r.health(t, a); got != balancer.Healthy {
 			t.Errorf("then it is %s: the first result counts alone", got)
+		}
+	})
+}
+
+// TestLocalIsLogged has a target that this machine cannot check twice for a while.
+func TestLocalIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		fail := func(context.Context) error { return failed(Local, "no descriptors") }
+		r.Set(map[*balancer.Channel]Target{channelOf("a"): targetOf("a"), channelOf("b"): targetOf("b")})
+		after(9 * time.Second)
+		for _, answer := range []func(context.Context) error{fail, refuse, fail, nil} {
+			r.set("a", answer)
+			after(9 * time.Second)
+		}
+		began := `level=WARN msg="cannot check" listener=web target=a:80 reason="no descriptors"` + "\n"
+		ended := `level=INFO msg="can check again" listener=web target=a:80` + "\n"
+		if got := r.log.String(); got != began+ended+began+ended {
+			t.Errorf("logged\n%s", got)
 		}
 	})
 }

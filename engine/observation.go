@@ -51,7 +51,7 @@ func (e *Engine) restore(l *spec.Listener, channel *balancer.Channel, t health.T
 	// The clock of the machine may have been set back since then.
 	now := e.plane.Now()
 	o.FailingSince, o.HealthSince = min(o.FailingSince, now), min(o.HealthSince, now)
-	o.HeldUntil = min(o.HeldUntil, now+int64(l.HoldOffMax))
+	o.HeldUntil = min(o.HeldUntil, now+int64(l.HoldOffMax+l.HoldOffMax/5)) // the fifth that it may be longer
 	channel.Restore(o.Observation)
 }
 

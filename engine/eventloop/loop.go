@@ -23,7 +23,7 @@ type loop struct {
 	mailbox mailbox
 	ended   chan struct{} // closed when the goroutine has ended
 
-	now     int64 // as Plane.now, when the turn began
+	now     int64 // as Plane.Now, when the turn began
 	heard   heard
 	wheel   wheel
 	slab    slab
@@ -57,7 +57,7 @@ func newLoop(p *Plane, k kernel) *loop {
 		epoll:     -1,
 		mailbox:   mailbox{kernel: k, event: -1},
 		ended:     make(chan struct{}),
-		now:       p.now(),
+		now:       p.Now(),
 		shared:    new(buffer),
 		pipes:     pipes{kernel: k, most: maxPipes},
 		listeners: make(map[*plane.Listener]*listener),
@@ -114,7 +114,7 @@ func (l *loop) turn() {
 	n, all := l.wait()
 	// Both sockets of each session, the listening ones and the mailbox.
 	l.heard.turn(n, all, l.now, 2*int(l.live.Load())+len(l.acceptors)+1)
-	l.now = l.plane.now()
+	l.now = l.plane.Now()
 	l.runReady()
 	for i := range l.events[:n] {
 		l.dispatch(&l.events[i])
@@ -137,7 +137,7 @@ func (l *loop) wait() (n int, all bool) {
 	}
 	timeout := -1
 	if when, ok := l.wheel.next(); ok {
-		left := time.Duration(when*int64(tick) - l.plane.now())
+		left := time.Duration(when*int64(tick) - l.plane.Now())
 		timeout = int((max(left, 0) + time.Millisecond - 1) / time.Millisecond)
 	}
 	n, errno := l.kernel.wait(l.epoll, l.events[:], timeout)
@@ -152,7 +152,7 @@ func (l *loop) wait() (n int, all bool) {
 // process that was stopped, or whose machine was, finds its timers due before
 // it has seen what came in time: so they are due by that time, not by the clock.
 type heard struct {
-	upTo   int64 // as Plane.now
+	upTo   int64 // as Plane.Now
 	since  int64 // when the first of the waits began that left events behind
 	events int   // that have been taken since; 0 if the last wait took all
 }

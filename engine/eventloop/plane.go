@@ -68,11 +68,8 @@ func New(options plane.Options, loops int) (*Plane, error) {
 	return p, nil
 }
 
-// now returns the time since the plane began, never 0.
-// Now implements plane.Plane.
-func (p *Plane) Now() int64 { return p.now() }
-
-func (p *Plane) now() int64 { return int64(time.Since(p.epoch)) + 1 }
+// Now returns the time since the plane began, never 0.
+func (p *Plane) Now() int64 { return int64(time.Since(p.epoch)) + 1 }
 
 // SetMaxSessions implements plane.Plane.
 func (p *Plane) SetMaxSessions(n int) { p.places.SetLimit(n) }

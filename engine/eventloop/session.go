@@ -23,7 +23,7 @@ type session struct {
 	id         uint64
 	listener   *listener
 	client     netip.AddrPort
-	started    int64 // as Plane.now
+	started    int64 // as Plane.Now
 	active     int64 // when a byte last moved
 	timer      timer
 

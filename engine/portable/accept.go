@@ -115,7 +115,7 @@ func (a *acceptor) accept() {
 // await waits until a shortage is over. It reports false if ctx ends first.
 func (p *Plane) await(ctx context.Context) bool {
 	for {
-		left := p.shortage.Left(p.now())
+		left := p.shortage.Left(p.Now())
 		if left == 0 {
 			return true
 		}
@@ -130,7 +130,7 @@ func (p *Plane) await(ctx context.Context) bool {
 // lacks begins a pause in which nobody accepts or dials, after an attempt to do
 // so failed for want of something.
 func (p *Plane) lacks(what string, err error) {
-	if pause, first := p.shortage.Begin(p.now()); first {
+	if pause, first := p.shortage.Begin(p.Now()); first {
 		p.options.Log.Warn("cannot "+what+", pausing", "pause", pause, "error", err)
 	}
 }
@@ -158,8 +158,8 @@ func (a *acceptor) place(ctx context.Context) *plane.Listener {
 		if p.places.Take(l, 1) == 1 {
 			return l
 		}
-		if !l.Full(p.options.Log, p.now()) {
-			p.full.Full(p.options.Log, p.now())
+		if !l.Full(p.options.Log, p.Now()) {
+			p.full.Full(p.options.Log, p.Now())
 		}
 		if p.places.Want(l) {
 			continue

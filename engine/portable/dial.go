@@ -18,10 +18,10 @@ import (
 // dial connects to the first address of the channel that answers, or returns
 // nil.
 func (p *Plane) dial(ctx context.Context, search *plane.Search) *net.TCPConn {
-	service, until := search.Service(), p.now()+int64(search.Left(p.now()))
-	conn := search.Run(ctx, p.now,
+	service, until := search.Service(), p.Now()+int64(search.Left(p.Now()))
+	conn := search.Run(ctx, p.Now,
 		func(ctx context.Context, a plane.Attempt) (net.Conn, error) {
-			now := p.now()
+			now := p.Now()
 			if a.Lack != nil && p.shortage.Left(now) > 0 {
 				return nil, a.Lack // what was lacking is not asked for again while the pause lasts
 			}
@@ -36,7 +36,7 @@ func (p *Plane) dial(ctx context.Context, search *plane.Search) *net.TCPConn {
 			if plane.Exhausted(err) {
 				p.lacks("dial", err)
 			}
-			now := p.now()
+			now := p.Now()
 			search.AttemptFailed(a, err, p.shortage.Left(now), now)
 		})
 	if conn == nil {

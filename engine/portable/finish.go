@@ -13,7 +13,7 @@ import (
 type finishing struct {
 	told    plane.Cause // once it is being finished: why
 	parting bool        // likewise, and it is put off no more
-	step    int64       // when the step began that it is in, as Plane.now
+	step    int64       // when the step began that it is in, as Plane.Now
 }
 
 // finish begins to end the session in order. It reports false if it ends already.
@@ -21,7 +21,7 @@ func (s *session) finish(cause plane.Cause) bool {
 	s.mu.Lock()
 	state, ends := s.state, s.state == plane.Closed || s.broken != 0 || s.told != 0
 	if !ends && state != plane.Dialing {
-		s.told, s.step = cause, s.plane.now()
+		s.told, s.step = cause, s.plane.Now()
 	}
 	s.mu.Unlock()
 	switch {
@@ -39,7 +39,7 @@ func (s *session) finish(cause plane.Cause) bool {
 func (s *session) finishOn() (left time.Duration, leaving bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.plane.now()
+	now := s.plane.Now()
 	since := time.Duration(now - s.step)
 	switch {
 	case s.told == 0 || s.state == plane.Closed:

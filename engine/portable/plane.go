@@ -163,11 +163,8 @@ func (p *Plane) remove(s *session) {
 	delete(p.sessions, s)
 }
 
-// now returns the time since the plane began, never 0.
-// Now implements plane.Plane.
-func (p *Plane) Now() int64 { return p.now() }
-
-func (p *Plane) now() int64 { return int64(time.Since(p.epoch)) + 1 }
+// Now returns the time since the plane began, never 0.
+func (p *Plane) Now() int64 { return int64(time.Since(p.epoch)) + 1 }
 
 // The sweeper looks at every session at least each longestNap: a timeout that
 // is set or shortened while it naps may be noticed so much late.
@@ -184,7 +181,7 @@ func (p *Plane) sweep() {
 	defer close(p.swept)
 	timer := time.NewTimer(longestNap)
 	defer timer.Stop()
-	waited, looked := false, p.now()
+	waited, looked := false, p.Now()
 	budget := p.options.Budget
 	over := budget.Over()                // nil once it has yielded, until a timer finds no excess
 	relieved := -int64(plane.StuckCheck) // when it looked for sessions that are stuck last, as now
@@ -205,17 +202,17 @@ func (p *Plane) sweep() {
 			timer.Reset(longestNap)
 			continue
 		}
-		if budget.Due(time.Duration(p.now() - relieved)) {
+		if budget.Due(time.Duration(p.Now() - relieved)) {
 			p.relieve(budget)
-			relieved = p.now()
+			relieved = p.Now()
 		}
 		next := longestNap
 		if over == nil && budget != nil {
 			next = plane.RushedCheck
 		}
-		look := p.now()-looked >= int64(longestNap)
+		look := p.Now()-looked >= int64(longestNap)
 		if look {
-			looked = p.now()
+			looked = p.Now()
 		}
 		for _, s := range p.all() {
 			switch left, cause := s.timeLeft(); {

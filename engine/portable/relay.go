@@ -13,7 +13,7 @@ import (
 
 // relay moves bytes until both directions have ended.
 func (s *session) relay() {
-	s.active.Store(s.plane.now())
+	s.active.Store(s.plane.Now())
 	counters := s.channel.Load().Counters
 	toChannel := direction{
 		session: s, from: s.client, to: s.server, stall: &s.stalls[0],
@@ -136,7 +136,7 @@ func (d *direction) writeBroke(err error) {
 func (d *direction) count(n int) {
 	d.moved.Add(uint64(n))
 	d.total.Add(uint64(n))
-	now := d.session.plane.now()
+	now := d.session.plane.Now()
 	d.session.active.Store(now)
 	d.session.owed.Store(d.moved == &d.session.sent)
 	if d.stall.since.Load() != 0 {
@@ -146,7 +146,7 @@ func (d *direction) count(n int) {
 
 // stall is what a direction keeps while its receiver does not take it.
 type stall struct {
-	since atomic.Int64 // when a byte last moved, as Plane.now; 0 = nothing is kept
+	since atomic.Int64 // when a byte last moved, as Plane.Now; 0 = nothing is kept
 	bytes atomic.Int64
 }
 
@@ -156,7 +156,7 @@ func (d *direction) keep(bytes int64) {
 		return
 	}
 	d.stall.bytes.Store(bytes)
-	d.stall.since.Store(d.session.plane.now())
+	d.stall.since.Store(d.session.plane.Now())
 	d.session.plane.options.Budget.Keep(bytes)
 }
 

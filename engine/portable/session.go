@@ -29,7 +29,7 @@ type session struct {
 	channel atomic.Pointer[balancer.Channel]
 	group   atomic.Int32
 
-	active   atomic.Int64 // when a byte last moved, as Plane.now
+	active   atomic.Int64 // when a byte last moved, as Plane.Now
 	sent     atomic.Uint64
 	received atomic.Uint64
 	owed     atomic.Bool // the last byte that moved went to the channel
@@ -61,17 +61,17 @@ func (p *Plane) serve(client *net.TCPConn, l *plane.Listener) {
 		cancel:   cancel,
 	}
 	s.peer = netip.AddrPortFrom(s.peer.Addr().Unmap(), s.peer.Port())
-	s.active.Store(p.now())
+	s.active.Store(p.Now())
 	p.add(s)
 
 	service := l.Service()
 	keepAlive(client, service.KeepAlive)
 	userTimeout(client, service.UserTimeout)
-	s.search.Begin(&p.options, l, balancer.Client{Addr: s.peer.Addr()}, p.now())
+	s.search.Begin(&p.options, l, balancer.Client{Addr: s.peer.Addr()}, p.Now())
 	if s.connect(ctx) {
 		s.relay()
 	}
-	p.options.EndSession(s, &p.places, l, p.now())
+	p.options.EndSession(s, &p.places, l, p.Now())
 }
 
 // keepAlive sets the probing of a connection; a connection that is gone
@@ -104,13 +104,13 @@ func (s *session) connect(ctx context.Context) bool {
 			return false
 		}
 		if conn := s.plane.dial(ctx, &s.search); conn != nil {
-			s.search.Connected(s.plane.now())
+			s.search.Connected(s.plane.Now())
 			return s.join(conn)
 		}
 		if ctx.Err() != nil {
 			return false
 		}
-		s.search.Failed(s.plane.now())
+		s.search.Failed(s.plane.Now())
 	}
 	if ctx.Err() != nil {
 		return false
@@ -123,12 +123,12 @@ func (s *session) connect(ctx context.Context) bool {
 // next goes on to the next channel, once there is a slot. It returns Reject, too, if
 // ctx ends while the client waits for one.
 func (s *session) next(ctx context.Context) balancer.Step {
-	step := s.search.Next(s.plane.now())
+	step := s.search.Next(s.plane.Now())
 	if step != balancer.Wait {
 		return step
 	}
 	woken := make(chan struct{}, 1)
-	step = s.search.Enqueue(balancer.Waiter{Client: s.peer, Wake: func() { woken <- struct{}{} }}, s.plane.now())
+	step = s.search.Enqueue(balancer.Waiter{Client: s.peer, Wake: func() { woken <- struct{}{} }}, s.plane.Now())
 	if step != balancer.Wait {
 		return step
 	}
@@ -136,7 +136,7 @@ func (s *session) next(ctx context.Context) balancer.Step {
 	s.change(plane.Dialing, plane.Queued)
 	defer s.change(plane.Queued, plane.Dialing)
 	for {
-		step, left := s.search.Patient(s.plane.now())
+		step, left := s.search.Patient(s.plane.Now())
 		if step != balancer.Wait {
 			return step
 		}
@@ -145,7 +145,7 @@ func (s *session) next(ctx context.Context) balancer.Step {
 		case <-ctx.Done():
 			step = balancer.Reject
 		case <-woken:
-			step = s.search.Woken(s.plane.now())
+			step = s.search.Woken(s.plane.Now())
 		case <-timer.C:
 		}
 		timer.Stop()
@@ -250,7 +250,7 @@ func (s *session) left(to *net.TCPConn) (unsent uint32, idle time.Duration) {
 	unsent = unsentTo(to)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.plane.now()
+	now := s.plane.Now()
 	if s.looked != unsent+1 {
 		s.looked = unsent + 1
 		s.active.Store(now)
@@ -270,7 +270,7 @@ func (s *session) watch() {
 		}
 		return
 	}
-	if server == nil || time.Duration(s.plane.now()-s.active.Load()) < plane.Parting {
+	if server == nil || time.Duration(s.plane.Now()-s.active.Load()) < plane.Parting {
 		return
 	}
 	for i, way := range [...]struct {
@@ -373,7 +373,7 @@ func (s *session) timeLeft() (time.Duration, plane.Cause) {
 	if told != 0 {
 		return 0, 0
 	}
-	return s.listener.Service().TimeLeft(state, s.id, time.Since(s.started), time.Duration(s.plane.now()-s.active.Load()))
+	return s.listener.Service().TimeLeft(state, s.id, time.Since(s.started), time.Duration(s.plane.Now()-s.active.Load()))
 }
 
 // stuck returns what the session keeps, and for how long at least one of its

@@ -137,7 +137,8 @@ func TestIdleSessions(t *testing.T) {
 		t.Errorf("%d goroutines, %d before", n, goroutines)
 	}
 	for i, l := range p.loops {
-		if live := l.live.Load(); live > sessions/loops*3/2 {
+		// Which loop the kernel wakes is its own affair, above all with fewer processors.
+		if live := l.live.Load(); live > sessions/loops*2 {
 			t.Errorf("loop %d has %d of %d sessions", i, live, sessions)
 		}
 		l.mailbox.do(func() {

@@ -5,15 +5,19 @@ import (
 	"time"
 )
 
-// Event is something that happened to a channel.
+// Event is something that happened to a channel, a listener or the daemon, by
+// itself or because somebody asked for it.
 type Event struct {
 	ID       uint64    `json:"id"` // counts from 1
 	Time     time.Time `json:"time"`
 	Listener string    `json:"listener,omitempty"`
 	Channel  string    `json:"channel,omitempty"` // host:port
-	// What is the state that began, as balancer.State has it.
+	// What is the state of the channel that began, as balancer.State has it, or a
+	// word for what was done: "reload", "enable", and the like.
 	What   string `json:"what"`
 	Reason string `json:"reason,omitempty"` // printable
+	// By is the Actor who asked for it, as text; empty if nobody did.
+	By string `json:"by,omitempty"`
 }
 
 // MaxEvents is how many events are kept.
@@ -48,6 +52,12 @@ func (e *events) list(n int) []Event {
 		list = append(list, e.ring[id%MaxEvents])
 	}
 	return list
+}
+
+// Record adds an event, whose ID and time it sets.
+func (e *Engine) Record(event Event) {
+	event.Time = time.Now()
+	e.events.add(event)
 }
 
 // Events returns the last n events, the oldest first.

@@ -243,7 +243,7 @@ func (e *Engine) tell(listener string, group int, channel *balancer.Channel, was
 	if state != is.State && state == balancer.StateUp {
 		reason = "" // that of a state that is not told
 	}
-	e.events.add(Event{Time: time.Now(), Listener: listener, Channel: channel.Key().String(), What: state.String(), Reason: reason})
+	e.Record(Event{Listener: listener, Channel: channel.Key().String(), What: state.String(), Reason: reason})
 	risen := e.falls.hasRisen(channel)
 	switch {
 	case state == balancer.StateFailing && was == balancer.StateUp, state == balancer.StateAutoDisabled,

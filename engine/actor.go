@@ -1,0 +1,25 @@
+package engine
+
+import "fmt"
+
+// Actor is who asked for a change, and by which door.
+type Actor struct {
+	// UID is of the process that asked, or -1 where that cannot be known.
+	UID int
+	// Name is of the user with that id; empty if it has none.
+	Name string
+	// Door is how it was asked for: "control", "page", "signal" or "file".
+	Door string
+}
+
+// String returns the actor as logs and events have it, such as "root (0), control"
+// or "file".
+func (a Actor) String() string {
+	switch {
+	case a.UID < 0:
+		return a.Door
+	case a.Name == "":
+		return fmt.Sprintf("%d, %s", a.UID, a.Door)
+	}
+	return fmt.Sprintf("%s (%d), %s", a.Name, a.UID, a.Door)
+}

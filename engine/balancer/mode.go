@@ -32,6 +32,9 @@ const (
 
 var modeWords = [Modes]string{"rr", "hash", "leastconn", "random", "first"}
 
+// Words returns those that UnmarshalText takes.
+func (Mode) Words() []string { return modeWords[:] }
+
 // String returns the word that UnmarshalText takes.
 func (m Mode) String() string {
 	if m >= Modes {

@@ -221,11 +221,11 @@ const (
 )
 
 var (
-	checkTypes = words[CheckType]{CheckNone: "none", CheckTCP: "tcp", CheckHTTP: "http", CheckExec: "exec", CheckRedis: "redis",
-		CheckPostgres: "postgres", CheckMySQL: "mysql", CheckSMTP: "smtp", CheckLDAP: "ldap"}
-	checkInits   = words[CheckInit]{InitUp: "up", InitDown: "down"}
-	keepOrCloses = words[KeepOrClose]{KeepSessions: "keep", CloseSessions: "close"}
-	whenUnusable = words[WhenUnusable]{UnusableClose: "close", UnusableReset: "reset", UnusableRefuse: "refuse"}
+	checkTypes = words[CheckType]{{CheckNone, "none"}, {CheckTCP, "tcp"}, {CheckHTTP, "http"}, {CheckExec, "exec"}, {CheckRedis, "redis"},
+		{CheckPostgres, "postgres"}, {CheckMySQL, "mysql"}, {CheckSMTP, "smtp"}, {CheckLDAP, "ldap"}}
+	checkInits   = words[CheckInit]{{InitUp, "up"}, {InitDown, "down"}}
+	keepOrCloses = words[KeepOrClose]{{KeepSessions, "keep"}, {CloseSessions, "close"}}
+	whenUnusable = words[WhenUnusable]{{UnusableClose, "close"}, {UnusableReset, "reset"}, {UnusableRefuse, "refuse"}}
 )
 
 var (
@@ -236,7 +236,10 @@ var (
 	_ encoding.TextUnmarshaler = (*WhenUnusable)(nil)
 )
 
-func (t CheckType) String() string { return checkTypes[t] }
+// Words returns those that UnmarshalText takes.
+func (CheckType) Words() []string { return checkTypes.all() }
+
+func (t CheckType) String() string { return checkTypes.of(t) }
 
 // MarshalText returns the word that UnmarshalText takes.
 func (t CheckType) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
@@ -244,37 +247,46 @@ func (t CheckType) MarshalText() ([]byte, error) { return []byte(t.String()), ni
 // UnmarshalText takes "none", "tcp", "http", "exec", "redis", "postgres", "mysql",
 // "smtp" or "ldap".
 func (t *CheckType) UnmarshalText(text []byte) error {
-	return checkTypes.parse(text, t, CheckNone, CheckTCP, CheckHTTP, CheckExec, CheckRedis, CheckPostgres, CheckMySQL, CheckSMTP, CheckLDAP)
+	return checkTypes.parse(text, t)
 }
 
-func (i CheckInit) String() string { return checkInits[i] }
+// Words returns those that UnmarshalText takes.
+func (CheckInit) Words() []string { return checkInits.all() }
+
+func (i CheckInit) String() string { return checkInits.of(i) }
 
 // MarshalText returns the word that UnmarshalText takes.
 func (i CheckInit) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
 
 // UnmarshalText takes "up" or "down".
 func (i *CheckInit) UnmarshalText(text []byte) error {
-	return checkInits.parse(text, i, InitUp, InitDown)
+	return checkInits.parse(text, i)
 }
 
-func (k KeepOrClose) String() string { return keepOrCloses[k] }
+// Words returns those that UnmarshalText takes.
+func (KeepOrClose) Words() []string { return keepOrCloses.all() }
+
+func (k KeepOrClose) String() string { return keepOrCloses.of(k) }
 
 // MarshalText returns the word that UnmarshalText takes.
 func (k KeepOrClose) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // UnmarshalText takes "keep" or "close".
 func (k *KeepOrClose) UnmarshalText(text []byte) error {
-	return keepOrCloses.parse(text, k, KeepSessions, CloseSessions)
+	return keepOrCloses.parse(text, k)
 }
 
-func (w WhenUnusable) String() string { return whenUnusable[w] }
+// Words returns those that UnmarshalText takes.
+func (WhenUnusable) Words() []string { return whenUnusable.all() }
+
+func (w WhenUnusable) String() string { return whenUnusable.of(w) }
 
 // MarshalText returns the word that UnmarshalText takes.
 func (w WhenUnusable) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
 
 // UnmarshalText takes "close", "reset" or "refuse".
 func (w *WhenUnusable) UnmarshalText(text []byte) error {
-	return whenUnusable.parse(text, w, UnusableClose, UnusableReset, UnusableRefuse)
+	return whenUnusable.parse(text, w)
 }
 
 // Statuses are three digits (RFC 9110, section 15), and one list of them has so

@@ -1,11 +1,11 @@
 package spec
 
 import (
+	"cmp"
 	"encoding"
 	"fmt"
 	"maps"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -176,6 +176,7 @@ type Setting[T any] struct {
 	Set   func(into, from *T)
 	same  func(a, b *T) bool
 	check func(*T) string // see Problem; nil if every value is good
+	rule  bounds
 }
 
 // Traits tell what else holds for a setting.
@@ -210,6 +211,27 @@ func (s Setting[T]) Problem(of *T) string {
 		return s.name + " " + problem
 	}
 	return ""
+}
+
+// Allowed says which values are good by themselves, such as "0 (no limit) to 100".
+func (s Setting[T]) Allowed() string {
+	switch field := s.Field(new(T)).(type) {
+	case *bool:
+		return "true or false"
+	case *uint16:
+		return cmp.Or(s.rule.text, "0 to 65535") + ", or the name of a service"
+	case interface{ Words() []string }:
+		words := field.Words()
+		last := len(words) - 1
+		return fmt.Sprintf("\"%s\" or %q", strings.Join(words[:last], `", "`), words[last])
+	}
+	return s.rule.text
+}
+
+// Bounds returns the least and the greatest integer that are good, if the setting
+// is one and has them.
+func (s Setting[T]) Bounds() (least, most int64, ok bool) {
+	return s.rule.least, s.rule.most, s.rule.numbers
 }
 
 // Text returns the value as it is printed.
@@ -247,19 +269,21 @@ func same[T any](settings []Setting[T], a, b *T) bool {
 	return !slices.ContainsFunc(settings, func(s Setting[T]) bool { return !s.same(a, b) })
 }
 
-// setting declares a setting. The check says what is wrong with a value, as a
-// sentence that begins with the value, or nothing.
-func setting[T any, V comparable](key Key, field func(*T) *V, check func(V) string, traits ...Traits) Setting[T] {
-	return settingOf(key, field, func(a, b V) bool { return a == b }, check, traits...)
+// setting declares a setting. Without a rule every value is good.
+func setting[T any, V comparable](key Key, field func(*T) *V, rule *rule[V], traits ...Traits) Setting[T] {
+	return settingOf(key, field, func(a, b V) bool { return a == b }, rule, traits...)
 }
 
 // settingOf declares a setting whose values are compared by same.
-func settingOf[T, V any](key Key, field func(*T) *V, same func(a, b V) bool, check func(V) string, traits ...Traits) Setting[T] {
+func settingOf[T, V any](key Key, field func(*T) *V, same func(a, b V) bool, rule *rule[V], traits ...Traits) Setting[T] {
 	s := Setting[T]{Key: key, Field: func(of *T) any { return field(of) }}
 	s.Set = func(into, from *T) { *field(into) = *field(from) }
 	s.same = func(a, b *T) bool { return same(*field(a), *field(b)) }
-	if check != nil {
-		s.check = func(of *T) string { return check(*field(of)) }
+	if rule != nil {
+		s.rule = rule.bounds
+	}
+	if rule != nil && rule.problem != nil {
+		s.check = func(of *T) string { return rule.problem(*field(of)) }
 	}
 	for _, trait := range traits {
 		s.traits |= trait
@@ -275,27 +299,27 @@ var DaemonSettings = []Setting[Config]{
 	setting(KeyLoops, func(c *Config) *int { return &c.Loops }, numbers[int](0, MaxLoops, "one for each processor")),
 
 	setting(Key{ProcessTable, "max_sessions"}, func(c *Config) *int { return &c.Process.MaxSessions }, numbers[int](0, MaxMaxConns, "as many as the descriptors allow")),
-	setting(Key{ProcessTable, "max_buffered"}, func(c *Config) *Size { return &c.Process.MaxBuffered }, maxBuffered),
+	setting(Key{ProcessTable, "max_buffered"}, func(c *Config) *Size { return &c.Process.MaxBuffered }, by(maxBuffered, "\"0B\" (no limit), or \"1MiB\" and more")),
 
 	setting(Key{LogTable, "level"}, func(c *Config) *LogLevel { return &c.Log.Level }, nil),
 	setting(Key{LogTable, "format"}, func(c *Config) *LogFormat { return &c.Log.Format }, nil),
 	setting(Key{LogTable, "sessions"}, func(c *Config) *bool { return &c.Log.Sessions }, nil),
 
 	setting(Key{ControlTable, "watch"}, func(c *Config) *bool { return &c.Control.Watch }, nil),
-	setting(Key{ControlTable, "mode"}, func(c *Config) *FileMode { return &c.Control.Mode }, socketMode),
-	setting(KeyControlGroup, func(c *Config) *string { return &c.Control.Group }, groupOfUsers),
-	setting(KeyReadGroup, func(c *Config) *string { return &c.Control.ReadGroup }, groupOfUsers),
-	setting(KeyStatsFile, func(c *Config) *string { return &c.Control.StatsFile }, statsFile),
-	setting(KeyHTTP, func(c *Config) *string { return &c.Control.HTTP }, nil), // see validator.control
-	setting(KeyHTTPTokenFile, func(c *Config) *string { return &c.Control.HTTPTokenFile }, absoluteFile),
+	setting(Key{ControlTable, "mode"}, func(c *Config) *FileMode { return &c.Control.Mode }, by(socketMode, "\"0600\" to \"0660\"")),
+	setting(KeyControlGroup, func(c *Config) *string { return &c.Control.Group }, by(groupOfUsers, "the name or the number of a group of users")),
+	setting(KeyReadGroup, func(c *Config) *string { return &c.Control.ReadGroup }, by(groupOfUsers, "the name or the number of a group of users")),
+	setting(KeyStatsFile, func(c *Config) *string { return &c.Control.StatsFile }, by(statsFile, "an absolute path, or the name of a file in the runtime directory")),
+	setting(KeyHTTP, func(c *Config) *string { return &c.Control.HTTP }, said[string]("host:port with the number of a port, or unix: and an absolute path")), // see validator.control
+	setting(KeyHTTPTokenFile, func(c *Config) *string { return &c.Control.HTTPTokenFile }, by(absoluteFile, "an absolute path")),
 	setting(KeyPProf, func(c *Config) *bool { return &c.Control.PProf }, nil),
 }
 
 // ListenerSettings are those of a listener, but for its groups.
 var ListenerSettings = []Setting[Listener]{
-	setting(KeyName, func(l *Listener) *string { return &l.Name }, nil),                                 // see validator.name
-	settingOf(KeyListen, func(l *Listener) *[]string { return &l.Listen }, slices.Equal, nil, Identity), // of its sockets; for its values see validator.bind
-	setting(KeySource, func(l *Listener) *netip.Addr { return &l.Source }, source),
+	setting(KeyName, func(l *Listener) *string { return &l.Name }, said[string]("printable text, unique")),                                                           // see validator.name
+	settingOf(KeyListen, func(l *Listener) *[]string { return &l.Listen }, slices.Equal, said[[]string]("one string or an array of them, each host:port"), Identity), // of its sockets; for its values see validator.bind
+	setting(KeySource, func(l *Listener) *netip.Addr { return &l.Source }, by(source, "an IP address of this machine")),
 	setting(KeyConnectTimeout, func(l *Listener) *time.Duration { return &l.ConnectTimeout }, durations(time.Millisecond, MaxConnectTimeout), Inherited),
 	setting(Key{ListenerTable, "connect_deadline"}, func(l *Listener) *time.Duration { return &l.ConnectDeadline }, durations(0, MaxTimeout), Inherited),
 	setting(Key{ListenerTable, "queue"}, func(l *Listener) *int { return &l.Queue }, numbers[int](0, MaxQueue, "nobody waits"), Inherited),
@@ -303,7 +327,7 @@ var ListenerSettings = []Setting[Listener]{
 	setting(KeyIdleTimeout, func(l *Listener) *time.Duration { return &l.IdleTimeout }, durations(0, MaxTimeout), Inherited, Live),
 	setting(Key{ListenerTable, "half_close_timeout"}, func(l *Listener) *time.Duration { return &l.HalfCloseTimeout }, durations(0, MaxTimeout), Inherited, Live),
 	setting(Key{ListenerTable, "keepalive"}, func(l *Listener) *time.Duration { return &l.KeepAlive }, durations(0, MaxKeepAlive), Inherited),
-	setting(Key{ListenerTable, "user_timeout"}, func(l *Listener) *UserTimeout { return &l.UserTimeout }, userTimeout, Inherited),
+	setting(Key{ListenerTable, "user_timeout"}, func(l *Listener) *UserTimeout { return &l.UserTimeout }, by(userTimeout, "\"auto\", or \"0s\" to \"596h\""), Inherited),
 	setting(Key{ListenerTable, "auto_disable"}, func(l *Listener) *bool { return &l.AutoDisable }, nil, Inherited),
 	setting(Key{ListenerTable, "hash_failover"}, func(l *Listener) *bool { return &l.HashFailover }, nil, Inherited),
 	setting(Key{ListenerTable, "on_remove"}, func(l *Listener) *OnRemove { return &l.OnRemove }, nil, Inherited),
@@ -319,7 +343,7 @@ var ListenerSettings = []Setting[Listener]{
 	setting(Key{ListenerTable, "max_age"}, func(l *Listener) *time.Duration { return &l.MaxAge }, durations(0, MaxTimeout), Inherited, Live),
 	setting(Key{ListenerTable, "max_age_jitter"}, func(l *Listener) *int { return &l.MaxAgeJitter }, numbers[int](0, 100, ""), Inherited, Live),
 	setting(Key{ListenerTable, "max_sessions"}, func(l *Listener) *int { return &l.MaxSessions }, numbers[int](0, MaxMaxConns, "no limit"), Inherited),
-	setting(Key{ListenerTable, "rebalance"}, func(l *Listener) *Percent { return &l.Rebalance }, percentage, Inherited, Live),
+	setting(Key{ListenerTable, "rebalance"}, func(l *Listener) *Percent { return &l.Rebalance }, by(percentage, "\"0%\" to \"100%\""), Inherited, Live),
 }
 
 // GroupSettings are those of a group, but for its check and its channels.
@@ -327,18 +351,18 @@ var GroupSettings = []Setting[Group]{
 	setting(KeyMode, func(g *Group) *balancer.Mode { return &g.Mode }, nil),
 	setting(KeyHashIPv4Bits, func(g *Group) *IPv4Bits { return &g.HashIPv4Bits }, integers[IPv4Bits](1, 32, "")),
 	setting(KeyHashIPv6Bits, func(g *Group) *IPv6Bits { return &g.HashIPv6Bits }, integers[IPv6Bits](1, 128, "")),
-	setting(KeyHashLoad, func(g *Group) *int { return &g.HashLoad }, hashLoad),
+	setting(KeyHashLoad, func(g *Group) *int { return &g.HashLoad }, by(hashLoad, "0 (no bound), or 101 to 10000")),
 	setting(Key{GroupTable, "slow_start"}, func(g *Group) *time.Duration { return &g.SlowStart }, durations(0, MaxTimeout)),
 }
 
 // ChannelSettings are those of a channel.
 var ChannelSettings = []Setting[Channel]{
-	setting(KeyHost, func(c *Channel) *string { return &c.Host }, host, Identity),
+	setting(KeyHost, func(c *Channel) *string { return &c.Host }, by(host, "a name or an IP address"), Identity),
 	setting(KeyPort, func(c *Channel) *uint16 { return &c.Port }, numbers[uint16](1, 65535, ""), Identity),
 	setting(KeyMaxConns, func(c *Channel) *int { return &c.MaxConns }, numbers[int](0, MaxMaxConns, "no limit")),
 	setting(Key{ChannelTable, "weight"}, func(c *Channel) *Weight { return &c.Weight }, integers[Weight](0, balancer.MaxWeight, "no new clients")),
 	setting(Key{ChannelTable, "disabled"}, func(c *Channel) *bool { return &c.Disabled }, nil),
-	setting(KeyCheckHost, func(c *Channel) *string { return &c.CheckHost }, hostOrNone),
+	setting(KeyCheckHost, func(c *Channel) *string { return &c.CheckHost }, by(hostOrNone, "a name or an IP address")),
 	setting(KeyCheckPort, func(c *Channel) *uint16 { return &c.CheckPort }, nil),
 }
 
@@ -354,127 +378,20 @@ var CheckSettings = []Setting[Check]{
 	setting(Key{GroupCheckTable, "fall"}, func(c *Check) *int { return &c.Fall }, numbers[int](1, MaxCheckCount, "")),
 	setting(Key{GroupCheckTable, "init"}, func(c *Check) *CheckInit { return &c.Init }, nil),
 	setting(Key{GroupCheckTable, "port"}, func(c *Check) *uint16 { return &c.Port }, nil),
-	setting(KeySend, func(c *Check) *string { return &c.Send }, toSend),
-	setting(KeySendHex, func(c *Check) *string { return &c.SendHex }, toSendHex),
-	setting(KeyExpect, func(c *Check) *string { return &c.Expect }, expression),
-	setting(KeyPath, func(c *Check) *string { return &c.Path }, requestPath),
-	setting(KeyMethod, func(c *Check) *string { return &c.Method }, requestMethod),
-	setting(KeyRequestHost, func(c *Check) *string { return &c.Host }, requestHost),
-	settingOf(KeyHeaders, func(c *Check) *map[string]string { return &c.Headers }, maps.Equal, requestHeaders),
-	settingOf(KeyStatus, func(c *Check) *StatusRanges { return &c.Status }, slices.Equal, statuses),
+	setting(KeySend, func(c *Check) *string { return &c.Send }, by(toSend, "text of at most 16384 bytes")),
+	setting(KeySendHex, func(c *Check) *string { return &c.SendHex }, by(toSendHex, "hexadecimal digits")),
+	setting(KeyExpect, func(c *Check) *string { return &c.Expect }, by(expression, "a regular expression (RE2)")),
+	setting(KeyPath, func(c *Check) *string { return &c.Path }, by(requestPath, "the path of a request")),
+	setting(KeyMethod, func(c *Check) *string { return &c.Method }, by(requestMethod, "the method of a request")),
+	setting(KeyRequestHost, func(c *Check) *string { return &c.Host }, by(requestHost, "host, or host:port")),
+	settingOf(KeyHeaders, func(c *Check) *map[string]string { return &c.Headers }, maps.Equal, by(requestHeaders, "a table of strings")),
+	settingOf(KeyStatus, func(c *Check) *StatusRanges { return &c.Status }, slices.Equal, by(statuses, "numbers from 100 to 599, and ranges of them")),
 	setting(KeyTLS, func(c *Check) *bool { return &c.TLS }, nil),
-	setting(KeyServerName, func(c *Check) *string { return &c.ServerName }, hostOrNone),
-	setting(KeyCAFile, func(c *Check) *string { return &c.CAFile }, absoluteFile),
-	setting(KeyCertFile, func(c *Check) *string { return &c.CertFile }, absoluteFile),
-	setting(KeyKeyFile, func(c *Check) *string { return &c.KeyFile }, absoluteFile),
+	setting(KeyServerName, func(c *Check) *string { return &c.ServerName }, by(hostOrNone, "a name or an IP address")),
+	setting(KeyCAFile, func(c *Check) *string { return &c.CAFile }, by(absoluteFile, "an absolute path")),
+	setting(KeyCertFile, func(c *Check) *string { return &c.CertFile }, by(absoluteFile, "an absolute path")),
+	setting(KeyKeyFile, func(c *Check) *string { return &c.KeyFile }, by(absoluteFile, "an absolute path")),
 	setting(KeyInsecure, func(c *Check) *bool { return &c.Insecure }, nil),
-	setting(KeyRole, func(c *Check) *string { return &c.Role }, role),
-	settingOf(KeyCommand, func(c *Check) *[]string { return &c.Command }, slices.Equal, command),
-}
-
-// durations checks that one is within bounds.
-func durations(least, most time.Duration) func(time.Duration) string {
-	return func(value time.Duration) string {
-		if value < least || value > most {
-			return fmt.Sprintf("%q is not one of %q to %q", shortDuration(value), shortDuration(least), shortDuration(most))
-		}
-		return ""
-	}
-}
-
-// numbers checks that one is within bounds. Zero is what 0 means, if not that.
-func numbers[N int | uint16](least, most int64, zero string) func(N) string {
-	if zero != "" {
-		zero = " (" + zero + ")"
-	}
-	return func(value N) string {
-		if int64(value) < least || int64(value) > most {
-			return fmt.Sprintf("%d is not one of %d%s to %d", value, least, zero, most)
-		}
-		return ""
-	}
-}
-
-// integers is numbers for an Integer.
-func integers[N interface{ Int() int }](least, most int64, zero string) func(N) string {
-	check := numbers[int](least, most, zero)
-	return func(value N) string { return check(value.Int()) }
-}
-
-func hashLoad(percent int) string {
-	if percent != 0 && (percent < MinHashLoad || percent > MaxHashLoad) {
-		return fmt.Sprintf("%d is neither 0 (no bound) nor one of %d to %d", percent, MinHashLoad, MaxHashLoad)
-	}
-	return ""
-}
-
-func percentage(value Percent) string {
-	if value < 0 || value > 100 {
-		return fmt.Sprintf("%q is not one of \"0%%\" to \"100%%\"", value)
-	}
-	return ""
-}
-
-func maxBuffered(size Size) string {
-	if size < 0 || size > 0 && size < MinBuffered {
-		return fmt.Sprintf("%q is neither \"0B\" (no limit) nor at least %q", size, MinBuffered)
-	}
-	return ""
-}
-
-func socketMode(mode FileMode) string {
-	if mode&0o600 != 0o600 || mode&^0o660 != 0 {
-		return fmt.Sprintf("%q is not one of \"0600\" to \"0660\": readable and writable for the owner, and nothing for others, whom only control.group and control.read_group let in", mode)
-	}
-	return ""
-}
-
-func groupOfUsers(name string) string {
-	if len(name) > maxName || !isPrintable(name) {
-		return fmt.Sprintf("%.60q is not the name of a group", name)
-	}
-	return ""
-}
-
-func statsFile(name string) string {
-	if !isPrintable(name) || len(name) > maxPath || strings.HasPrefix(name, ".") ||
-		strings.Contains(name, "/") && !filepath.IsAbs(name) || strings.HasSuffix(name, "/") {
-		return fmt.Sprintf("%.60q is neither an absolute path nor the name of a file", name)
-	}
-	return ""
-}
-
-func absoluteFile(name string) string {
-	if name != "" && (!filepath.IsAbs(name) || strings.HasSuffix(name, "/") || len(name) > maxPath || !isPrintable(name)) {
-		return fmt.Sprintf("%.60q is not the absolute path of a file", name)
-	}
-	return ""
-}
-
-func source(addr netip.Addr) string {
-	if problem := badZone(addr); problem != "" {
-		return fmt.Sprintf("%q %s", addr, problem)
-	}
-	return ""
-}
-
-func userTimeout(timeout UserTimeout) string {
-	if timeout == AutoUserTimeout {
-		return ""
-	}
-	return durations(0, MaxUserTimeout)(time.Duration(timeout))
-}
-
-func host(name string) string {
-	if problem := badHost(name); problem != "" {
-		return fmt.Sprintf("%q %s", name, problem)
-	}
-	return ""
-}
-
-func hostOrNone(name string) string {
-	if name == "" {
-		return ""
-	}
-	return host(name)
+	setting(KeyRole, func(c *Check) *string { return &c.Role }, by(role, "\"\", \"master\" or \"slave\"")),
+	settingOf(KeyCommand, func(c *Check) *[]string { return &c.Command }, slices.Equal, by(command, "an array of strings, the first the name or the absolute path of a program")),
 }

@@ -77,25 +77,45 @@ const (
 )
 
 var (
-	dataPlanes = words[DataPlane]{Auto: "auto", Portable: "portable", EventLoop: "eventloop"}
-	onRemoves  = words[OnRemove]{Keep: "keep", Drain: "drain", Close: "close"}
-	logLevels  = words[LogLevel]{LogDebug: "debug", LogInfo: "info", LogWarn: "warn", LogError: "error"}
-	logFormats = words[LogFormat]{LogText: "text", LogJSON: "json"}
+	dataPlanes = words[DataPlane]{{Auto, "auto"}, {Portable, "portable"}, {EventLoop, "eventloop"}}
+	onRemoves  = words[OnRemove]{{Keep, "keep"}, {Drain, "drain"}, {Close, "close"}}
+	logLevels  = words[LogLevel]{{LogDebug, "debug"}, {LogInfo, "info"}, {LogWarn, "warn"}, {LogError, "error"}}
+	logFormats = words[LogFormat]{{LogText, "text"}, {LogJSON, "json"}}
 )
 
-// words spells the values of a type that is written as a word.
-type words[T comparable] map[T]string
+// words spells the values of a type that is written as a word, in the order in which
+// people are told.
+type words[T comparable] []struct {
+	value T
+	word  string
+}
 
-func (w words[T]) parse(text []byte, into *T, order ...T) error {
-	var allowed []string
-	for _, value := range order {
-		if w[value] == string(text) {
-			*into = value
+// of returns the word for a value; "" if it has none.
+func (w words[T]) of(value T) string {
+	for _, one := range w {
+		if one.value == value {
+			return one.word
+		}
+	}
+	return ""
+}
+
+func (w words[T]) all() []string {
+	all := make([]string, len(w))
+	for i, one := range w {
+		all[i] = one.word
+	}
+	return all
+}
+
+func (w words[T]) parse(text []byte, into *T) error {
+	for _, one := range w {
+		if one.word == string(text) {
+			*into = one.value
 			return nil
 		}
-		allowed = append(allowed, fmt.Sprintf("%q", w[value]))
 	}
-	return fmt.Errorf("%q is none of %s", text, strings.Join(allowed, ", "))
+	return fmt.Errorf("%q is none of \"%s\"", text, strings.Join(w.all(), `", "`))
 }
 
 var (
@@ -109,44 +129,56 @@ var (
 	_ encoding.TextUnmarshaler = (*Percent)(nil)
 )
 
-func (d DataPlane) String() string { return dataPlanes[d] }
+// Words returns those that UnmarshalText takes.
+func (DataPlane) Words() []string { return dataPlanes.all() }
+
+func (d DataPlane) String() string { return dataPlanes.of(d) }
 
 // MarshalText returns the word that UnmarshalText takes.
 func (d DataPlane) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
 // UnmarshalText takes "auto", "portable" or "eventloop".
 func (d *DataPlane) UnmarshalText(text []byte) error {
-	return dataPlanes.parse(text, d, Auto, Portable, EventLoop)
+	return dataPlanes.parse(text, d)
 }
 
-func (o OnRemove) String() string { return onRemoves[o] }
+// Words returns those that UnmarshalText takes.
+func (OnRemove) Words() []string { return onRemoves.all() }
+
+func (o OnRemove) String() string { return onRemoves.of(o) }
 
 // MarshalText returns the word that UnmarshalText takes.
 func (o OnRemove) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
 // UnmarshalText takes "keep", "drain" or "close".
 func (o *OnRemove) UnmarshalText(text []byte) error {
-	return onRemoves.parse(text, o, Keep, Drain, Close)
+	return onRemoves.parse(text, o)
 }
 
-func (l LogLevel) String() string { return logLevels[l] }
+// Words returns those that UnmarshalText takes.
+func (LogLevel) Words() []string { return logLevels.all() }
+
+func (l LogLevel) String() string { return logLevels.of(l) }
 
 // MarshalText returns the word that UnmarshalText takes.
 func (l LogLevel) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 
 // UnmarshalText takes "debug", "info", "warn" or "error".
 func (l *LogLevel) UnmarshalText(text []byte) error {
-	return logLevels.parse(text, l, LogDebug, LogInfo, LogWarn, LogError)
+	return logLevels.parse(text, l)
 }
 
-func (f LogFormat) String() string { return logFormats[f] }
+// Words returns those that UnmarshalText takes.
+func (LogFormat) Words() []string { return logFormats.all() }
+
+func (f LogFormat) String() string { return logFormats.of(f) }
 
 // MarshalText returns the word that UnmarshalText takes.
 func (f LogFormat) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
 
 // UnmarshalText takes "text" or "json".
 func (f *LogFormat) UnmarshalText(text []byte) error {
-	return logFormats.parse(text, f, LogText, LogJSON)
+	return logFormats.parse(text, f)
 }
 
 func (m FileMode) String() string { return fmt.Sprintf("%04o", uint16(m)) }

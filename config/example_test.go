@@ -18,7 +18,7 @@ import (
 const example = "../balance.toml.example"
 
 // commented is a key that the example has as a comment.
-var commented = regexp.MustCompile(`(?m)^# ([a-z_]+ = )`)
+var commented = regexp.MustCompile(`(?m)^# ([a-z0-9_]+ = )`)
 
 // everyKey returns the example with the keys that it has as comments.
 func everyKey(t *testing.T) string {
@@ -105,7 +105,7 @@ func TestExampleShowsDefaults(t *testing.T) {
 // were not read: each, changed in the example, must change the configuration.
 func TestExampleIsRead(t *testing.T) {
 	text := everyKey(t)
-	setting := regexp.MustCompile(`(?m)^([a-z_]+) = ("[^"]*"|true|false|\d+|\[\]|\{\})`)
+	setting := regexp.MustCompile(`(?m)^([a-z0-9_]+) = ("[^"]*"|true|false|\d+|\[\]|\{\})`)
 	other := map[string]string{"true": "false", "false": "true", `"info"`: `"warn"`, `"text"`: `"json"`, `"auto"`: `"portable"`, "0": "3", "1": "3", "8110": "81", "2": "3", "3": "2", `"keep"`: `"close"`, `"rr"`: `"hash"`, `"hash"`: `"rr"`, `""`: `"::1"`, `"pop3"`: `"x"`, `"0600"`: `"0660"`, `"256MiB"`: `"1GiB"`, "32": "24", "128": "64",
 		`"none"`: `"smtp"`, `"up"`: `"down"`, `"close"`: `"reset"`, `"GET"`: `"HEAD"`, `"/"`: `"/x"`, `"200-399"`: `"204"`, "{}": `{ A = "b" }`, "[]": `["other"]`}
 	special := map[string]string{"http_token_file": `"/t"`, "http": `":8404"`, "user_timeout": `"77s"`, "hold_off": `"7s"`, "hash_load": "150", "max_age_jitter": `20`, "rebalance": `"7%"`,

@@ -44,10 +44,8 @@ func (f *faults) open(kind spec.Table, path spec.Path, where string, value any) 
 }
 
 func (t table) unknown(key string, known []string) {
-	near := slices.MinFunc(known, func(a, b string) int {
-		return levenshtein.ComputeDistance(key, a) - levenshtein.ComputeDistance(key, b)
-	})
-	if levenshtein.ComputeDistance(key, near) > max(2, len(near)/3) {
+	near := nearest(key, known)
+	if near == "" {
 		t.fault(key, "unknown key %.60q: known here are %s", key, strings.Join(known, ", "))
 		return
 	}
@@ -55,6 +53,17 @@ func (t table) unknown(key string, known []string) {
 	if _, ok := t.values[near]; !ok {
 		t.faults.cover(t.path.Written(near))
 	}
+}
+
+// nearest returns the word that somebody may have meant, "" if none is near.
+func nearest(word string, known []string) string {
+	near := slices.MinFunc(known, func(a, b string) int {
+		return levenshtein.ComputeDistance(word, a) - levenshtein.ComputeDistance(word, b)
+	})
+	if levenshtein.ComputeDistance(word, near) > max(2, len(near)/3) {
+		return ""
+	}
+	return near
 }
 
 func (t table) fault(key, format string, args ...any) {

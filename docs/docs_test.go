@@ -178,14 +178,35 @@ func TestEveryCommandIsDescribed(t *testing.T) {
 // TestManualHasEveryKey looks for the keys of the example, which has them all.
 func TestManualHasEveryKey(t *testing.T) {
 	manual := read(t, root+"/cmd/balance/balance.1")
-	keys := regexp.MustCompile(`(?m)^#? ?([a-z_]+) += `).FindAllStringSubmatch(read(t, root+"/balance.toml.example"), -1)
+	keys := regexp.MustCompile(`(?m)^#? ?([a-z0-9_]+) += `).FindAllStringSubmatch(read(t, root+"/balance.toml.example"), -1)
 	if len(keys) == 0 {
 		t.Fatal("the example has no keys")
 	}
 	for _, key := range keys {
-		if !regexp.MustCompile(`(?m)^\.(It )?Cm (\w+ , Cm )*` + key[1] + `\b|\b` + key[1] + ` += `).MatchString(manual) {
+		if !regexp.MustCompile(`(?m)^\.(It )?Cm (\w+ , (Cm )?)*` + key[1] + `\b|\b` + key[1] + ` += `).MatchString(manual) {
 			t.Errorf("the key %s is missing", key[1])
 		}
+	}
+}
+
+// TestConfigurationHasEveryKey compares the table of keys with that which -explain
+// prints; BALANCE_WRITE=1 writes it.
+func TestConfigurationHasEveryKey(t *testing.T) {
+	const heading = "\n## All keys\n"
+	text := read(t, "configuration.md")
+	before, _, found := strings.Cut(text, heading)
+	if !found {
+		t.Fatalf("there is no%s", heading)
+	}
+	want := before + heading + "\nThis is what `balance -explain KEY` tells.\n\n" + config.Markdown()
+	if text == want {
+		return
+	}
+	if os.Getenv("BALANCE_WRITE") == "" {
+		t.Fatal("the table is not that of the keys: BALANCE_WRITE=1 go test -run TestConfigurationHasEveryKey ./docs writes it")
+	}
+	if err := os.WriteFile("configuration.md", []byte(want), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 

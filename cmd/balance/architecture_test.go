@@ -19,6 +19,7 @@ var arrows = map[string][]string{
 	"cmd/balance/internal/daemon":        {"cmd/balance/internal/exit", "config", "control", "control/counters", "control/web", "engine", "engine/plane", "engine/spec"},
 	"cmd/balance/internal/exit":          {"config"},
 	"cmd/balance-bench":                  {"cmd/balance-bench/internal/load", "cmd/balance-bench/internal/peers", "cmd/balance-bench/internal/process"},
+	".":                                  {},
 	"config":                             {"patience", "engine/spec", "engine/balancer"},
 	"patience":                           {},
 	"control":                            {"patience", "control/counters", "engine", "engine/health", "engine/spec", "engine/plane", "engine/socket", "engine/balancer"},

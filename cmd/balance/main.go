@@ -48,6 +48,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case o.completion != "":
 		shells[o.completion](stdout)
 		return exit.OK
+	case o.explain != "":
+		return explain(o.explain, stdout, stderr)
+	case o.schema:
+		stdout.Write(config.Schema())
+		return exit.OK
 	case o.diff && o.config != "":
 		return client.Diff(o.forClient(nil), o.json, stdout, stderr)
 	case o.diff:

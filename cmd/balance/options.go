@@ -55,6 +55,9 @@ Options with a file:
   -json         with -diff: as JSON
 
   -print-config print the TOML that means the same as the arguments
+  -explain KEY  print what a key of the file means, its default, what is allowed and
+                an example
+  -schema       print a JSON Schema of the file, for editors
   -demo         run a demonstration on 127.0.0.1:8080 with servers of its own
   -completion SHELL
                 print completion for bash, zsh or fish
@@ -77,15 +80,16 @@ type options struct {
 
 	mapped bool // -M
 
-	foreground, dump                                                   bool
-	check, daemon, demo, diff, help, json, printConfig, probe, version bool
-	connect, idle                                                      int    // seconds
-	completion                                                         string // name of a shell
-	demoBackend                                                        string // name of a server of -demo; not for users
+	foreground, dump                                                           bool
+	check, daemon, demo, diff, help, json, printConfig, probe, schema, version bool
+	connect, idle                                                              int    // seconds
+	completion                                                                 string // name of a shell
+	explain                                                                    string // a key
+	demoBackend                                                                string // name of a server of -demo; not for users
 }
 
 // longOptions may be written with one dash.
-var longOptions = []string{"check", "completion", "config", "daemon", "demo", "demo-backend", "diff", "help", "json", "print-config", "probe", "version"}
+var longOptions = []string{"check", "completion", "config", "daemon", "demo", "demo-backend", "diff", "explain", "help", "json", "print-config", "probe", "schema", "version"}
 
 // The most seconds that -t and -T can say.
 const (
@@ -113,8 +117,11 @@ func parseOptions(args []string) (*options, error) {
 	if flags.Changed("completion") && shells[o.completion] == nil {
 		return nil, fmt.Errorf("-completion %q: there is one for bash, zsh and fish", o.completion)
 	}
-	if o.help || o.version || o.completion != "" || o.demo || o.demoBackend != "" {
+	if o.help || o.version || o.completion != "" || o.explain != "" || o.schema || o.demo || o.demoBackend != "" {
 		return o, nil
+	}
+	if o.explain == "" && flags.Changed("explain") {
+		return nil, errors.New("-explain needs a key")
 	}
 	if o.config == "" && flags.Changed("config") {
 		return nil, errors.New("-config needs the name of a file")
@@ -159,11 +166,13 @@ func (o *options) flags() *pflag.FlagSet {
 	flags.BoolVar(&o.demo, "demo", false, "")
 	flags.StringVar(&o.demoBackend, "demo-backend", "", "")
 	flags.BoolVar(&o.diff, "diff", false, "")
+	flags.StringVar(&o.explain, "explain", "", "")
 	flags.BoolVar(&o.help, "help", false, "")
 	flags.BoolVarP(&o.help, "h", "h", false, "")
 	flags.BoolVar(&o.json, "json", false, "")
 	flags.BoolVar(&o.printConfig, "print-config", false, "")
 	flags.BoolVar(&o.probe, "probe", false, "")
+	flags.BoolVar(&o.schema, "schema", false, "")
 	flags.BoolVar(&o.version, "version", false, "")
 	return flags
 }

@@ -339,7 +339,7 @@ func TestExamplesNameMetrics(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range regexp.MustCompile(`\bbalance_[a-z_]+`).FindAllString(string(data), -1) {
+		for _, name := range regexp.MustCompile(`\bbalance_[a-z0-9_]+`).FindAllString(string(data), -1) {
 			if histogram, ok := strings.CutSuffix(name, "_bucket"); !known[name] && !(ok && known[histogram]) {
 				t.Errorf("%s: there is no metric %s", path, name)
 			}
@@ -659,7 +659,7 @@ rebalance = "5%"
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range regexp.MustCompile(`(?m)^(?:# )?([a-z_]+) = `).FindAllStringSubmatch(string(example), -1) {
+	for _, key := range regexp.MustCompile(`(?m)^(?:# )?([a-z0-9_]+) = `).FindAllStringSubmatch(string(example), -1) {
 		if !strings.Contains(string(answer), `"`+key[1]+`":`) {
 			t.Errorf("the key %s is missing", key[1])
 		}

@@ -16,7 +16,11 @@ import (
 // line for each fault, "name:line: where: what was found and what is allowed",
 // in the order of the document; the spec.Fault can be had with errors.As.
 // What cannot be read as TOML gives one fault, the first.
-func Decode(name string, data []byte) (*spec.Config, error) {
+func Decode(name string, data []byte) (*spec.Config, error) { return decode(name, data, linesOf) }
+
+// decode is Decode with what finds the lines. That is a parser of its own, which is
+// asked once it is certain that there are faults, and has no say in what they are.
+func decode(name string, data []byte, linesOf func([]byte) positions) (*spec.Config, error) {
 	if line, err := guard(data); err != nil {
 		return nil, join(located(name, line, err))
 	}

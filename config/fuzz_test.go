@@ -1,11 +1,18 @@
 package config
 
 import (
+	"balance/engine/spec"
+	"bytes"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/BurntSushi/toml"
 )
 
 // FuzzDecode: no document makes Decode panic; every fault fits one line; what
@@ -27,12 +34,88 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("a.b.c={d=[[1,{e='''x'''}],\"\"\"y\"\"\"]}\r\n[[a.x]]\n[a.x.y]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Decode("f", data)
+		checkVerdict(t, data, c, err)
 		if err != nil {
 			checkLines(t, err)
 			return
 		}
 		roundTrip(t, c)
 	})
+}
+
+// checkVerdict fails if the parser that finds the lines has a say in what is a fault.
+func checkVerdict(t *testing.T, data []byte, c *spec.Config, err error) {
+	t.Helper()
+	bare, bareErr := decode("f", data, func([]byte) positions { return nil })
+	if !reflect.DeepEqual(c, bare) || !slices.Equal(problems(err), problems(bareErr)) {
+		t.Errorf("without lines: %v\n%v\nwith lines:%v\n%v", bare, bareErr, c, err)
+	}
+}
+
+// problems returns what an error of Decode says of each fault, without the line.
+func problems(err error) []string {
+	if err == nil {
+		return nil
+	}
+	var list []string
+	for _, one := range Flatten(err) {
+		list = append(list, placed.ReplaceAllString(one.Error(), ""))
+	}
+	slices.Sort(list)
+	return list
+}
+
+var placed = regexp.MustCompile(`^f(:[0-9]+)?: `)
+
+// FuzzLines: where the parser that reads a document accepts it, the one that finds
+// the lines finds every key of it, on a line that is there.
+func FuzzLines(f *testing.F) {
+	for _, document := range []string{
+		"a.b.c={d=[[1,{e='x'}],\"y\"]}\r\n[[a.x]]\n[a.x.y]\nz=1",
+		"[a]\n\"b c\".'d' = 1\n[[e]]\n[[e.f]]\ng=[\n1,\n2]\n",
+		"x=\"\"\"\n\n\"\"\"\ny=1",
+	} {
+		f.Add([]byte(document))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		values := map[string]any{}
+		if _, err := guard(data); err != nil {
+			return
+		}
+		if _, err := toml.Decode(string(data), &values); err != nil {
+			return
+		}
+		lines := linesOf(data)
+		for path, line := range lines {
+			if line < 1 || line > 1+bytes.Count(data, []byte("\n")) {
+				t.Errorf("%q is on line %d", path, line)
+			}
+		}
+		eachKey(wholeFile, values, func(path spec.Path) {
+			if _, ok := lines[path]; !ok {
+				t.Errorf("%q has no line in %q", path, data)
+			}
+		})
+	})
+}
+
+// eachKey calls yield for each key in a value of a document.
+func eachKey(path spec.Path, value any, yield func(spec.Path)) {
+	switch value := value.(type) {
+	case map[string]any:
+		for key, value := range value {
+			yield(path.Written(key))
+			eachKey(path.Written(key), value, yield)
+		}
+	case []map[string]any:
+		for i, value := range value {
+			eachKey(path.Element(i), value, yield)
+		}
+	case []any:
+		for i, value := range value {
+			eachKey(path.Element(i), value, yield)
+		}
+	}
 }
 
 // FuzzParse: no command line makes Parse panic; every fault fits one line;

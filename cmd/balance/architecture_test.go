@@ -14,13 +14,14 @@ import (
 // arrows are the imports that the architecture allows, within the module and,
 // for the engine and what is below it, outside of it. Tests are free.
 var arrows = map[string][]string{
-	"cmd/balance":                        {"cmd/balance/internal/client", "cmd/balance/internal/daemon", "cmd/balance/internal/exit", "config", "control", "engine", "engine/balancer", "engine/health", "engine/spec"},
+	"cmd/balance":                        {"cmd/balance/internal/client", "cmd/balance/internal/daemon", "cmd/balance/internal/exit", "config", "config/foreign", "control", "engine", "engine/balancer", "engine/health", "engine/spec"},
 	"cmd/balance/internal/client":        {"cmd/balance/internal/exit", "config", "control"},
 	"cmd/balance/internal/daemon":        {"cmd/balance/internal/exit", "config", "control", "control/counters", "control/web", "engine", "engine/plane", "engine/spec"},
 	"cmd/balance/internal/exit":          {"config"},
 	"cmd/balance-bench":                  {"cmd/balance-bench/internal/load", "cmd/balance-bench/internal/peers", "cmd/balance-bench/internal/process"},
 	".":                                  {},
 	"config":                             {"patience", "engine/spec", "engine/balancer"},
+	"config/foreign":                     {"config", "engine/spec", "engine/balancer"},
 	"patience":                           {},
 	"control":                            {"patience", "control/counters", "engine", "engine/health", "engine/spec", "engine/plane", "engine/socket", "engine/balancer"},
 	"control/web":                        {"control", "engine", "engine/health", "engine/spec", "engine/plane", "engine/socket", "engine/balancer"},

@@ -50,6 +50,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exit.OK
 	case o.explain != "":
 		return explain(o.explain, stdout, stderr)
+	case o.foreign != "":
+		return importFile(o.foreign, o.classic.Args[0], stdin, stdout, stderr)
 	case o.schema:
 		stdout.Write(config.Schema())
 		return exit.OK

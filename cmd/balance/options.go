@@ -14,6 +14,7 @@ import (
 	"balance/cmd/balance/internal/client"
 	"balance/cmd/balance/internal/daemon"
 	"balance/config"
+	"balance/config/foreign"
 	"balance/engine/spec"
 )
 
@@ -57,6 +58,9 @@ Options with a file:
   -print-config print the TOML that means the same as the arguments
   -explain KEY  print what a key of the file means, its default, what is allowed and
                 an example
+  -import KIND FILE
+                print the TOML for a file of haproxy, nginx (stream), pen or classic
+                (command lines of those two); what is not carried over is a comment
   -schema       print a JSON Schema of the file, for editors
   -demo         run a demonstration on 127.0.0.1:8080 with servers of its own
   -completion SHELL
@@ -85,11 +89,12 @@ type options struct {
 	connect, idle                                                              int    // seconds
 	completion                                                                 string // name of a shell
 	explain                                                                    string // a key
+	foreign                                                                    string // whose file is imported
 	demoBackend                                                                string // name of a server of -demo; not for users
 }
 
 // longOptions may be written with one dash.
-var longOptions = []string{"check", "completion", "config", "daemon", "demo", "demo-backend", "diff", "explain", "help", "json", "print-config", "probe", "schema", "version"}
+var longOptions = []string{"check", "completion", "config", "daemon", "demo", "demo-backend", "diff", "explain", "help", "import", "json", "print-config", "probe", "schema", "version"}
 
 // The most seconds that -t and -T can say.
 const (
@@ -118,6 +123,12 @@ func parseOptions(args []string) (*options, error) {
 		return nil, fmt.Errorf("-completion %q: there is one for bash, zsh and fish", o.completion)
 	}
 	if o.help || o.version || o.completion != "" || o.explain != "" || o.schema || o.demo || o.demoBackend != "" {
+		return o, nil
+	}
+	if flags.Changed("import") {
+		if !slices.Contains(foreign.Kinds, o.foreign) || len(o.classic.Args) != 1 {
+			return nil, fmt.Errorf("-import takes one of %s, and a file", strings.Join(foreign.Kinds, ", "))
+		}
 		return o, nil
 	}
 	if o.explain == "" && flags.Changed("explain") {
@@ -169,6 +180,7 @@ func (o *options) flags() *pflag.FlagSet {
 	flags.StringVar(&o.explain, "explain", "", "")
 	flags.BoolVar(&o.help, "help", false, "")
 	flags.BoolVarP(&o.help, "h", "h", false, "")
+	flags.StringVar(&o.foreign, "import", "", "")
 	flags.BoolVar(&o.json, "json", false, "")
 	flags.BoolVar(&o.printConfig, "print-config", false, "")
 	flags.BoolVar(&o.probe, "probe", false, "")

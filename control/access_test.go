@@ -306,7 +306,7 @@ const (
 )
 
 func askAndExit(path string) {
-	client, err := Dial(path)
+	client, err := dialAtPace(path, maxIdentity, busyPace)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
@@ -486,7 +486,7 @@ func TestStrangersCrowdNobodyOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 5 {
-		client, err := Dial(server.Path())
+		client, err := dialAtPace(server.Path(), maxIdentity, busyPace)
 		if err != nil {
 			t.Fatalf("root: %v", err)
 		}

@@ -175,7 +175,9 @@ func TestDumpUnread(t *testing.T) {
 	}
 }
 
-// sendMuch sends more than a dump keeps, and reads what comes back.
+// sendMuch sends zeros, of which a dump shows each by three bytes there and
+// three back, twice as many as it keeps at most (12 MiB), and reads what comes
+// back.
 func sendMuch(t *testing.T, listen net.Addr) {
 	t.Helper()
 	conn, err := net.Dial("tcp", listen.String())
@@ -184,7 +186,7 @@ func sendMuch(t *testing.T, listen net.Addr) {
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(patience))
-	const volume = 16 << 20
+	const volume = 4 << 20
 	go func() {
 		conn.Write(make([]byte, volume))
 		conn.(*net.TCPConn).CloseWrite()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -87,7 +88,7 @@ func testResetWhileStuck(t *testing.T, newPlane New) {
 				serverErr <- err
 			}))).dial()
 			defer close(release)
-			fill(client, chunk)
+			r.fill(client, chunk)
 			client.SetLinger(0)
 			client.Close()
 			if end := r.end(); end.Cause != plane.ClientFailed || !errors.Is(end.Err, syscall.ECONNRESET) {
@@ -101,7 +102,7 @@ func testResetWhileStuck(t *testing.T, newPlane New) {
 		t.Run("ByChannel"+name, func(t *testing.T) {
 			r := newRig(t, newPlane)
 			client := r.listen(r.router(r.serve(func(conn *net.TCPConn) {
-				fill(conn, chunk)
+				r.fill(conn, chunk)
 				conn.SetLinger(0)
 			}))).dial()
 			if end := r.end(); end.Cause != plane.ChannelFailed || !errors.Is(end.Err, syscall.ECONNRESET) {
@@ -114,12 +115,17 @@ func testResetWhileStuck(t *testing.T, newPlane New) {
 	}
 }
 
-// fill writes until the peer's side takes no more.
-func fill(conn *net.TCPConn, chunk int) {
+// fill writes until the plane keeps bytes that nobody takes, and takes no more.
+func (r *rig) fill(conn *net.TCPConn, chunk int) {
 	bytes := make([]byte, chunk)
-	for n := 1; n > 0; {
-		conn.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
-		n, _ = conn.Write(bytes)
+	end := time.Now().Add(patience)
+	for n := 1; n > 0 || r.budget.Kept() == 0; {
+		conn.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+		var err error
+		if n, err = conn.Write(bytes); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().After(end) {
+			r.Errorf("the plane keeps %d bytes: %v", r.budget.Kept(), err)
+			return
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -345,20 +346,25 @@ func crowdAndExit(path string) {
 	}
 }
 
+// publicDir is where publicCopy is, if it was made. TestMain removes it.
+var publicDir string
+
+// publicCopy is this test binary where other users can run it. Another process
+// writes it: of this one, a child that is just being made might still have the
+// file open to write when it is to be run, which is ETXTBSY (execve(2)).
+var publicCopy = sync.OnceValues(func() (path string, err error) {
+	if publicDir, err = os.MkdirTemp("", "balance-control-test-"); err != nil { // t.TempDir is private
+		return "", err
+	}
+	path = filepath.Join(publicDir, "test")
+	return path, errors.Join(exec.Command("cp", os.Args[0], path).Run(), os.Chmod(publicDir, 0o755), os.Chmod(path, 0o755))
+})
+
 // as makes this test binary a program of another user.
 func as(t *testing.T, credential syscall.Credential, env ...string) *exec.Cmd {
 	t.Helper()
-	self, err := os.ReadFile("/proc/self/exe")
+	path, err := publicCopy()
 	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := os.MkdirTemp("", "balance-control-test-") // t.TempDir is private
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(public) })
-	path := filepath.Join(public, "test")
-	if err := errors.Join(os.WriteFile(path, self, 0o755), os.Chmod(public, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	process := exec.Command(path)

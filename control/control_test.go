@@ -37,7 +37,10 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(crowdEnv); path != "" {
 		crowdAndExit(path)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(publicDir)
+		os.Exit(code)
+	}))
 }
 
 // rig is a daemon without a program around it, and a directory for its socket.

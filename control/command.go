@@ -121,6 +121,7 @@ type conversation struct {
 	server *Server
 	daemon *Daemon
 	client credentials
+	actor  engine.Actor // by's alone
 
 	listener string // name of the current one
 	group    int    // the current one, or one more than the last: create makes it

@@ -62,8 +62,9 @@ type Daemon struct {
 
 	// Marshal returns a configuration as TOML.
 	Marshal func(*spec.Config) []byte
-	// Reload applies the file now; nil without one, as the next two.
-	Reload func() (spec.Changes, error)
+	// Reload applies the file now, because somebody asked for it; nil without one,
+	// as the next two.
+	Reload func(by engine.Actor) (spec.Changes, error)
 	// Preview tells what Reload would change.
 	Preview func() (spec.Changes, error)
 	// LastReload tells what came of the last reload.

@@ -122,7 +122,7 @@ func (r *rig) daemon() Daemon {
 		Started: time.Now(),
 		File:    "/etc/balance.toml",
 		Marshal: func(c *spec.Config) []byte { return fmt.Appendf(nil, "# %d listeners\n", len(c.Listeners)) },
-		Reload: func() (spec.Changes, error) {
+		Reload: func(engine.Actor) (spec.Changes, error) {
 			if r.file == nil {
 				return nil, errors.New("balance.toml:1: bad\nbalance.toml:2: worse")
 			}

@@ -81,7 +81,7 @@ func (c *conversation) reload([]string) Status {
 	if c.daemon.Reload == nil {
 		return c.failed(errNoFile)
 	}
-	changes, err := c.daemon.Reload()
+	changes, err := c.daemon.Reload(c.by())
 	if err != nil {
 		return c.failed(err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"balance/config"
 	"balance/control"
+	"balance/engine"
 	"balance/engine/spec"
 )
 
@@ -119,8 +120,8 @@ func (d *daemon) controls() control.Daemon {
 		Stopping:     func() bool { return d.life.Err() != nil },
 	}
 	if d.reloader != nil {
-		c.Reload = func() (spec.Changes, error) {
-			changes, err := d.reloader.reload(d.life)
+		c.Reload = func(by engine.Actor) (spec.Changes, error) {
+			changes, err := d.reloader.reload(d.life, by)
 			return changes, oneALine(err)
 		}
 		c.Preview = func() (spec.Changes, error) {

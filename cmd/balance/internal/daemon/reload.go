@@ -55,20 +55,20 @@ func (r *reloader) changed(ctx context.Context) {
 		r.log.Debug("configuration file touched, its content is the same", "file", r.path)
 		return
 	}
-	r.reloadLocked(ctx, document, err)
+	r.reloadLocked(ctx, engine.Actor{UID: -1, Door: "file"}, document, err)
 }
 
 // reload tries the file as it is now, even if it was tried before: what kept
 // it from being applied may be gone.
-func (r *reloader) reload(ctx context.Context) (spec.Changes, error) {
+func (r *reloader) reload(ctx context.Context, by engine.Actor) (spec.Changes, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	document, err := Load(ctx, r.path, r.debug)
-	return r.reloadLocked(ctx, document, err)
+	return r.reloadLocked(ctx, by, document, err)
 }
 
 // reloadLocked applies the document, or tells why it could not be loaded.
-func (r *reloader) reloadLocked(ctx context.Context, document config.Document, err error) (spec.Changes, error) {
+func (r *reloader) reloadLocked(ctx context.Context, by engine.Actor, document config.Document, err error) (spec.Changes, error) {
 	r.seen = [sha256.Size]byte{}
 	last := &control.Reload{Time: time.Now()}
 	defer r.last.Store(last)
@@ -85,12 +85,12 @@ func (r *reloader) reloadLocked(ctx context.Context, document config.Document, e
 	if err != nil {
 		last.Errs = config.Flatten(err)
 		for _, one := range last.Errs {
-			r.log.Error("cannot reload", "file", r.path, "error", one)
+			r.log.Error("cannot reload", "by", by.String(), "file", r.path, "error", one)
 		}
 		r.log.Error("the running configuration stays in force", "generation", last.Generation)
 		return nil, err
 	}
-	r.log.Info("configuration reloaded", "file", r.path, "changes", len(changes), "generation", last.Generation)
+	r.log.Info("configuration reloaded", "by", by.String(), "file", r.path, "changes", len(changes), "generation", last.Generation)
 	return changes, nil
 }
 

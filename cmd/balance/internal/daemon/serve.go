@@ -289,7 +289,7 @@ func (d *daemon) watch() {
 // channels are resolved again.
 func (d *daemon) hangUp() {
 	if d.reloader != nil {
-		d.reloader.reload(d.life) // logs what it did
+		d.reloader.reload(d.life, engine.Actor{UID: -1, Door: "signal"}) // logs what it did
 		return
 	}
 	failed := d.engine.Resolve(d.life)

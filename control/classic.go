@@ -32,6 +32,7 @@ func (c *conversation) help([]string) Status {
 // kill answers when the daemon has come to its end, all but this server.
 func (c *conversation) kill([]string) Status {
 	c.over = true
+	c.did("", balancer.Key{}, "the daemon ends")
 	c.daemon.Stop()
 	<-c.server.stopped
 	c.say("shutdown complete, exiting.")
@@ -75,7 +76,7 @@ var (
 
 // edit changes the current listener in the configuration in force.
 func (c *conversation) edit(change func(*spec.Listener) error) error {
-	_, err := c.daemon.Engine.Edit(context.Background(), func(config *spec.Config) error {
+	changes, err := c.daemon.Engine.Edit(context.Background(), func(config *spec.Config) error {
 		for i := range config.Listeners {
 			if l := &config.Listeners[i]; l.Name == c.listener {
 				return change(l)
@@ -83,6 +84,9 @@ func (c *conversation) edit(change func(*spec.Listener) error) error {
 		}
 		return errNoListener
 	})
+	if err == nil {
+		c.edited(changes)
+	}
 	return err
 }
 
@@ -98,9 +102,12 @@ func (c *conversation) editGroup(change func(*spec.Group) error) error {
 
 // editChannel changes a channel of the current listener.
 func (c *conversation) editChannel(key balancer.Key, change func(*spec.Channel) error) error {
-	_, err := c.daemon.Engine.EditChannel(context.Background(), c.listener, key, change)
-	if errors.Is(err, engine.ErrNoChannel) {
+	changes, err := c.daemon.Engine.EditChannel(context.Background(), c.listener, key, change)
+	switch {
+	case errors.Is(err, engine.ErrNoChannel):
 		return errNoChannel
+	case err == nil:
+		c.edited(changes)
 	}
 	return err
 }
@@ -201,13 +208,16 @@ func (c *conversation) setEnabled(text string, enable bool, word string) Status 
 	if err != nil {
 		return c.misused()
 	}
-	changed, err := c.daemon.Engine.Enable(c.listener, c.key(number), enable)
+	channel, _ := c.channel(number)
+	changed, err := c.daemon.Engine.Enable(c.listener, channel.Key, enable)
 	switch {
 	case err != nil:
 		return c.fail("no such channel %d", number)
 	case changed:
+		c.did(c.listener, channel.Key, "%s → %s", channel.State, word)
 		c.say("channel %d %s", number, word)
 	default:
+		c.did(c.listener, channel.Key, "already %s", word)
 		c.say("channel %d already %s", number, word)
 	}
 	return OK
@@ -218,9 +228,11 @@ func (c *conversation) reset(args []string) Status {
 	if err != nil {
 		return c.misused()
 	}
-	if err := c.daemon.Engine.Reset(c.listener, c.key(number)); err != nil {
+	channel, _ := c.channel(number)
+	if err := c.daemon.Engine.Reset(c.listener, channel.Key); err != nil {
 		return c.fail("no such channel %d", number)
 	}
+	c.did(c.listener, channel.Key, "sessions %d → 0, sent %d → 0, received %d → 0", channel.Sessions, channel.Sent, channel.Received)
 	c.say("channel %d counters reset", number)
 	return OK
 }

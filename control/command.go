@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"slices"
@@ -59,7 +60,7 @@ func newCommands() []command {
 		{"identify", "", "tell who this daemon is, as JSON", reader, (*conversation).identify},
 		{"health", "", "show how it stands with all channels, since when and why, and their checks", reader, (*conversation).health},
 		{"check", "CH", "check channel CH now", member, (*conversation).check},
-		{"events", "[N]", "show the last N changes of channels, 20 without N", reader, (*conversation).events},
+		{"events", "[N]", "show the last N events of channels and of what was asked for, 20 without N", reader, (*conversation).events},
 		{"ready", "[NAME]", "tell whether clients can be served, by all listeners or one, or why not", reader, (*conversation).ready},
 		{"weight", "CH N", "give channel CH a share of N beside the others, 0 = no new clients", member, (*conversation).weight},
 		{"mode", "MODE", "choose among the group's channels by rr, hash, leastconn, random or first", member, (*conversation).mode},
@@ -121,13 +122,14 @@ type conversation struct {
 	server *Server
 	daemon *Daemon
 	client credentials
-	actor  engine.Actor // by's alone
+	who    engine.Actor // actor's alone
 
 	listener string // name of the current one
 	group    int    // the current one, or one more than the last: create makes it
 	over     bool   // the client has said quit, or the daemon ends
 
 	reply reply // to the current request
+	audit audit // of it
 }
 
 func (s *Server) converse(client credentials) *conversation {
@@ -166,13 +168,20 @@ func (c *conversation) dispatch(line string, role role) Status {
 		return c.misused()
 	}
 	command, found := find(words[0])
+	status := Misused
+	c.audit = audit{command: command}
 	switch {
 	case found && role < command.may:
-		return c.fail(errDenied)
+		status = c.fail(errDenied)
 	case found && command.takes(len(words)-1):
-		return command.run(c, words[1:])
+		status = command.run(c, words[1:])
+	default:
+		return c.misused()
 	}
-	return c.misused()
+	if status == Failed {
+		c.missed(line)
+	}
+	return status
 }
 
 const errDenied = "permission denied"
@@ -204,12 +213,12 @@ func (c *conversation) misused() Status {
 }
 
 func (c *conversation) fail(format string, args ...any) Status {
-	c.say(format, args...)
-	return Failed
+	return c.failed(fmt.Errorf(format, args...))
 }
 
 // failed answers an error, which may be many, one a line.
 func (c *conversation) failed(err error) Status {
+	c.audit.problem = cmp.Or(c.audit.problem, err.Error())
 	c.sayText(err.Error())
 	return Failed
 }

@@ -127,6 +127,8 @@ func (c *conversation) check(args []string) Status {
 	if err != nil {
 		return c.failed(err)
 	}
+	c.audit.told = true
+	c.did(c.listener, ch.Key, "%s after %s: %s", result.Outcome, short(result.Took), result.Answer)
 	c.say("%s after %s: %s", result.Outcome, short(result.Took), result.Answer)
 	if result.Outcome != health.Passed {
 		return Failed
@@ -163,6 +165,9 @@ func eventLine(e engine.Event) string {
 	}
 	if e.Reason != "" {
 		line += ": " + e.Reason
+	}
+	if e.By != "" {
+		line += " (by " + e.By + ")"
 	}
 	return line
 }

@@ -151,10 +151,13 @@ func (c *conversation) drain(args []string) Status {
 	if err != nil {
 		return c.misused()
 	}
-	sessions, err := c.daemon.Engine.Drain(c.listener, c.key(number))
-	switch {
-	case err != nil:
+	channel, _ := c.channel(number)
+	sessions, err := c.daemon.Engine.Drain(c.listener, channel.Key)
+	if err != nil {
 		return c.fail("no such channel %d", number)
+	}
+	c.did(c.listener, channel.Key, "%s → draining, sessions left: %d", channel.State, sessions)
+	switch {
 	case sessions == 0:
 		c.say("channel %d disabled", number)
 	case sessions == 1:
@@ -189,6 +192,9 @@ func (c *conversation) rebalance(args []string) Status {
 		c.say("group %d channel %s: %d sessions, %d above its share, %d to end", s.Group, s.Channel, s.Sessions, s.Above, s.Ended)
 		ended += s.Ended
 	}
+	if !dry {
+		c.did(c.listener, balancer.Key{}, "sessions to end: %d", ended)
+	}
 	switch {
 	case ended == 0:
 		c.say("no channel has sessions above its share")
@@ -206,6 +212,7 @@ func (c *conversation) closeSession(args []string) Status {
 	if !c.daemon.Engine.Close(id) {
 		return c.fail("no such session %d", id)
 	}
+	c.did("", balancer.Key{}, "session %d ended", id)
 	c.say("session %d closed", id)
 	return OK
 }

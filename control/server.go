@@ -45,7 +45,8 @@ type Server struct {
 	closed  bool                 // guarded by mu
 	clients map[*client]struct{} // guarded by mu
 
-	rooms [owner + 1]room // for answers, by the role of who asks
+	rooms  [owner + 1]room // for answers, by the role of who asks
+	misses misses
 }
 
 // Listen opens the socket of this process in the directory, which is made if

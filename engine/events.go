@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 )
 
 // Event is something that happened to a channel, a listener or the daemon, by
@@ -54,10 +56,33 @@ func (e *events) list(n int) []Event {
 	return list
 }
 
-// Record adds an event, whose ID and time it sets.
+// Record adds an event, whose ID and time it sets. Its texts may be of anybody.
 func (e *Engine) Record(event Event) {
 	event.Time = time.Now()
+	event.Reason, event.By = printable(event.Reason), printable(event.By)
 	e.events.add(event)
+}
+
+// maxText is how much is kept of a text, in bytes.
+const maxText = 500
+
+// printable returns the beginning of a text with a question mark for each
+// character that cannot be printed.
+func printable(text string) string {
+	cut := len(text) > maxText
+	if cut {
+		text = text[:maxText]
+	}
+	text = strings.Map(func(r rune) rune {
+		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+	if cut {
+		text += "…"
+	}
+	return text
 }
 
 // Events returns the last n events, the oldest first.

@@ -112,9 +112,9 @@ func (l *listener) redeclare(previous *listener, declare func(channel *balancer.
 	}
 }
 
-// announce logs what is listened on at the start, and the changes later.
+// announce logs what is listened on at the start, and what a reload changes.
 func (e *Engine) announce(old, next *state, changes spec.Changes) {
-	if old.config != nil {
+	if old.config != nil && !next.edited { // who edits says so
 		for _, c := range changes {
 			e.log.Info("configuration changed", "change", c.String())
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -84,14 +85,25 @@ func (r *reloader) reloadLocked(ctx context.Context, by engine.Actor, document c
 	last.Generation = r.engine.Snapshot().Generation
 	if err != nil {
 		last.Errs = config.Flatten(err)
+		r.engine.Record(engine.Event{What: "reload failed", Reason: reasonOf(last.Errs), By: by.String()})
 		for _, one := range last.Errs {
 			r.log.Error("cannot reload", "by", by.String(), "file", r.path, "error", one)
 		}
 		r.log.Error("the running configuration stays in force", "generation", last.Generation)
 		return nil, err
 	}
+	r.engine.Record(engine.Event{What: "reload", Reason: fmt.Sprintf("changes: %d, generation %d", len(changes), last.Generation), By: by.String()})
 	r.log.Info("configuration reloaded", "by", by.String(), "file", r.path, "changes", len(changes), "generation", last.Generation)
 	return changes, nil
+}
+
+// reasonOf is the first of several errors, and how many there are beside it.
+func reasonOf(errs []error) string {
+	first := errs[0].Error()
+	if len(errs) > 1 {
+		return fmt.Sprintf("%s (and %d more)", first, len(errs)-1)
+	}
+	return first
 }
 
 // preview returns what reload would change, or why it could not. It opens

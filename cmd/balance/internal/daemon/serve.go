@@ -293,7 +293,7 @@ func (d *daemon) hangUp() {
 		return
 	}
 	failed := d.engine.Resolve(d.life)
-	d.log.Info("names resolved again", "failed", failed)
+	d.log.Info("names resolved again", "by", "signal", "failed", failed)
 }
 
 // shutdownDelay returns how long the daemon is still open when it is to stop.

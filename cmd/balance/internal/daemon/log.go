@@ -58,8 +58,20 @@ func (l *logging) close() { l.queue.close() }
 // lost returns how many messages nobody took, since the start.
 func (l *logging) lost() uint64 { return l.queue.lost.Load() }
 
+// newHandler writes durations in both formats as Go does, such as 1.5s: a JSON
+// handler by itself would write a number of nanoseconds.
 func newHandler(w io.Writer, format spec.LogFormat, options *slog.HandlerOptions) slog.Handler {
 	if format == spec.LogJSON {
+		replace := options.ReplaceAttr
+		options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if a.Value.Kind() == slog.KindDuration {
+				a.Value = slog.StringValue(a.Value.Duration().String())
+			}
+			if replace != nil {
+				return replace(groups, a)
+			}
+			return a
+		}
 		return slog.NewJSONHandler(w, options)
 	}
 	return slog.NewTextHandler(w, options)

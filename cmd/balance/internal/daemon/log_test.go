@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"log/syslog"
 	"net"
 	"path/filepath"
@@ -413,5 +414,32 @@ func TestSyslogThatHangs(t *testing.T) {
 	<-l.queue.ended
 	if l.lost() != 1 {
 		t.Errorf("%d messages lost", l.lost())
+	}
+}
+
+// Durations carry their unit, in each format and wherever they stand.
+func TestDurationsCarryTheirUnit(t *testing.T) {
+	s := newFakeSyslog(t, "unixgram")
+	var text, object lockedBuffer
+	toSyslog, err := newSyslogging(s.dial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, json := newLogging(&text), newLogging(&object)
+	json.set(spec.Log{Format: spec.LogJSON})
+	toSyslog.set(spec.Log{Format: spec.LogJSON})
+	for _, l := range []*logging{plain, json, toSyslog} {
+		l.logger().With("pause", 5*time.Millisecond).Info("x", "duration", 1500*time.Millisecond, slog.Group("of", "took", 90*time.Second))
+		l.close()
+	}
+	if got, want := text.String(), "pause=5ms duration=1.5s of.took=1m30s\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	want := `"pause":"5ms","duration":"1.5s","of":{"took":"1m30s"}}`
+	if got := object.String(); !strings.HasSuffix(got, want+"\n") {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if lines := s.read(t, "duration"); !strings.HasSuffix(lines[0], want) {
+		t.Errorf("%q, want %q", lines[0], want)
 	}
 }

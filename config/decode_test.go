@@ -61,7 +61,7 @@ group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
 		Control:         spec.Control{Mode: 0o660, Group: "adm", ReadGroup: "staff", StatsFile: "/x", HTTP: "localhost:8404", HTTPTokenFile: "/t", PProf: true},
 		Process:         spec.Process{MaxBuffered: 64 << 20},
 		ShutdownTimeout: 90 * time.Second,
-		Log:             spec.Log{Level: spec.LogWarn, Format: spec.LogJSON, Sessions: true},
+		Log:             spec.Log{Level: spec.LogWarn, Format: spec.LogJSON, Sessions: spec.AllSessions},
 		Listeners: []spec.Listener{{
 			Name:           "pop3",
 			Listen:         []string{"0.0.0.0:110", "[::1]:110"},
@@ -204,7 +204,7 @@ f:11: defaults: data_plane "fast" is none of "auto", "portable", "eventloop"
 f:12: defaults: loops is the string "2", not an integer
 f:14: log: level "the integer 7" is none of "debug", "info", "warn", "error"
 f:15: log: format "an array" is none of "text", "json"
-f:16: log: sessions is the string "no", not true or false
+f:16: log: sessions "no" is none of "all", "failed", "none"
 f:18: control: watch is a table, not true or false
 f:19: control: mode "the integer 432" is not a file mode such as "0660"
 f:20: control: group is the integer 0, not a string

@@ -108,7 +108,7 @@ func TestExampleIsRead(t *testing.T) {
 	setting := regexp.MustCompile(`(?m)^([a-z0-9_]+) = ("[^"]*"|true|false|\d+|\[\]|\{\})`)
 	other := map[string]string{"true": "false", "false": "true", `"info"`: `"warn"`, `"text"`: `"json"`, `"auto"`: `"portable"`, "0": "3", "1": "3", "8110": "81", "2": "3", "3": "2", `"keep"`: `"close"`, `"rr"`: `"hash"`, `"hash"`: `"rr"`, `""`: `"::1"`, `"pop3"`: `"x"`, `"0600"`: `"0660"`, `"256MiB"`: `"1GiB"`, "32": "24", "128": "64",
 		`"none"`: `"smtp"`, `"up"`: `"down"`, `"close"`: `"reset"`, `"GET"`: `"HEAD"`, `"/"`: `"/x"`, `"200-399"`: `"204"`, "{}": `{ A = "b" }`, "[]": `["other"]`}
-	special := map[string]string{"http_token_file": `"/t"`, "http": `":8404"`, "user_timeout": `"77s"`, "hold_off": `"7s"`, "hash_load": "150", "max_age_jitter": `20`, "rebalance": `"7%"`,
+	special := map[string]string{"http_token_file": `"/t"`, "http": `":8404"`, "user_timeout": `"77s"`, "hold_off": `"7s"`, "hash_load": "150", "max_age_jitter": `20`, "rebalance": `"7%"`, "sessions": `"all"`,
 		"send_hex": `"00"`, "host": `"h"`, "ca_file": `"/c"`, "cert_file": `"/c"`, "key_file": `"/c"`, "role": `"master"`}
 	// The types between them use all keys of a check.
 	types := map[string]string{"send": "tcp", "send_hex": "tcp", "command": "exec", "role": "redis"}

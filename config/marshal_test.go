@@ -202,7 +202,7 @@ func (g generator) config() *spec.Config {
 	c.ShutdownDelay = g.duration(spec.MaxTimeout)
 	c.DataPlane = pick(g, spec.Auto, spec.Portable, spec.EventLoop)
 	c.Loops = pick(g, 0, 1, 8)
-	c.Log = spec.Log{Level: pick(g, spec.LogInfo, spec.LogDebug, spec.LogWarn, spec.LogError), Format: pick(g, spec.LogText, spec.LogJSON), Sessions: g.bool()}
+	c.Log = spec.Log{Level: pick(g, spec.LogInfo, spec.LogDebug, spec.LogWarn, spec.LogError), Format: pick(g, spec.LogText, spec.LogJSON), Sessions: pick(g, spec.NoSessions, spec.FailedSessions, spec.AllSessions), SessionStart: g.bool(), SessionInterval: pick(g, 0, time.Second, time.Hour)}
 	c.Process.MaxBuffered = pick(g, 0, spec.MinBuffered, spec.MinBuffered+1, 256<<20, 1<<30, 3<<10*1000, math.MaxInt64)
 	c.Control.Watch = g.bool()
 	c.Control.Mode = pick(g, spec.FileMode(0o600), 0o640, 0o660)

@@ -100,6 +100,8 @@ func valueOf[T any](s spec.Setting[T]) object {
 	case *spec.StatusRanges:
 		one := object{"type": []string{"integer", "string"}}
 		return object{"anyOf": []object{one, {"type": "array", "items": one}}}
+	case *spec.SessionLog:
+		return object{"enum": []any{"all", "failed", "none", true, false}}
 	case *string, *netip.Addr:
 		return text
 	case interface{ Words() []string }:

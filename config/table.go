@@ -171,6 +171,20 @@ func (t table) word(key string, into encoding.TextUnmarshaler) {
 	}
 }
 
+// sessions sets into to the value of key, if there is one: a word, or true for all
+// and false for none.
+func (t table) sessions(key string, into *spec.SessionLog) {
+	all, ok := t.values[key].(bool)
+	switch {
+	case !ok:
+		t.word(key, into)
+	case all:
+		*into = spec.AllSessions
+	default:
+		*into = spec.NoSessions
+	}
+}
+
 // strings sets into to the strings of key, of which there may be one without an
 // array. What is no string is reported, and is "" there.
 func (t table) strings(key string, into *[]string) {
@@ -311,6 +325,8 @@ func read[T any](t table, settings []spec.Setting[T], into *T) {
 			t.texts(s.Name(), field)
 		case *spec.StatusRanges:
 			t.statuses(s.Name(), field)
+		case *spec.SessionLog:
+			t.sessions(s.Name(), field)
 		case *netip.Addr:
 			t.address(s.Name(), field)
 		case encoding.TextUnmarshaler:

@@ -73,8 +73,8 @@ type Engine struct {
 	counters func(listener string, key balancer.Key) *balancer.Counters
 	observed func(listener string, key balancer.Key) (Observation, bool)
 
-	logSessions atomic.Bool
-	current     atomic.Pointer[state]
+	records plane.Records
+	current atomic.Pointer[state]
 
 	applied  chan struct{} // holds one Apply that refresh has not seen yet
 	applying sync.Mutex    // held by whoever makes the next state
@@ -92,6 +92,7 @@ type Engine struct {
 	looks    uint64
 	falls    falls
 	surveyed int64                       // when the sessions were looked at last
+	recorded time.Time                   // likewise, by the clock on the wall
 	stalled  map[*balancer.Channel]int64 // the channels that owe an answer for too long, and since when
 	// rebalancing holds what is due less than one session of those that a channel
 	// has above its share.
@@ -147,7 +148,7 @@ func New(options Options) (*Engine, error) {
 	}
 	var err error
 	e.plane, err = newPlane(options, plane.Options{
-		Log: options.Log, Ended: e.ended, Tried: e.tried, Pipes: maxPipes(descriptorLimit()), Dump: options.Dump, Budget: e.budget,
+		Log: options.Log, Ended: e.ended, Records: &e.records, Began: e.began, Tried: e.tried, Pipes: maxPipes(descriptorLimit()), Dump: options.Dump, Budget: e.budget,
 	})
 	if err != nil {
 		return nil, err
@@ -199,27 +200,6 @@ func (e *Engine) Processors() int { return len(e.plane.Loops()) + 1 }
 
 // Config returns the configuration in force, or nil before the first Apply.
 func (e *Engine) Config() *spec.Config { return e.current.Load().config }
-
-// ended counts a session, and logs it if that is asked for.
-func (e *Engine) ended(end plane.End) {
-	end.Listener.Ended[end.Cause].Add(1)
-	if !e.logSessions.Load() {
-		return
-	}
-	channel := ""
-	if end.Channel != nil {
-		channel = end.Channel.Key().String()
-	}
-	attrs := []any{
-		"id", end.ID, "client", end.Client.String(), "listener", end.Listener.Service().Name,
-		"group", end.Group, "channel", channel, "sent", end.Sent, "received", end.Received,
-		"duration", time.Since(end.Started).Round(time.Millisecond), "by", end.Cause.By(), "how", end.Cause.How(),
-	}
-	if end.Err != nil {
-		attrs = append(attrs, "error", end.Err)
-	}
-	e.sessionLog.Info("session", attrs...)
-}
 
 // Shutdown stops accepting and waits until the last session has ended, or
 // until ctx ends, which resets those that are left.

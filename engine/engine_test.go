@@ -553,7 +553,7 @@ func TestSessionLog(t *testing.T) {
 	a := r.server("a")
 	address := free(t, "127.0.0.1")
 	c := declare(listener("web", address, a))
-	c.Log.Sessions = true
+	c.Log.Sessions = spec.AllSessions
 	r.apply(c)
 	served(t, address, 1)
 	for _, want := range []string{"msg=session", "listener=web", "group=0", "channel=" + a.addr.String(), "received=2", "by=client how=closed"} {

@@ -25,7 +25,8 @@ func (e *Engine) swap(old, next *state) {
 	e.reviewing.Lock()
 	e.current.Store(next)
 	e.reviewing.Unlock()
-	e.logSessions.Store(next.config.Log.Sessions)
+	e.records.Tried.Store(next.config.Log.Sessions != spec.NoSessions)
+	e.records.Begin.Store(next.config.Log.SessionStart)
 	e.limitSessions()
 	e.budget.SetLimit(int64(next.config.Process.MaxBuffered))
 	for _, l := range next.listeners {

@@ -149,6 +149,7 @@ func (e *Engine) look() {
 		e.surveyed = now
 		e.findStalled(s, now)
 		e.rebalance(s, now, min(passed, 2*surveyEvery))
+		e.recordRunning(s)
 	}
 	falls := e.falls.take()
 	for _, l := range s.listeners {

@@ -373,7 +373,7 @@ func refused(ts *testscript.TestScript, neg bool, args []string) {
 type sessionKey string
 
 // session open|use|close NAME [ADDRESS] holds a connection over several lines
-// of the script. Used, it must still echo.
+// of the script. Used, it must still echo. Negated, it is one that nobody serves.
 func session(ts *testscript.TestScript, neg bool, args []string) {
 	key := sessionKey(args[1])
 	if args[0] == "open" {
@@ -382,6 +382,9 @@ func session(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Defer(func() { conn.Close() })
 		conn.SetDeadline(time.Now().Add(patience))
 		_, err = bufio.NewReader(conn).ReadString('\n')
+		if neg && err != nil {
+			return
+		}
 		ts.Check(err)
 		sessions.Store(ts.Name()+args[1], conn)
 		return

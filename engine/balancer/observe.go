@@ -30,7 +30,7 @@ func (c *Channel) observeFailure(err error, began uint32, options *Options, now 
 	}
 	c.row++
 	c.strikes++
-	c.failure.reason = failureWords(err)
+	c.failure.reason = FailureWords(err)
 	add := failing
 	if d := options.holdOff(c.hash, c.strikes); d > 0 {
 		c.until.Store(now + int64(d))
@@ -105,9 +105,9 @@ func (c *Channel) clearFailure() {
 	c.failure, c.row = note{}, 0
 }
 
-// failureWords tells why connecting failed, in printable words that are not many.
+// FailureWords tells why connecting failed, in printable words that are not many.
 // Of the errors of several addresses the first counts, as for FailureOf.
-func failureWords(err error) string {
+func FailureWords(err error) string {
 	var errno syscall.Errno
 	switch {
 	case errors.As(err, &errno):

@@ -180,11 +180,11 @@ func TestFailureWords(t *testing.T) {
 		"in time? no??":                        errors.New("in time? no\x1b\xff"),
 		strings.Repeat("x", maxReason):         errors.New(strings.Repeat("x", 1000)),
 	} {
-		if got := failureWords(err); got != want {
+		if got := FailureWords(err); got != want {
 			t.Errorf("%v: %q, want %q", err, got, want)
 		}
 	}
-	if got := failureWords(context.DeadlineExceeded); !strings.Contains(got, "timeout") {
+	if got := FailureWords(context.DeadlineExceeded); !strings.Contains(got, "timeout") {
 		t.Errorf("%q", got)
 	}
 }

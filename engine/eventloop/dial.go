@@ -231,6 +231,7 @@ func (l *loop) failed(s *session, i int, events uint32) bool {
 	s.search = nil
 	s.state = plane.Relaying
 	s.active = l.now
+	l.plane.options.BeginSession(s)
 	l.schedule(s)
 	if l.relay(s, client) && s.streams[client].moved == 0 {
 		// The server may be the one who speaks first, and does not know of

@@ -211,6 +211,14 @@ func (s *session) LeaveChannel() {
 	l.wheel.disarm(&s.timer)
 }
 
+// Searched implements plane.Ending.
+func (s *session) Searched() *plane.Search {
+	if s.search == nil {
+		return nil
+	}
+	return &s.search.Search
+}
+
 // FreeSlot implements plane.Ending.
 func (s *session) FreeSlot(now int64) {
 	if s.search == nil {

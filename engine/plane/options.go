@@ -12,6 +12,11 @@ type Options struct {
 	// Ended is called once for each client that was accepted, when its
 	// session has ended. It must not block.
 	Ended func(End)
+	// Records, if not nil, says what is wanted beside that.
+	Records *Records
+	// Began is called when a session begins to relay, if Records wants that. It
+	// must not block.
+	Began func(Session)
 	// Tried, if not nil, is told what an attempt to connect to a channel came to,
 	// if it failed or if it is news that it did not; err is nil then. It is called
 	// on the loops, often if much fails, so it must not block nor take long.

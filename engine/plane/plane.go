@@ -143,6 +143,7 @@ func (s State) String() string {
 // End is a session that has ended, and why.
 type End struct {
 	Session
+	Outcome
 	Cause Cause
 	Err   error // of the connection that broke, if one did
 }

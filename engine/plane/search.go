@@ -48,6 +48,8 @@ type Search struct {
 	dialled int64 // when that began
 	cut     bool  // it has less time than the connect timeout
 	lacking bool  // this machine, and not the channel, is to blame
+
+	outcome Outcome
 }
 
 // Begin starts the search for a client of the listener.
@@ -112,6 +114,7 @@ func (s *Search) reserved(now int64) balancer.Step {
 
 func (s *Search) reject(why balancer.Rejection) balancer.Step {
 	s.listener.Rejected[why].Add(1)
+	s.outcome.Rejection = why
 	return balancer.Reject
 }
 
@@ -216,6 +219,7 @@ func (s *Search) Failed(now int64) {
 	}
 	s.lacking = Exhausted(s.err) || errors.Is(s.err, ErrNoPort)
 	channel := s.Channel()
+	s.tried(channel, s.err)
 	text, throttle := "channel fails", &channel.Failings
 	change := s.route.Failed(s.err, now)
 	s.report(channel, change, s.err)
@@ -244,6 +248,7 @@ func (s *Search) Failed(now int64) {
 // it back with Close, or, if the session does not keep the Search, with
 // balancer.Channel.Leave.
 func (s *Search) Connected(now int64) {
+	s.outcome = Outcome{Connected: true}
 	channel := s.Channel()
 	if s.route.Connected(time.Duration(now-s.dialled), now) == balancer.Recovered {
 		s.report(channel, balancer.Recovered, nil)

@@ -63,7 +63,10 @@ type Ending interface {
 	FreeSlot(now int64)
 	// LeaveClient closes the connection to the client.
 	LeaveClient()
-	// End returns what is told of the session.
+	// Searched returns what the session found its channel with, or nil if it has
+	// left that behind, connected.
+	Searched() *Search
+	// End returns what is told of the session, but for the Outcome.
 	End() End
 	// Forget has the plane forget the session.
 	Forget()
@@ -74,11 +77,17 @@ type Ending interface {
 // client knows, so that limits hold and a client that comes again is not turned
 // away.
 func (o *Options) EndSession(s Ending, places *Places, l *Listener, now int64) {
+	outcome := Outcome{Connected: true}
+	if search := s.Searched(); search != nil {
+		outcome = search.outcome
+	}
 	s.LeaveChannel()
 	s.FreeSlot(now)
 	s.LeaveClient()
 	if o.Ended != nil {
-		o.Ended(s.End())
+		end := s.End()
+		end.Outcome = outcome
+		o.Ended(end)
 	}
 	s.Forget()
 	places.Give(l, 1)

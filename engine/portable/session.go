@@ -105,7 +105,11 @@ func (s *session) connect(ctx context.Context) bool {
 		}
 		if conn := s.plane.dial(ctx, &s.search); conn != nil {
 			s.search.Connected(s.plane.Now())
-			return s.join(conn)
+			if !s.join(conn) {
+				return false
+			}
+			s.plane.options.BeginSession(s)
+			return true
 		}
 		if ctx.Err() != nil {
 			return false
@@ -322,6 +326,9 @@ func (s *session) LeaveChannel() {
 		s.server = nil
 	}
 }
+
+// Searched implements plane.Ending.
+func (s *session) Searched() *plane.Search { return &s.search }
 
 // FreeSlot implements plane.Ending.
 func (s *session) FreeSlot(now int64) { s.search.Close(now) }

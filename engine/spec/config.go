@@ -77,9 +77,17 @@ const MinBuffered Size = 1 << 20
 type Log struct {
 	Level  LogLevel
 	Format LogFormat
-	// Sessions asks for one line for each session that ends.
-	Sessions bool
+	// Sessions says of which sessions there is a line when they end.
+	Sessions SessionLog
+	// SessionStart asks for a line for each session that is connected to a channel.
+	SessionStart bool
+	// SessionInterval is how long a session lasts from one line about it to the
+	// next, at least MinSessionInterval. Zero means that there is none.
+	SessionInterval time.Duration
 }
+
+// MinSessionInterval is how often sessions are looked at.
+const MinSessionInterval = time.Second
 
 // Control says how the daemon is driven while it runs.
 type Control struct {

@@ -107,13 +107,15 @@ func TestDiff(t *testing.T) {
 			l.ConnectTimeout, l.IdleTimeout, l.HalfCloseTimeout, l.KeepAlive, l.UserTimeout = time.Second, time.Minute, 2*time.Hour, 0, 0
 			l.AutoDisable, l.HashFailover, l.OnRemove, l.DrainTimeout = true, true, spec.Drain, 90*time.Second
 			c.ShutdownTimeout = 0
-			c.Log = spec.Log{Level: spec.LogDebug, Format: spec.LogJSON, Sessions: true}
+			c.Log = spec.Log{Level: spec.LogDebug, Format: spec.LogJSON, Sessions: spec.AllSessions, SessionStart: true, SessionInterval: time.Minute}
 			c.Control = spec.Control{Mode: 0o660, Group: "adm", ReadGroup: "staff", StatsFile: "x", HTTP: "[::1]:8404", HTTPTokenFile: "/t", PProf: true}
 		}, `
 			~ shutdown_timeout 10s → 0s
 			~ log level info → debug
 			~ log format text → json
-			~ log sessions false → true
+			~ log sessions none → all
+			~ log session_start false → true
+			~ log session_interval 0s → 1m
 			~ control watch true → false
 			~ control mode 0600 → 0660
 			~ control group none → adm

@@ -303,7 +303,9 @@ var DaemonSettings = []Setting[Config]{
 
 	setting(Key{LogTable, "level"}, func(c *Config) *LogLevel { return &c.Log.Level }, nil),
 	setting(Key{LogTable, "format"}, func(c *Config) *LogFormat { return &c.Log.Format }, nil),
-	setting(Key{LogTable, "sessions"}, func(c *Config) *bool { return &c.Log.Sessions }, nil),
+	setting(Key{LogTable, "sessions"}, func(c *Config) *SessionLog { return &c.Log.Sessions }, nil),
+	setting(Key{LogTable, "session_start"}, func(c *Config) *bool { return &c.Log.SessionStart }, nil),
+	setting(Key{LogTable, "session_interval"}, func(c *Config) *time.Duration { return &c.Log.SessionInterval }, by(sessionInterval, fmt.Sprintf("\"0s\" (none), or %q and more", shortDuration(MinSessionInterval)))),
 
 	setting(Key{ControlTable, "watch"}, func(c *Config) *bool { return &c.Control.Watch }, nil),
 	setting(Key{ControlTable, "mode"}, func(c *Config) *FileMode { return &c.Control.Mode }, by(socketMode, "\"0600\" to \"0660\"")),

@@ -62,6 +62,14 @@ func integers[N interface{ Int() int }](least, most int64, zero string) *rule[N]
 	return &rule[N]{func(value N) string { return plain.problem(value.Int()) }, plain.bounds}
 }
 
+// sessionInterval checks one.
+func sessionInterval(value time.Duration) string {
+	if value == 0 {
+		return ""
+	}
+	return durations(MinSessionInterval, MaxTimeout).problem(value)
+}
+
 func hashLoad(percent int) string {
 	if percent != 0 && (percent < MinHashLoad || percent > MaxHashLoad) {
 		return fmt.Sprintf("%d is neither 0 (no bound) nor one of %d to %d", percent, MinHashLoad, MaxHashLoad)

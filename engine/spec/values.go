@@ -32,6 +32,17 @@ const (
 // FileMode is the permissions of a file, written in octal.
 type FileMode uint16
 
+// SessionLog says which sessions are logged when they end.
+type SessionLog uint8
+
+// The failed ones are those of clients that were never connected to a channel,
+// and those that broke off.
+const (
+	NoSessions SessionLog = iota
+	FailedSessions
+	AllSessions
+)
+
 // MaxLoops is the highest number of event loops.
 const MaxLoops = 1024
 
@@ -77,10 +88,11 @@ const (
 )
 
 var (
-	dataPlanes = words[DataPlane]{{Auto, "auto"}, {Portable, "portable"}, {EventLoop, "eventloop"}}
-	onRemoves  = words[OnRemove]{{Keep, "keep"}, {Drain, "drain"}, {Close, "close"}}
-	logLevels  = words[LogLevel]{{LogDebug, "debug"}, {LogInfo, "info"}, {LogWarn, "warn"}, {LogError, "error"}}
-	logFormats = words[LogFormat]{{LogText, "text"}, {LogJSON, "json"}}
+	dataPlanes  = words[DataPlane]{{Auto, "auto"}, {Portable, "portable"}, {EventLoop, "eventloop"}}
+	onRemoves   = words[OnRemove]{{Keep, "keep"}, {Drain, "drain"}, {Close, "close"}}
+	logLevels   = words[LogLevel]{{LogDebug, "debug"}, {LogInfo, "info"}, {LogWarn, "warn"}, {LogError, "error"}}
+	sessionLogs = words[SessionLog]{{AllSessions, "all"}, {FailedSessions, "failed"}, {NoSessions, "none"}}
+	logFormats  = words[LogFormat]{{LogText, "text"}, {LogJSON, "json"}}
 )
 
 // words spells the values of a type that is written as a word, in the order in which
@@ -121,6 +133,7 @@ func (w words[T]) parse(text []byte, into *T) error {
 var (
 	_ encoding.TextUnmarshaler = (*LogLevel)(nil)
 	_ encoding.TextUnmarshaler = (*LogFormat)(nil)
+	_ encoding.TextUnmarshaler = (*SessionLog)(nil)
 	_ encoding.TextUnmarshaler = (*OnRemove)(nil)
 	_ encoding.TextUnmarshaler = (*DataPlane)(nil)
 	_ encoding.TextUnmarshaler = (*FileMode)(nil)
@@ -179,6 +192,19 @@ func (f LogFormat) MarshalText() ([]byte, error) { return []byte(f.String()), ni
 // UnmarshalText takes "text" or "json".
 func (f *LogFormat) UnmarshalText(text []byte) error {
 	return logFormats.parse(text, f)
+}
+
+// Words returns those that UnmarshalText takes.
+func (SessionLog) Words() []string { return sessionLogs.all() }
+
+func (s SessionLog) String() string { return sessionLogs.of(s) }
+
+// MarshalText returns the word that UnmarshalText takes.
+func (s SessionLog) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText takes "all", "failed" or "none".
+func (s *SessionLog) UnmarshalText(text []byte) error {
+	return sessionLogs.parse(text, s)
 }
 
 func (m FileMode) String() string { return fmt.Sprintf("%04o", uint16(m)) }

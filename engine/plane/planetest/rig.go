@@ -33,15 +33,20 @@ type rig struct {
 	ends   chan plane.End
 	dump   *plane.Dump // nil but for newRigWith
 	budget *plane.Budget
+
+	records plane.Records
+	began   chan plane.Session // that records wanted
 }
 
 func newRig(t testing.TB, newPlane New) *rig { return newRigWith(t, newPlane, nil) }
 
 func newRigWith(t testing.TB, newPlane New, dump io.Writer) *rig {
-	r := &rig{TB: t, log: new(logBuffer), ends: make(chan plane.End, 1<<16), budget: plane.NewBudget()}
+	r := &rig{TB: t, log: new(logBuffer), ends: make(chan plane.End, 1<<16), budget: plane.NewBudget(), began: make(chan plane.Session, 64)}
 	options := plane.Options{
-		Budget: r.budget,
-		Log:    slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Budget:  r.budget,
+		Records: &r.records,
+		Began:   func(s plane.Session) { r.began <- s },
+		Log:     slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Ended: func(end plane.End) {
 			select {
 			case r.ends <- end:

@@ -80,7 +80,7 @@ func entries[T any](table spec.Table, settings []spec.Setting[T], inherited bool
 		}
 		note := notes[place{from, s.Name()}]
 		e.Meaning, e.Example = note.meaning, s.Name()+" = "+note.value
-		if !s.Is(spec.Identity) && s.Key != spec.KeyName {
+		if !s.Is(spec.Identity) && s.Key != spec.KeyName && s.Key != spec.KeyChannelName {
 			e.Default = note.value
 		}
 		if line, source := inExamples(e); line != "" {

@@ -172,7 +172,7 @@ func (c *conversation) assign(args []string) Status {
 		return c.failed(errEnabled)
 	}
 	err = c.editChannel(status.Key, func(old *spec.Channel) error {
-		channel.MaxConns, channel.Weight = old.MaxConns, old.Weight
+		channel.Name, channel.MaxConns, channel.Weight = old.Name, old.MaxConns, old.Weight
 		*old = channel
 		return nil
 	})

@@ -126,6 +126,7 @@ func (e *Engine) route(l, previous *listener, keys spec.Keys, counting map[*bala
 		if channel == nil {
 			declared := l.config.Groups[at.Group].Channels[at.Index]
 			channel = balancer.NewChannel(key)
+			channel.SetName(declared.Name)
 			e.count(l.config.Name, channel, counting)
 			channel.Declare(declared.Disabled)
 			channel.SetLimit(declared.MaxConns)

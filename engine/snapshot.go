@@ -58,6 +58,7 @@ func (g *GroupStatus) Share(c *ChannelStatus) float64 {
 // ChannelStatus is a picture of a channel.
 type ChannelStatus struct {
 	Key       balancer.Key
+	Name      string           // empty if it has none
 	Addresses []netip.AddrPort // empty while the host does not resolve
 	State     balancer.State
 	Since     time.Time      // when the state began; zero if that is not known
@@ -119,6 +120,7 @@ func (e *Engine) channelStatus(c *balancer.Channel, now int64) ChannelStatus {
 	standing := c.Standing(now)
 	status := ChannelStatus{
 		Key:       c.Key(),
+		Name:      c.Name(),
 		Addresses: c.Addresses(),
 		State:     standing.State,
 		Since:     e.wall(standing.Since, now),

@@ -83,7 +83,7 @@ func (l *listener) loosen(previous *listener, edited bool, now int64) {
 			channel.Declare(false)
 		}
 		old.CheckHost, old.CheckPort = new.CheckHost, new.CheckPort // they are about checks alone
-		old.Weight = new.Weight                                     // it says nothing of the server
+		old.Weight, old.Name = new.Weight, new.Name                 // they say nothing of the server
 		if !edited && (moved || old != new) {
 			channel.Forgive()
 		}
@@ -92,6 +92,7 @@ func (l *listener) loosen(previous *listener, edited bool, now int64) {
 
 func (l *listener) tighten(previous *listener) {
 	l.redeclare(previous, func(channel *balancer.Channel, _, new spec.Channel, _ bool) {
+		channel.SetName(new.Name)
 		channel.SetWeight(new.Weight.Int())
 		channel.SetLimit(new.MaxConns)
 		channel.Declare(new.Disabled)

@@ -607,7 +607,7 @@ rebalance = "5%"
   hash_ipv6_bits = 64
   hash_load = 150
   slow_start = "30s"
-  channels = ["[2001:db8::2]:80:3", {host = "h", port = 26, maxc = 4, weight = 0, disabled = true, check_host = "c", check_port = 27}]
+  channels = ["[2001:db8::2]:80:3", {name = "w1", host = "h", port = 26, maxc = 4, weight = 0, disabled = true, check_host = "c", check_port = 27}]
   check = {type = "http", headers = {Authorization = "Bearer secret", Accept = ""}, status = [204, "300-302"]}
   [[listener.group]]
   channels = ["h:1"]
@@ -634,7 +634,7 @@ rebalance = "5%"
 		t.Errorf("%s is not in %s", hidden, answer)
 	}
 	answer = []byte(strings.Replace(string(answer), hidden, headers, 1))
-	if !strings.Contains(string(answer), `"check":{"type":"none"},"channels":[{"host":"h","port":1,`) {
+	if !strings.Contains(string(answer), `"check":{"type":"none"},"channels":[{"name":"","host":"h","port":1,`) {
 		t.Errorf("a group without a check has one: %s", answer)
 	}
 	values := map[string]any{}

@@ -81,6 +81,7 @@ type listenerHealth struct {
 type channelHealth struct {
 	Group   int          `json:"group"`
 	Channel balancer.Key `json:"channel"`
+	Name    string       `json:"name"` // empty if it has none
 	standing
 }
 
@@ -95,7 +96,7 @@ func healthOf(listeners []engine.ListenerStatus) listenersHealth {
 		for group := range l.Groups {
 			for i := range l.Groups[group].Channels {
 				c := &l.Groups[group].Channels[i]
-				one.Channels = append(one.Channels, channelHealth{group, c.Key, standingOf(c)})
+				one.Channels = append(one.Channels, channelHealth{group, c.Key, c.Name, standingOf(c)})
 			}
 		}
 		answer.Listeners = append(answer.Listeners, one)

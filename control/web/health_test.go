@@ -25,7 +25,7 @@ func sick(now time.Time) engine.ListenerStatus {
 	check.Type = spec.CheckHTTP
 	return engine.ListenerStatus{Name: "web", Waits: new(balancer.Histogram), Groups: []engine.GroupStatus{{Channels: []engine.ChannelStatus{
 		{
-			Key: balancer.Key{Host: "db1", Port: 80}, State: balancer.StateDown, Since: now.Add(-12 * time.Second),
+			Key: balancer.Key{Host: "db1", Port: 80}, Name: "w1", State: balancer.StateDown, Since: now.Add(-12 * time.Second),
 			Reason: hostile, Dials: new(balancer.DialStats),
 			Check: &health.Status{
 				Target: health.Target{Host: "db1", Port: 8008, Check: check},
@@ -68,13 +68,13 @@ func TestHealthAsJSON(t *testing.T) {
 	quoted, _ := json.Marshal(hostile)
 	kind, _ := json.Marshal(spec.CheckHTTP)
 	text := strings.NewReplacer("HOSTILE", string(quoted[1:len(quoted)-1]), `"TYPE"`, string(kind)).Replace(`{"now": "2026-03-01T14:00:00Z", "listeners": [{"name": "web", "usable": false, "channels": [
-		{"group": 0, "channel": "db1:80", "state": "down", "since": "2026-03-01T13:59:48Z", "reason": "HOSTILE", "check": {
+		{"group": 0, "channel": "db1:80", "name": "w1", "state": "down", "since": "2026-03-01T13:59:48Z", "reason": "HOSTILE", "check": {
 			"type": "TYPE", "target": "db1:8008", "health": "down", "since": "2026-03-01T13:59:48Z", "in_a_row": 7, "next": "2026-03-01T14:00:03Z",
 			"last": {"time": "2026-03-01T13:59:58Z", "took_seconds": 0.0015, "outcome": "answer", "answer": "said HOSTILE"},
 			"results": {"passed": 1, "refused": 0, "timeout": 0, "unreachable": 0, "reset": 0, "answer": 7, "tls": 0, "local": 0}
 		}},
-		{"group": 0, "channel": "db2:80", "state": "held off", "since": "2026-03-01T14:00:00Z", "until": "2026-03-01T14:00:04Z", "reason": "refused"},
-		{"group": 0, "channel": "db3:80", "state": "untested", "reason": ""}
+		{"group": 0, "channel": "db2:80", "name": "", "state": "held off", "since": "2026-03-01T14:00:00Z", "until": "2026-03-01T14:00:04Z", "reason": "refused"},
+		{"group": 0, "channel": "db3:80", "name": "", "state": "untested", "reason": ""}
 	]}]}`)
 	if err := json.Unmarshal([]byte(text), &want); err != nil {
 		t.Fatal(err)

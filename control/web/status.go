@@ -55,6 +55,7 @@ type groupStatus struct {
 
 type channelStatus struct {
 	Channel   balancer.Key     `json:"channel"`
+	Name      string           `json:"name"` // empty if it has none
 	Addresses []netip.AddrPort `json:"addresses"`
 	standing
 	Active   int               `json:"active"`
@@ -136,6 +137,7 @@ func statusOf(l *engine.ListenerStatus) listenerStatus {
 func statusOfChannel(g *engine.GroupStatus, c *engine.ChannelStatus) channelStatus {
 	s := channelStatus{
 		Channel:   c.Key,
+		Name:      c.Name,
 		Addresses: c.Addresses,
 		standing:  standingOf(c),
 		Active:    c.Active,

@@ -82,6 +82,8 @@ type Channel struct {
 	// Dials belong to this process; it is never nil.
 	Dials *DialStats
 
+	name atomic.Pointer[string]
+
 	// For the log: that it began to fail, and that it answered again.
 	Failings, Recoveries Throttle
 }
@@ -97,6 +99,22 @@ func NewChannel(key Key) *Channel {
 
 // Key returns the identity of the channel.
 func (c *Channel) Key() Key { return c.key }
+
+// Name returns what operators call the channel, which may change at any time;
+// empty if it has no name.
+func (c *Channel) Name() string {
+	if name := c.name.Load(); name != nil {
+		return *name
+	}
+	return ""
+}
+
+// SetName changes the name.
+func (c *Channel) SetName(name string) {
+	if c.Name() != name {
+		c.name.Store(&name)
+	}
+}
 
 // Active returns how many slots are taken: sessions that run or are being
 // dialled.

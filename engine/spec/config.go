@@ -278,6 +278,10 @@ func (g *Group) Useless(key Key) bool {
 
 // Channel is one server to connect to.
 type Channel struct {
+	// Name is what operators call the channel, at most maxChannelName bytes of
+	// letters, digits, '-', '_' and '.'; no other channel of the listener has it.
+	// Empty means that the channel has none.
+	Name string
 	// Host is a name or the text of an IP address, without brackets.
 	Host string
 	// Port is never 0.

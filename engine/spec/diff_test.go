@@ -41,6 +41,13 @@ func TestDiff(t *testing.T) {
 			+ web group 0 channel [::1]:80 maxc 3 disabled true`},
 		{"all listeners", func(c *spec.Config) { c.Listeners = nil }, `- listener pop3 127.0.0.1:110`},
 		{"maxc", func(c *spec.Config) { c.Listeners[0].Groups[0].Channels[1].MaxConns = 32 }, `~ pop3 group 0 channel h2:110 maxc 16 → 32`},
+		{"name", func(c *spec.Config) {
+			g := c.Listeners[0].Groups
+			g[0].Channels[0].Name = "w1"
+			g[1].Channels = append(g[1].Channels, spec.Channel{Name: "w2", Host: "fo2", Port: 1})
+		}, `
+			~ pop3 group 0 channel h1:110 name none → w1
+			+ pop3 group 1 channel fo2:1 name w2`},
 		{"weight", func(c *spec.Config) {
 			g := c.Listeners[0].Groups[0].Channels
 			g[0].Weight = spec.WeightOf(3)

@@ -118,6 +118,7 @@ var (
 	KeyHoldOff        = Key{ListenerTable, "hold_off"}
 	KeyHoldOffMax     = Key{ListenerTable, "hold_off_max"}
 	KeyIdleTimeout    = Key{ListenerTable, "idle_timeout"}
+	KeyChannelName    = Key{ChannelTable, "name"}
 	KeyHost           = Key{ChannelTable, "host"}
 	KeyPort           = Key{ChannelTable, "port"}
 	KeyMaxConns       = Key{ChannelTable, "maxc"}
@@ -359,6 +360,7 @@ var GroupSettings = []Setting[Group]{
 
 // ChannelSettings are those of a channel.
 var ChannelSettings = []Setting[Channel]{
+	setting(KeyChannelName, func(c *Channel) *string { return &c.Name }, by(channelName, "letters, digits, \"-\", \"_\" and \".\", at most 63 of them; unique in the listener")), // see validator.channelNames
 	setting(KeyHost, func(c *Channel) *string { return &c.Host }, by(host, "a name or an IP address"), Identity),
 	setting(KeyPort, func(c *Channel) *uint16 { return &c.Port }, numbers[uint16](1, 65535, ""), Identity),
 	setting(KeyMaxConns, func(c *Channel) *int { return &c.MaxConns }, numbers[int](0, MaxMaxConns, "no limit")),

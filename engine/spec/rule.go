@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // rule says which values of a setting are good.
@@ -132,6 +134,28 @@ func userTimeout(timeout UserTimeout) string {
 		return ""
 	}
 	return durations(0, MaxUserTimeout).problem(time.Duration(timeout))
+}
+
+// maxChannelName is that of a label of a host name (RFC 1035, section 2.3.4): a
+// channel is often called as its server is.
+const maxChannelName = 63
+
+// channelName says what is wrong with a name that could not be told apart from
+// the other words that stand for channels: numbers, host:port, listener/channel,
+// patterns and options.
+func channelName(name string) string {
+	notIn := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_.", r)
+	}
+	switch {
+	case len(name) > maxChannelName:
+		return fmt.Sprintf("%.60q is longer than %d bytes", name, maxChannelName)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, notIn) || strings.HasPrefix(name, "-"):
+		return fmt.Sprintf("%.60q is not letters, digits, '-', '_' and '.', the first not '-'", name)
+	case name != "" && strings.Trim(name, "0123456789") == "":
+		return fmt.Sprintf("%.60q is a number, and channels have numbers by their place", name)
+	}
+	return ""
 }
 
 func host(name string) string {

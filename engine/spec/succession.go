@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -44,6 +45,20 @@ func Succeed(old, new []Listener, edited bool, known func(k int) (Keys, func(bal
 // Place is where a channel stands in its listener.
 type Place struct{ Group, Index int }
 
+func (p Place) String() string { return fmt.Sprintf("group %d channel %d", p.Group, p.Index) }
+
+// Channels calls yield for each channel of the listener, in the order of the
+// groups.
+func (l *Listener) Channels(yield func(Place, *Channel) bool) {
+	for g := range l.Groups {
+		for i := range l.Groups[g].Channels {
+			if !yield(Place{g, i}, &l.Groups[g].Channels[i]) {
+				return
+			}
+		}
+	}
+}
+
 // Keys are the identities of the channels of a listener, by group and place in
 // it.
 type Keys [][]balancer.Key
@@ -82,6 +97,7 @@ func (l *Listener) keys() Keys {
 // repeats of its address. Of several places with its address a channel goes on
 // in the first of these, whatever stands before it:
 //
+//	under its name
 //	in its group, declared as it was, or at least with its limit
 //	in another group likewise, if it has sessions: they are not to exceed it
 //	in its group
@@ -115,6 +131,7 @@ func (l *Listener) keysAfter(old *Listener, known Keys, running func(balancer.Ke
 		if edited {
 			pairSeats(n.olds, n.news, inGroup|inPlace)
 		}
+		pairSeats(named(n.olds), named(n.news), asNamed)
 		runs := slices.DeleteFunc(slices.Clone(n.olds), func(s *seat) bool { return !s.running })
 		pairSeats(n.olds, n.news, inGroup|asDeclared)
 		pairSeats(n.olds, n.news, inGroup|inLimit)
@@ -136,8 +153,9 @@ func (l *Listener) keysAfter(old *Listener, known Keys, running func(balancer.Ke
 type seat struct {
 	Place
 	address  balancer.Key // Nth is 0
-	declared Channel      // but for the address
-	running  bool         // an old one: it has sessions
+	name     string
+	declared Channel // but for name and address
+	running  bool    // an old one: it has sessions
 	key      balancer.Key
 	paired   bool // the key is in both configurations
 }
@@ -154,8 +172,9 @@ func (l *Listener) seats() []seat {
 	for g := range l.Groups {
 		for i, c := range l.Groups[g].Channels {
 			address := balancer.Key{Host: canonicalHost(c.Host), Port: c.Port}
-			c.Host, c.Port = "", 0
-			seats = append(seats, seat{Place: Place{g, i}, address: address, declared: c})
+			name := c.Name
+			c.Name, c.Host, c.Port = "", "", 0
+			seats = append(seats, seat{Place: Place{g, i}, address: address, name: name, declared: c})
 		}
 	}
 	return seats
@@ -169,11 +188,18 @@ const (
 	inPlace
 	inLimit
 	asDeclared
+	asNamed
 )
+
+// named returns the channels that have a name.
+func named(seats []*seat) []*seat {
+	return slices.DeleteFunc(slices.Clone(seats), func(s *seat) bool { return s.name == "" })
+}
 
 // seatClass is one of these for all that are alike.
 type seatClass struct {
 	place    Place
+	name     string
 	declared Channel
 }
 
@@ -183,6 +209,9 @@ func (a alike) class(s *seat) (c seatClass) {
 	}
 	if a&inPlace != 0 {
 		c.place.Index = s.Index
+	}
+	if a&asNamed != 0 {
+		c.name = s.name
 	}
 	switch {
 	case a&asDeclared != 0:
@@ -201,7 +230,7 @@ func pairSeats(olds, news []*seat, a alike) {
 		return
 	}
 	from, to := classes(olds, a), classes(news, a)
-	wide := a &^ (asDeclared | inLimit)
+	wide := a &^ (asDeclared | inLimit | asNamed)
 	before, after := classes(olds, wide), classes(news, wide)
 	for class, olds := range from {
 		news := to[class]

@@ -161,6 +161,36 @@ func (v *validator) listener(i int, l *Listener) {
 	for g := range l.Groups {
 		v.group(path.Group(g), fmt.Sprintf("%s group %d", where, g), &l.Groups[g])
 	}
+	v.channelNames(path, where, l)
+}
+
+// channelNames checks that a name stands for one channel of a listener, and is
+// not the host of another one.
+func (v *validator) channelNames(path Path, where string, l *Listener) {
+	named, hosts := map[string]Place{}, map[string][]Place{}
+	for at, c := range l.Channels {
+		host := strings.ToLower(canonicalHost(c.Host))
+		hosts[host] = append(hosts[host], at)
+	}
+	for at, c := range l.Channels {
+		if c.Name == "" {
+			continue
+		}
+		fault := func(format string, args ...any) {
+			v.fault(path.Group(at.Group).Channel(at.Index).Key(KeyChannelName), where+" "+at.String(), format, args...)
+		}
+		if first, taken := named[c.Name]; taken {
+			fault("the name %q is taken by %s already", c.Name, first)
+			continue
+		}
+		named[c.Name] = at
+		for _, other := range hosts[strings.ToLower(c.Name)] {
+			if other != at {
+				fault("the name %q is the host of %s", c.Name, other)
+				break
+			}
+		}
+	}
 }
 
 func (v *validator) group(path Path, where string, g *Group) {

@@ -10,6 +10,7 @@ import (
 
 	"balance"
 	"balance/engine/spec"
+	"balance/spelling"
 )
 
 // Entry is what there is to know of a key of the file.
@@ -189,7 +190,7 @@ func Explain(word string) ([]Entry, error) {
 	if len(found) > 0 {
 		return found, nil
 	}
-	if near := nearest(word, known); near != "" {
+	if near, ok := spelling.Nearest(word, known); ok {
 		return nil, fmt.Errorf("unknown key %.60q: did you mean %q?", word, near)
 	}
 	return nil, fmt.Errorf("unknown key %.60q", word)

@@ -10,9 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agnivade/levenshtein"
-
 	"balance/engine/spec"
+	"balance/spelling"
 )
 
 // table is a table of the file that is being read. Its methods report what is
@@ -44,8 +43,8 @@ func (f *faults) open(kind spec.Table, path spec.Path, where string, value any) 
 }
 
 func (t table) unknown(key string, known []string) {
-	near := nearest(key, known)
-	if near == "" {
+	near, ok := spelling.Nearest(key, known)
+	if !ok {
 		t.fault(key, "unknown key %.60q: known here are %s", key, strings.Join(known, ", "))
 		return
 	}
@@ -53,17 +52,6 @@ func (t table) unknown(key string, known []string) {
 	if _, ok := t.values[near]; !ok {
 		t.faults.cover(t.path.Written(near))
 	}
-}
-
-// nearest returns the word that somebody may have meant, "" if none is near.
-func nearest(word string, known []string) string {
-	near := slices.MinFunc(known, func(a, b string) int {
-		return levenshtein.ComputeDistance(word, a) - levenshtein.ComputeDistance(word, b)
-	})
-	if levenshtein.ComputeDistance(word, near) > max(2, len(near)/3) {
-		return ""
-	}
-	return near
 }
 
 func (t table) fault(key, format string, args ...any) {

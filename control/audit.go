@@ -34,7 +34,7 @@ type audit struct {
 func (c *conversation) did(listener string, key balancer.Key, format string, args ...any) {
 	act := engine.Act{By: c.actor(), What: c.audit.command.name, Listener: listener, Change: fmt.Sprintf(format, args...)}
 	if key != (balancer.Key{}) {
-		act.Channel = key.String()
+		act.Channel, act.Name = key.String(), c.daemon.Engine.NameOf(listener, key)
 	}
 	c.daemon.Engine.Note(act)
 }

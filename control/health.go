@@ -27,12 +27,20 @@ func (c *conversation) health([]string) Status {
 // under a head. They can be printed.
 func HealthTable(listeners []engine.ListenerStatus, now time.Time) []string {
 	rows := [][]string{{"listener", "GRP", "#", "channel", "state", "for", "since", "checked", "took", "next"}}
+	named := isNamed(listeners...)
+	if named {
+		rows[0] = slices.Insert(rows[0], 4, "name")
+	}
 	words := []string{"why"}
 	for _, l := range listeners {
 		for g, group := range l.Groups {
 			for i := range group.Channels {
 				ch := &group.Channels[i]
-				row := append([]string{l.Name, strconv.Itoa(g), strconv.Itoa(i), ch.Key.String(), ch.State.String()}, since(ch.Since, now)...)
+				row := []string{l.Name, strconv.Itoa(g), strconv.Itoa(i), ch.Key.String()}
+				if named {
+					row = append(row, ch.Name)
+				}
+				row = append(append(row, ch.State.String()), since(ch.Since, now)...)
 				rows = append(rows, append(row, checked(ch.Check, now)...))
 				words = append(words, wordsOf(ch, now))
 			}
@@ -158,7 +166,7 @@ func (c *conversation) events(args []string) Status {
 
 func eventLine(e engine.Event) string {
 	line := e.Time.Local().Format(time.RFC3339)
-	for _, word := range []string{e.Listener, e.Channel, e.What} {
+	for _, word := range []string{e.Listener, titled(e.Channel, e.Name), e.What} {
 		if word != "" {
 			line += " " + word
 		}

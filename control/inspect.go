@@ -132,7 +132,7 @@ func (c *conversation) why(args []string) Status {
 	}
 	chosen, full := false, false
 	for _, v := range verdicts {
-		c.say("group %d channel %d %s: %s", v.Group, v.Index, v.Channel.Key(), v.Words)
+		c.say("group %d channel %d %s: %s", v.Group, v.Index, titled(v.Channel.Key().String(), v.Channel.Name()), v.Words)
 		chosen, full = v.Reason == balancer.Chosen, full || v.Reason == balancer.IsFull
 	}
 	l, _ := c.current()
@@ -258,18 +258,26 @@ func (c *conversation) list(all iter.Seq[plane.Session]) {
 	}
 	slices.SortFunc(found, func(a, b plane.Session) int { return cmp.Compare(a.ID, b.ID) })
 	now := time.Now()
+	named := slices.ContainsFunc(found, func(s plane.Session) bool { return s.Channel != nil && s.Channel.Name() != "" })
 	cells := func(s *plane.Session) []string {
-		channel := ""
+		channel, name := "", ""
 		if s.Channel != nil {
-			channel = s.Channel.Key().String()
+			channel, name = s.Channel.Key().String(), s.Channel.Name()
 		}
-		return []string{
+		row := []string{
 			strconv.FormatUint(s.ID, 10), s.Client.String(), strconv.Itoa(s.Group), channel, s.State.String(),
 			seconds(now.Sub(s.Started)), seconds(now.Sub(s.Active)),
 			strconv.FormatUint(s.Sent, 10), strconv.FormatUint(s.Received, 10),
 		}
+		if named {
+			row = append(row, name)
+		}
+		return row
 	}
 	head := []string{"id", "client", "GRP", "channel", "state", "age", "idle", "sent", "rcvd"}
+	if named {
+		head = append(head, "name")
+	}
 	widths := make([]int, len(head))
 	widen(widths, head)
 	for i := range found {

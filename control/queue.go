@@ -48,8 +48,8 @@ func wanted(channels []*balancer.Channel) string {
 	case 0:
 		return "none is up"
 	case 1:
-		return channels[0].Key().String()
+		return titled(channels[0].Key().String(), channels[0].Name())
 	default:
-		return fmt.Sprintf("%s or %d more", channels[0].Key(), n-1)
+		return fmt.Sprintf("%s or %d more", titled(channels[0].Key().String(), channels[0].Name()), n-1)
 	}
 }

@@ -47,14 +47,19 @@ func align(widths []int, row []string) string {
 		}
 		fmt.Fprintf(&b, "%*s", widths[i], cell)
 	}
-	return b.String()
+	return strings.TrimRight(b.String(), " ")
 }
 
-// Table returns the lines of show about a listener; long ones have more columns.
+// Table returns the lines of show about a listener; long ones have more columns,
+// and names one of their own at the end.
 func Table(l engine.ListenerStatus, long bool) []string {
 	head := []string{"GRP", "Type", "#", "S", "ip-address", "port", "c", "totalc", "maxc", "sent", "rcvd"}
 	if long {
 		head = append(head, "weight", "share")
+	}
+	named := isNamed(l)
+	if named {
+		head = append(head, "name")
 	}
 	rows := [][]string{head}
 	for g, group := range l.Groups {
@@ -68,10 +73,34 @@ func Table(l engine.ListenerStatus, long bool) []string {
 			if long {
 				row = append(row, strconv.Itoa(ch.Weight), fmt.Sprintf("%.0f%%", group.Share(&ch)))
 			}
+			if named {
+				row = append(row, ch.Name)
+			}
 			rows = append(rows, row)
 		}
 	}
 	return table(rows, append(slices.Clone(columns), make([]int, len(head)-len(columns))...))
+}
+
+// isNamed reports whether any channel has a name: where none has, the tables are as
+// ever.
+func isNamed(listeners ...engine.ListenerStatus) bool {
+	for _, l := range listeners {
+		for _, g := range l.Groups {
+			if slices.ContainsFunc(g.Channels, func(ch engine.ChannelStatus) bool { return ch.Name != "" }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// titled returns a channel by its address, with its name if it has one.
+func titled(key, name string) string {
+	if name == "" {
+		return key
+	}
+	return fmt.Sprintf("%s (%s)", key, name)
 }
 
 // types are the modes as the column Type has them.

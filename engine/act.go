@@ -8,6 +8,7 @@ type Act struct {
 	What     string // the word for it, such as "weight"
 	Listener string // that it is about; empty for the whole daemon
 	Channel  string // likewise, as host:port; empty for more than one
+	Name     string // of the channel; empty if it has none
 	Change   string // what it changed, such as "weight 3 → 1"
 	Err      string // why it did not come about
 	Request  string // what was asked for, where it did not
@@ -18,7 +19,7 @@ type Act struct {
 func (e *Engine) Note(act Act) {
 	attrs := []slog.Attr{slog.String("by", act.By.String()), slog.String("what", act.What)}
 	for _, a := range []struct{ key, value string }{
-		{"listener", act.Listener}, {"channel", act.Channel}, {"change", act.Change}, {"error", act.Err}, {"request", act.Request},
+		{"listener", act.Listener}, {"channel", act.Channel}, {"name", act.Name}, {"change", act.Change}, {"error", act.Err}, {"request", act.Request},
 	} {
 		if a.value != "" {
 			attrs = append(attrs, slog.String(a.key, printable(a.value)))
@@ -29,6 +30,6 @@ func (e *Engine) Note(act Act) {
 	}
 	e.log.LogAttrs(e.life, slog.LevelInfo, "operator", attrs...)
 	if act.Err == "" {
-		e.Record(Event{Listener: act.Listener, Channel: act.Channel, What: act.What, Reason: act.Change, By: act.By.String()})
+		e.Record(Event{Listener: act.Listener, Channel: act.Channel, Name: act.Name, What: act.What, Reason: act.Change, By: act.By.String()})
 	}
 }

@@ -14,6 +14,7 @@ type Event struct {
 	Time     time.Time `json:"time"`
 	Listener string    `json:"listener,omitempty"`
 	Channel  string    `json:"channel,omitempty"` // host:port
+	Name     string    `json:"name,omitempty"`    // of the channel, when it happened
 	// What is the state of the channel that began, as balancer.State has it, or a
 	// word for what was done: "reload", "enable", and the like.
 	What   string `json:"what"`

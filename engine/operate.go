@@ -68,7 +68,7 @@ func (e *Engine) awaitDrained(listener string, channel *balancer.Channel) {
 		}
 	}
 	if !channel.Enabled() {
-		e.log.Info("channel drained", "listener", listener, "channel", channel.Key())
+		e.log.Info("channel drained", append([]any{"listener", listener}, channel.Attrs()...)...)
 	}
 }
 
@@ -88,6 +88,16 @@ func (e *Engine) Reset(listener string, key balancer.Key) error {
 // was one.
 func (e *Engine) Close(id uint64) bool {
 	return e.plane.Abort(plane.Operator, func(s *plane.Session) bool { return s.ID == id }) > 0
+}
+
+// NameOf returns what operators call a channel, named as for Enable; empty if it
+// has no name, or there is no such channel.
+func (e *Engine) NameOf(listener string, key balancer.Key) string {
+	c, err := e.channel(listener, key)
+	if err != nil {
+		return ""
+	}
+	return c.Name()
 }
 
 // channel returns a channel in force.

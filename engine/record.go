@@ -59,11 +59,15 @@ func triedWords(o *plane.Outcome) string {
 }
 
 func attrsOf(s *plane.Session) []any {
-	channel := ""
+	channel, name := "", ""
 	if s.Channel != nil {
-		channel = s.Channel.Key().String()
+		channel, name = s.Channel.Key().String(), s.Channel.Name()
 	}
-	return []any{"id", s.ID, "client", s.Client.String(), "listener", s.Listener.Service().Name, "group", s.Group, "channel", channel}
+	attrs := []any{"id", s.ID, "client", s.Client.String(), "listener", s.Listener.Service().Name, "group", s.Group, "channel", channel}
+	if name != "" {
+		attrs = append(attrs, "name", name)
+	}
+	return attrs
 }
 
 // recordRunning logs the sessions that have lasted for another interval since it

@@ -244,7 +244,7 @@ func (e *Engine) tell(listener string, group int, channel *balancer.Channel, was
 	if state != is.State && state == balancer.StateUp {
 		reason = "" // that of a state that is not told
 	}
-	e.Record(Event{Listener: listener, Channel: channel.Key().String(), What: state.String(), Reason: reason})
+	e.Record(Event{Listener: listener, Channel: channel.Key().String(), Name: channel.Name(), What: state.String(), Reason: reason})
 	risen := e.falls.hasRisen(channel)
 	switch {
 	case state == balancer.StateFailing && was == balancer.StateUp, state == balancer.StateAutoDisabled,
@@ -255,7 +255,7 @@ func (e *Engine) tell(listener string, group int, channel *balancer.Channel, was
 	if state == balancer.StateDown || state == balancer.StateSlow || state == balancer.StateUnresolved {
 		level = slog.LevelWarn
 	}
-	attrs := []any{"listener", listener, "group", group, "channel", channel.Key()}
+	attrs := append([]any{"listener", listener, "group", group}, channel.Attrs()...)
 	if reason != "" {
 		attrs = append(attrs, "reason", reason)
 	}

@@ -179,7 +179,7 @@ func TestMetrics(t *testing.T) {
 	}
 	eventually(t, "the one who was turned away is gone", func() bool { return r.engine.Snapshot().Listeners[0].Active == 1 })
 
-	name := func(c spec.Channel) string { return fmt.Sprintf(`{listener="web",channel=%q`, c.String()) }
+	name := func(c spec.Channel) string { return fmt.Sprintf(`{listener="web",channel=%q,name=""`, c.String()) }
 	labelled := regexp.MustCompile(`\{([^}]*)\}`)
 	samples := map[string]string{}
 	for key, value := range r.metrics() { // labels in the order of the program
@@ -296,6 +296,8 @@ func sortLabels(labels string) string {
 			first = label
 		case strings.HasPrefix(label, "channel="):
 			second = "," + label
+		case strings.HasPrefix(label, "name="):
+			second += "," + label // behind channel, which comes before it by the alphabet
 		default:
 			rest += "," + label
 		}

@@ -158,25 +158,25 @@ func TestHealthAsMetrics(t *testing.T) {
 	const want = `
 # HELP balance_channel_checks_total Checks of the channel, by what came of them.
 # TYPE balance_channel_checks_total counter
-balance_channel_checks_total{channel="db1:80",listener="web",outcome="answer"} 7
-balance_channel_checks_total{channel="db1:80",listener="web",outcome="local"} 0
-balance_channel_checks_total{channel="db1:80",listener="web",outcome="passed"} 1
-balance_channel_checks_total{channel="db1:80",listener="web",outcome="refused"} 0
-balance_channel_checks_total{channel="db1:80",listener="web",outcome="reset"} 0
-balance_channel_checks_total{channel="db1:80",listener="web",outcome="timeout"} 0
-balance_channel_checks_total{channel="db1:80",listener="web",outcome="tls"} 0
-balance_channel_checks_total{channel="db1:80",listener="web",outcome="unreachable"} 0
+balance_channel_checks_total{channel="db1:80",listener="web",name="w1",outcome="answer"} 7
+balance_channel_checks_total{channel="db1:80",listener="web",name="w1",outcome="local"} 0
+balance_channel_checks_total{channel="db1:80",listener="web",name="w1",outcome="passed"} 1
+balance_channel_checks_total{channel="db1:80",listener="web",name="w1",outcome="refused"} 0
+balance_channel_checks_total{channel="db1:80",listener="web",name="w1",outcome="reset"} 0
+balance_channel_checks_total{channel="db1:80",listener="web",name="w1",outcome="timeout"} 0
+balance_channel_checks_total{channel="db1:80",listener="web",name="w1",outcome="tls"} 0
+balance_channel_checks_total{channel="db1:80",listener="web",name="w1",outcome="unreachable"} 0
 # HELP balance_channel_state 1 for the state that the channel is in. There is no series for the others.
 # TYPE balance_channel_state gauge
-balance_channel_state{channel="db1:80",listener="web",state="down"} 1
-balance_channel_state{channel="db2:80",listener="web",state="held off"} 1
-balance_channel_state{channel="db3:80",listener="web",state="untested"} 1
-balance_channel_state{channel="db4:80",listener="web",state="slow"} 1
+balance_channel_state{channel="db1:80",listener="web",name="w1",state="down"} 1
+balance_channel_state{channel="db2:80",listener="web",name="",state="held off"} 1
+balance_channel_state{channel="db3:80",listener="web",name="",state="untested"} 1
+balance_channel_state{channel="db4:80",listener="web",name="",state="slow"} 1
 # HELP balance_channel_state_changed_timestamp_seconds When the channel came into its state, if that is known.
 # TYPE balance_channel_state_changed_timestamp_seconds gauge
-balance_channel_state_changed_timestamp_seconds{channel="db1:80",listener="web"} 1.6999999885e+09
-balance_channel_state_changed_timestamp_seconds{channel="db2:80",listener="web"} 1.7000000005e+09
-balance_channel_state_changed_timestamp_seconds{channel="db4:80",listener="web"} 1.6999999405e+09
+balance_channel_state_changed_timestamp_seconds{channel="db1:80",listener="web",name="w1"} 1.6999999885e+09
+balance_channel_state_changed_timestamp_seconds{channel="db2:80",listener="web",name=""} 1.7000000005e+09
+balance_channel_state_changed_timestamp_seconds{channel="db4:80",listener="web",name=""} 1.6999999405e+09
 # HELP balance_listener_usable 1 if there is a channel that a client could be given, at once or when a slot is free.
 # TYPE balance_listener_usable gauge
 balance_listener_usable{listener="web"} 0
@@ -269,20 +269,20 @@ func TestDownIsToldEverywhere(t *testing.T) {
 	for name, want := range map[string]string{
 		`balance_listener_usable{listener="web"}`:                                                       "1",
 		`balance_listener_usable{listener="mail"}`:                                                      "0",
-		`balance_channel_up{channel="` + good.String() + `",listener="web"}`:                            "1",
-		`balance_channel_up{channel="` + bad.String() + `",listener="web"}`:                             "0",
-		`balance_channel_state{channel="` + bad.String() + `",listener="mail",state="down"}`:            "1",
-		`balance_channel_state{channel="` + bad.String() + `",listener="mail",state="up"}`:              "",
-		`balance_channel_checks_total{channel="` + good.String() + `",listener="web",outcome="passed"}`: "1",
-		`balance_channel_checks_total{channel="` + bad.String() + `",listener="web",outcome="refused"}`: "1",
-		`balance_channel_check_duration_seconds_count{channel="` + good.String() + `",listener="web"}`:  "1",
-		`balance_channel_check_duration_seconds_count{channel="` + bad.String() + `",listener="mail"}`:  "0",
+		`balance_channel_up{channel="` + good.String() + `",listener="web",name=""}`:                            "1",
+		`balance_channel_up{channel="` + bad.String() + `",listener="web",name=""}`:                             "0",
+		`balance_channel_state{channel="` + bad.String() + `",listener="mail",name="",state="down"}`:            "1",
+		`balance_channel_state{channel="` + bad.String() + `",listener="mail",name="",state="up"}`:              "",
+		`balance_channel_checks_total{channel="` + good.String() + `",listener="web",name="",outcome="passed"}`: "1",
+		`balance_channel_checks_total{channel="` + bad.String() + `",listener="web",name="",outcome="refused"}`: "1",
+		`balance_channel_check_duration_seconds_count{channel="` + good.String() + `",listener="web",name=""}`:  "1",
+		`balance_channel_check_duration_seconds_count{channel="` + bad.String() + `",listener="mail",name=""}`:  "0",
 	} {
 		if samples[name] != want {
 			t.Errorf("%s is %q, want %q", name, samples[name], want)
 		}
 	}
-	if _, ok := samples[`balance_channel_state_changed_timestamp_seconds{channel="`+bad.String()+`",listener="mail"}`]; !ok {
+	if _, ok := samples[`balance_channel_state_changed_timestamp_seconds{channel="`+bad.String()+`",listener="mail",name=""}`]; !ok {
 		t.Error("nothing tells when it went down")
 	}
 	eventually(t, "the events tell", func() bool {

@@ -37,9 +37,10 @@ func describeListener(name, help string, labels ...string) *prometheus.Desc {
 }
 
 // A channel is named by its listener and its address, not by its group, so
-// that its series go on when it is moved.
+// that its series go on when it is moved. Its name stands beside these, empty if it
+// has none, which is to Prometheus as if the label were missing.
 func describeChannel(name, help string, labels ...string) *prometheus.Desc {
-	return describe("channel_"+name, help, append([]string{"listener", "channel"}, labels...)...)
+	return describe("channel_"+name, help, append([]string{"listener", "channel", "name"}, labels...)...)
 }
 
 var (
@@ -134,29 +135,29 @@ func collectListener(metrics chan<- prometheus.Metric, l *engine.ListenerStatus)
 }
 
 func collectChannel(metrics chan<- prometheus.Metric, listener string, group int, c *engine.ChannelStatus) {
-	name := c.Key.String()
-	counter(metrics, channelConnections, c.Sessions, listener, name)
-	gauge(metrics, channelActive, float64(c.Active), listener, name)
+	key := c.Key.String()
+	counter(metrics, channelConnections, c.Sessions, listener, key, c.Name)
+	gauge(metrics, channelActive, float64(c.Active), listener, key, c.Name)
 	for f := range balancer.Failures {
-		counter(metrics, channelConnectErrors, c.Dials.Failed(f), listener, name, f.String())
+		counter(metrics, channelConnectErrors, c.Dials.Failed(f), listener, key, c.Name, f.String())
 	}
-	durations(metrics, channelConnectDuration, &c.Dials.Durations, listener, name)
-	counter(metrics, channelBytes, c.Sent, listener, name, "sent")
-	counter(metrics, channelBytes, c.Received, listener, name, "received")
-	gauge(metrics, channelUp, number(c.State.Up()), listener, name)
-	gauge(metrics, channelState, 1, listener, name, c.State.String())
+	durations(metrics, channelConnectDuration, &c.Dials.Durations, listener, key, c.Name)
+	counter(metrics, channelBytes, c.Sent, listener, key, c.Name, "sent")
+	counter(metrics, channelBytes, c.Received, listener, key, c.Name, "received")
+	gauge(metrics, channelUp, number(c.State.Up()), listener, key, c.Name)
+	gauge(metrics, channelState, 1, listener, key, c.Name, c.State.String())
 	if !c.Since.IsZero() {
-		gauge(metrics, channelChanged, float64(c.Since.UnixMilli())/1000, listener, name)
+		gauge(metrics, channelChanged, float64(c.Since.UnixMilli())/1000, listener, key, c.Name)
 	}
 	if c.Check != nil {
 		for outcome := range health.Outcomes {
-			counter(metrics, channelChecks, c.Check.Results[outcome], listener, name, outcome.String())
+			counter(metrics, channelChecks, c.Check.Results[outcome], listener, key, c.Name, outcome.String())
 		}
-		durations(metrics, channelCheckDuration, c.Check.Durations, listener, name)
+		durations(metrics, channelCheckDuration, c.Check.Durations, listener, key, c.Name)
 	}
-	gauge(metrics, channelMaxConns, float64(c.Limit), listener, name)
-	gauge(metrics, channelWeight, float64(c.Weight), listener, name)
-	gauge(metrics, channelGroup, float64(group), listener, name)
+	gauge(metrics, channelMaxConns, float64(c.Limit), listener, key, c.Name)
+	gauge(metrics, channelWeight, float64(c.Weight), listener, key, c.Name)
+	gauge(metrics, channelGroup, float64(group), listener, key, c.Name)
 }
 
 func counter(metrics chan<- prometheus.Metric, desc *prometheus.Desc, value uint64, labels ...string) {

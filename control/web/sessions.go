@@ -38,6 +38,7 @@ type session struct {
 	Listener string         `json:"listener"`
 	Group    int            `json:"group"`
 	Channel  string         `json:"channel"` // empty before the first is tried
+	Name     string         `json:"name"`    // of the channel; empty if it has none
 	State    string         `json:"state"`
 	Age      float64        `json:"age_seconds"`
 	Idle     float64        `json:"idle_seconds"`
@@ -85,7 +86,7 @@ func parseQuery(values url.Values) (query, error) {
 
 func (q *query) matches(s *plane.Session) bool {
 	return (q.listener == "" || s.Listener.Service().Name == q.listener) &&
-		(q.channel == "" || s.Channel != nil && s.Channel.Key().String() == q.channel) &&
+		(q.channel == "" || s.Channel != nil && (s.Channel.Key().String() == q.channel || s.Channel.Name() == q.channel)) &&
 		(!q.client.IsValid() || q.client.Contains(s.Client.Addr().WithZone("")))
 }
 
@@ -159,12 +160,17 @@ func writeSessions(w http.ResponseWriter, answer sessions, found []plane.Session
 }
 
 func sessionOf(s *plane.Session, channel string, now time.Time) session {
+	name := ""
+	if s.Channel != nil {
+		name = s.Channel.Name()
+	}
 	return session{
 		ID:       s.ID,
 		Client:   s.Client,
 		Listener: s.Listener.Service().Name,
 		Group:    s.Group,
 		Channel:  channel,
+		Name:     name,
 		State:    s.State.String(),
 		Age:      seconds(now.Sub(s.Started)),
 		Idle:     seconds(now.Sub(s.Active)),

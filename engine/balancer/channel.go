@@ -109,6 +109,15 @@ func (c *Channel) Name() string {
 	return ""
 }
 
+// Attrs returns how a line of the log names the channel: its key, and its name if
+// it has one.
+func (c *Channel) Attrs() []any {
+	if name := c.Name(); name != "" {
+		return []any{"channel", c.key, "name", name}
+	}
+	return []any{"channel", c.key}
+}
+
 // SetName changes the name.
 func (c *Channel) SetName(name string) {
 	if c.Name() != name {

@@ -229,7 +229,7 @@ func (s *Search) Failed(now int64) {
 	}
 	switch {
 	case change == balancer.Disabled:
-		s.options.Log.Warn("channel autodisabled", "listener", s.service.Name, "group", s.Group(), "channel", channel.Key(), "error", s.err)
+		s.options.Log.Warn("channel autodisabled", append(s.attrs(channel), "error", s.err)...)
 		return
 	case change == balancer.Failing:
 		throttle.Add()
@@ -239,7 +239,7 @@ func (s *Search) Failed(now int64) {
 		throttle.Add()
 	}
 	if !s.tell(throttle, slog.LevelWarn, text, channel, now, why...) {
-		s.options.Log.Debug("channel fails", append([]any{"listener", s.service.Name, "group", s.Group(), "channel", channel.Key()}, why...)...)
+		s.options.Log.Debug("channel fails", append(s.attrs(channel), why...)...)
 	}
 }
 
@@ -279,10 +279,15 @@ func (s *Search) tell(throttle *balancer.Throttle, level slog.Level, text string
 	if n == 0 {
 		return false
 	}
-	attrs := append([]any{"listener", s.service.Name, "group", s.Group(), "channel", channel.Key()}, more...)
+	attrs := append(s.attrs(channel), more...)
 	if n > 1 {
 		attrs = append(attrs, "left_out", n-1)
 	}
 	s.options.Log.Log(context.Background(), level, text, attrs...)
 	return true
+}
+
+// attrs returns how a line of the log names a channel of the listener.
+func (s *Search) attrs(channel *balancer.Channel) []any {
+	return append([]any{"listener", s.service.Name, "group", s.Group()}, channel.Attrs()...)
 }

@@ -235,4 +235,12 @@ func (c *conversation) current() (engine.ListenerStatus, bool) {
 }
 
 // Words returns the names of all commands that people may say.
-func Words() []string { return names(commands()) }
+func Words() []string {
+	var list []string
+	for _, c := range commands() {
+		if c.help != "" {
+			list = append(list, c.name)
+		}
+	}
+	return list
+}

@@ -140,8 +140,8 @@ func TestHealthCommands(t *testing.T) {
 		{"events 0", Failed, "value out of range"},
 		{"events 1001", Failed, "value out of range"},
 		{"events all", Misused, "syntax error"},
-		{`complete "check "`, OK, "0\n1"},
-		{`complete "ready "`, OK, "web\nmail"},
+		{`complete "check "`, OK, "0\tuntested, 127.0.0.1:80\n1\tuntested, 127.0.0.2:81"},
+		{`complete "ready "`, OK, "web\t2 untested\nmail\t2 untested"},
 	})
 }
 

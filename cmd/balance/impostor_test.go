@@ -145,7 +145,7 @@ func TestHostileCompletion(t *testing.T) {
 	u.sees(`balance\[0\] `)
 	before := u.seen
 	u.types("\t")
-	u.sees(`owned.*owned`)
+	u.sees(`(?s)owned.*owned`)
 	screen := u.screen.String()[before:]
 	if strings.Contains(screen, "\x1b]0") || strings.Contains(screen, "\a") || strings.Contains(screen, "\x9b") {
 		t.Errorf("%q", screen)

@@ -77,11 +77,12 @@ func (u *typist) sees(pattern string) {
 	}
 }
 
-// balanceIn is the program with a runtime directory. It is not waited for without
-// end.
+// balanceIn is the program with a runtime directory, beside which it keeps its
+// history, and a terminal that can be edited on, without colours. It is not waited
+// for without end.
 func balanceIn(t *testing.T, directory string, args ...string) *exec.Cmd {
 	program := bounded(t, "balance", args...)
-	program.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+directory)
+	program.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+directory, "XDG_STATE_HOME="+directory+"-state", "TERM=xterm", "NO_COLOR=1")
 	return program
 }
 
@@ -146,10 +147,9 @@ func TestShellOnATerminal(t *testing.T) {
 	u.types("mr\t") // as far as it is certain
 	u.sees(`mrtg-`)
 	u.types("\t")
-	u.sees(`mrtg-bytes  mrtg-conns`)
+	u.sees(`mrtg-bytes  bytes received and sent, for MRTG\s+mrtg-conns  total sessions, for MRTG\r\n`)
 	u.types("c\t0 \t") // one of two, then the channels of group 0
-	u.sees(`mrtg-conns 0 `)
-	u.sees(`0  1`)
+	u.sees(`0  untested, 127\.0\.0\.1:1 +1  untested, 127\.0\.0\.2:1\r\n`)
 	u.types("1\r")
 	u.sees(`group 0 channel 1\r\n`)
 
@@ -182,6 +182,113 @@ func TestShellOnATerminal(t *testing.T) {
 	u.types("quit\r")
 	if err := u.program.Wait(); err != nil {
 		t.Errorf("quit: %v", err)
+	}
+}
+
+// Ctrl-C wipes a line out, and leaves the shell where it is.
+func TestShellForgetsALine(t *testing.T) {
+	t.Parallel()
+	d := launch(t)
+	u := newTypist(t, d.beside(t, "-i", d.port))
+	u.sees(`balance\[0\] `)
+	u.types("disable 0\x01") // to the begin of the line
+	u.sees(`disable 0.*\x1b\[0K`)
+	u.types("\x03")
+	u.sees(`\^C`)
+	u.sees(`balance\[0\] `)
+	u.types("show\r")
+	u.sees(`ENA        127\.0\.0\.1`)
+}
+
+// What was typed is found again, in the next shell too, but for what was no
+// command, and what stands behind a blank.
+func TestShellHistory(t *testing.T) {
+	t.Parallel()
+	d := launch(t)
+	first := newTypist(t, d.beside(t, "-i", d.port))
+	first.sees(`balance\[0\] `)
+	for _, line := range []string{"disable 1", "enable 1", " disable 0", "hunter2", "version"} {
+		first.types(line + "\r")
+		first.sees(`(?s)\r\n.*balance\[0\] `)
+	}
+	first.types("\x1b[A\x1b[A\r") // kept for this shell, to be mended
+	first.sees(`syntax error`)
+	first.sees(`balance\[0\] `)
+	first.types("quit\r")
+	first.program.Wait()
+
+	directory := filepath.Join(d.directory+"-state", "balance")
+	kept, err := os.ReadFile(filepath.Join(directory, "shell_history"))
+	if want := "disable 1\nenable 1\nversion\nquit\n"; err != nil || string(kept) != want {
+		t.Errorf("kept %q, %v, want %q", kept, err, want)
+	}
+	for path, mode := range map[string]os.FileMode{directory: 0o700, filepath.Join(directory, "shell_history"): 0o600} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%q: %v, %v, want mode %o", path, info.Mode(), err, mode)
+		}
+	}
+
+	second := newTypist(t, d.beside(t, "-i", d.port))
+	second.sees(`balance\[0\] `)
+	second.types("\x12dis\r") // Ctrl-R
+	second.sees(`channel 1 disabled`)
+	second.sees(`balance\[0\] `)
+	second.types("\x1b[A\x1b[A\x1b[A\r") // of the first shell, behind the one just found
+	second.sees(`This is balance`)
+}
+
+// A history that cannot be kept is told of, and does not keep the shell from
+// working. One in another's place is not written to.
+func TestShellWithoutHistory(t *testing.T) {
+	t.Parallel()
+	d := launch(t)
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+	if err := os.WriteFile(elsewhere, []byte("mine\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	directory := filepath.Join(d.directory+"-state", "balance")
+	if err := os.MkdirAll(directory, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(elsewhere, filepath.Join(directory, "shell_history")); err != nil {
+		t.Fatal(err)
+	}
+	u := newTypist(t, d.beside(t, "-i", d.port))
+	u.sees(`balance: read the history in .*\r\n`)
+	u.sees(`balance\[0\] `)
+	u.types("version\r")
+	u.sees(`This is balance`)
+	u.types("quit\r")
+	if err := u.program.Wait(); err != nil {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(elsewhere); err != nil || string(text) != "mine\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+func TestColoursOfStates(t *testing.T) {
+	t.Parallel()
+	d := launch(t)
+	u := newTypist(t, with(d.beside(t, "-i", d.port), "NO_COLOR="))
+	u.sees(`balance\[0\] `)
+	u.types("disable 1; show\r")
+	u.sees(`S       ip-address`)
+	u.sees(`\x1b\[32mENA\x1b\[m        127\.0\.0\.1`)
+	u.sees(`\x1b\[33mdis\x1b\[m        127\.0\.0\.2`)
+	u.types("health\r")
+	u.sees(`\x1b\[33mdisabled\x1b\[m`)
+	u.types("enable \t")
+	u.sees(`0  \x1b\[32muntested\x1b\[m, 127.*1  \x1b\[33mdisabled\x1b\[m, 127`)
+	once := newTypist(t, with(d.beside(t, "-c", "show", d.port), "NO_COLOR="))
+	once.sees(`\x1b\[32mENA\x1b\[m `)
+	for _, none := range []string{"NO_COLOR=1", "TERM=dumb"} {
+		u := newTypist(t, with(d.beside(t, "-c", "show", d.port), "NO_COLOR=", none))
+		u.sees(` ENA `)
+	}
+	out, err := with(d.beside(t, "-c", "show", d.port), "NO_COLOR=").Output()
+	if err != nil || strings.Contains(string(out), "\x1b") {
+		t.Errorf("into a pipe: %v: %q", err, out)
 	}
 }
 
@@ -277,6 +384,9 @@ func TestSignalRestoresTheTerminal(t *testing.T) {
 		}
 		defer master.Close()
 		defer terminal.Close()
+		if err := pty.Setsize(master, &pty.Winsize{Rows: 24, Cols: 80}); err != nil {
+			t.Fatal(err)
+		}
 		fd := int(terminal.Fd())
 		before, err := term.GetState(fd)
 		if err != nil {
@@ -348,12 +458,33 @@ func TestWatchIntoAPipe(t *testing.T) {
 	}
 }
 
-func TestTerminalWithoutASize(t *testing.T) {
+// On a terminal that cannot be edited on, the shell reads plain lines.
+func TestPlainTerminals(t *testing.T) {
+	t.Parallel()
 	d := launch(t)
-	u := newTypistAt(t, &pty.Winsize{}, d.beside(t, "-i", d.port))
-	u.types("version\r")
-	u.sees(`balance\[0\] version\r\n`)
-	u.sees(`This is balance`)
+	sized := &pty.Winsize{Rows: 24, Cols: 120}
+	for name, u := range map[string]*typist{
+		"no size":  newTypistAt(t, &pty.Winsize{}, d.beside(t, "-i", d.port)),
+		"dumb":     newTypistAt(t, sized, with(d.beside(t, "-i", d.port), "TERM=dumb", "NO_COLOR=")),
+		"narrow":   newTypistAt(t, &pty.Winsize{Rows: 24, Cols: 15}, d.beside(t, "-i", d.port)),
+		"no TERM ": newTypistAt(t, sized, with(d.beside(t, "-i", d.port), "TERM=", "NO_COLOR=")),
+	} {
+		u.sees(`balance\[0\] `)
+		u.types("show\r")
+		u.sees(`show\r\n`)
+		u.sees(`ENA        127\.0\.0\.1`)
+		u.types("\x03")
+		u.program.Wait()
+		if screen := u.screen.String(); strings.Contains(screen, "\x1b") {
+			t.Errorf("%s: %q", name, screen)
+		}
+	}
+}
+
+// with sets variables of a program.
+func with(program *exec.Cmd, variables ...string) *exec.Cmd {
+	program.Env = append(program.Env, variables...)
+	return program
 }
 
 func TestShellRefusesEndlessLines(t *testing.T) {

@@ -9,15 +9,13 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/term"
-
 	"balance/cmd/balance/internal/exit"
 	"balance/control"
 )
 
 // shell is -i: it reads commands until the end of input or quit. At a terminal
-// it has line editing, history and completion; else it reads plain lines, and
-// a command that failed shows in the exit code.
+// it has line editing, history and completion; else it reads plain lines, and a
+// command that failed shows in the exit code.
 func shell(client *control.Client, stdin io.Reader, stdout, stderr io.Writer) int {
 	s := newDialogue(client, stdin, stdout, stderr)
 	if s.keys != nil {
@@ -31,12 +29,15 @@ type dialogue struct {
 	client         *control.Client
 	stdout, stderr io.Writer
 	keys           *os.File // the terminal, nil if not both stdin and stdout are one
+	palette        palette
+	editor         *editor // of the shell on a terminal, else nil
+	understood     bool    // whether every command of the current line was one
 	group          int
 	code           int // worst of all commands so far
 }
 
 func newDialogue(client *control.Client, stdin io.Reader, stdout, stderr io.Writer) *dialogue {
-	s := &dialogue{client: client, stdout: stdout, stderr: stderr}
+	s := &dialogue{client: client, stdout: stdout, stderr: stderr, palette: paletteOf(stdout, os.Getenv)}
 	if terminal(stdout) != nil {
 		s.keys = terminal(stdin)
 	}
@@ -70,36 +71,34 @@ func (s *dialogue) onPipe(stdin io.Reader) int {
 	}
 }
 
-// onTerminal has the terminal raw while a line is edited, and as it was while
-// commands run, so that Ctrl-C ends those as it ends any program.
+// onTerminal reads from a line editor.
 func (s *dialogue) onTerminal() int {
-	fd := int(s.keys.Fd())
-	line := term.NewTerminal(struct {
-		io.Reader
-		io.Writer
-	}{s.keys, s.stdout}, s.prompt())
-	line.AutoCompleteCallback = func(text string, at int, key rune) (string, int, bool) {
-		if key != '\t' {
-			return "", 0, false
-		}
-		return s.complete(line, text, at)
+	kept, err := openHistory()
+	if err != nil {
+		fmt.Fprintf(s.stderr, "balance: %v\n", err)
+	}
+	defer kept.close()
+	if s.editor, err = newEditor(s.keys, kept, s.complete); err != nil {
+		fmt.Fprintf(s.stderr, "balance: edit on the terminal: %v\n", err)
+		return exit.System
 	}
 	io.WriteString(s.stdout, s.greeting())
 	for {
-		if width, height, err := term.GetSize(fd); err == nil && width > 0 && height > 0 {
-			line.SetSize(width, height)
-		}
-		line.SetPrompt(s.prompt())
-		text, err := readLine(fd, line)
+		text, err := s.editor.line(s.prompt())
 		switch {
 		case errors.Is(err, io.EOF):
 			fmt.Fprintln(s.stdout)
 			return exit.OK
-		case err != nil && !errors.Is(err, term.ErrPasteIndicator):
+		case err != nil:
 			fmt.Fprintf(s.stderr, "balance: read the terminal: %v\n", err)
 			return exit.System
 		}
-		if !s.do(text) {
+		s.understood = true
+		goesOn := s.do(text)
+		if err := s.editor.remember(text, s.understood); err != nil {
+			fmt.Fprintf(s.stderr, "balance: %v\n", err)
+		}
+		if !goesOn {
 			if s.code == exit.NoMaster {
 				return s.code
 			}
@@ -128,6 +127,7 @@ func (s *dialogue) do(line string) bool {
 			s.code = exit.NoMaster
 			return false
 		}
+		s.understood = s.understood && status != control.Misused
 		s.code = worse(s.code, exitOf(status))
 		if status != control.OK {
 			continue
@@ -146,7 +146,7 @@ func (s *dialogue) do(line string) bool {
 
 func (s *dialogue) send(command string) (control.Status, error) {
 	lines, status, err := s.client.Ask(command)
-	for _, line := range lines {
+	for _, line := range s.palette.table(lines) {
 		fmt.Fprintln(s.stdout, line)
 	}
 	return status, err

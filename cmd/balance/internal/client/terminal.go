@@ -21,29 +21,20 @@ func terminal(stream any) *os.File {
 	return file
 }
 
-func readLine(fd int, line *term.Terminal) (string, error) {
-	restore, err := makeRaw(fd)
-	if err != nil {
-		return "", err
-	}
-	defer restore()
-	return line.ReadLine()
-}
-
-// makeRaw makes the terminal raw until restore is called. A signal that ends
-// the program restores it first.
-func makeRaw(fd int) (restore func(), err error) {
+// keepMode notes how the terminal is. restore makes it so again, and a signal
+// that ends the program before that does so first.
+func keepMode(fd int) (restore func(), err error) {
 	ending := make(chan os.Signal, 1)
 	signal.Notify(ending, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM)
-	cooked, err := term.MakeRaw(fd)
+	kept, err := term.GetState(fd)
 	if err != nil {
 		signal.Stop(ending)
 		return nil, err
 	}
 	var waiting sync.WaitGroup
-	waiting.Go(func() { endAtSignal(ending, fd, cooked) })
+	waiting.Go(func() { endAtSignal(ending, fd, kept) })
 	return func() {
-		term.Restore(fd, cooked)
+		term.Restore(fd, kept)
 		signal.Stop(ending)
 		close(ending) // a signal that came before is still received
 		waiting.Wait()
@@ -52,12 +43,12 @@ func makeRaw(fd int) (restore func(), err error) {
 
 // endAtSignal waits for a signal or for the closing of the channel. At a signal
 // it restores the terminal, and the program ends by that signal.
-func endAtSignal(ending chan os.Signal, fd int, cooked *term.State) {
+func endAtSignal(ending chan os.Signal, fd int, kept *term.State) {
 	sig, came := <-ending
 	if !came {
 		return
 	}
-	term.Restore(fd, cooked)
+	term.Restore(fd, kept)
 	signal.Stop(ending) // now the signal has its usual effect
 	unix.Kill(os.Getpid(), sig.(unix.Signal))
 }
@@ -65,11 +56,14 @@ func endAtSignal(ending chan os.Signal, fd int, cooked *term.State) {
 // awaitKey waits for a key, swallows it, and reports whether there was one in
 // time.
 func awaitKey(keys *os.File, timeout time.Duration) (bool, error) {
-	restore, err := makeRaw(int(keys.Fd()))
+	restore, err := keepMode(int(keys.Fd()))
 	if err != nil {
 		return false, err
 	}
 	defer restore()
+	if _, err := term.MakeRaw(int(keys.Fd())); err != nil {
+		return false, err
+	}
 	for end := time.Now().Add(timeout); ; {
 		left := max(time.Until(end), 0)
 		ready := []unix.PollFd{{Fd: int32(keys.Fd()), Events: unix.POLLIN}}

@@ -39,12 +39,23 @@ func (c *conversation) did(listener string, key balancer.Key, format string, arg
 	c.daemon.Engine.Note(act)
 }
 
-// edited notes what an edit changed.
+// edited notes what an edit changed, of each listener.
 func (c *conversation) edited(changes spec.Changes) {
 	if len(changes) == 0 {
 		c.did(c.listener, balancer.Key{}, "nothing")
-		return
 	}
+	for len(changes) > 0 {
+		listener := changes[0].Listener
+		n := slices.IndexFunc(changes, func(other spec.Change) bool { return other.Listener != listener })
+		if n < 0 {
+			n = len(changes)
+		}
+		c.editedOf(listener, changes[:n])
+		changes = changes[n:]
+	}
+}
+
+func (c *conversation) editedOf(listener string, changes spec.Changes) {
 	key := changes[0].ChannelKey
 	if slices.ContainsFunc(changes, func(other spec.Change) bool { return other.ChannelKey != key }) {
 		key = balancer.Key{}
@@ -57,7 +68,7 @@ func (c *conversation) edited(changes spec.Changes) {
 		}
 		texts = append(texts, changeText(change))
 	}
-	c.did(c.listener, key, "%s", strings.Join(texts, "; "))
+	c.did(listener, key, "%s", strings.Join(texts, "; "))
 }
 
 // changeText is a change without the sign of one that is neither added nor removed.

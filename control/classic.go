@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -52,7 +51,7 @@ func (c *conversation) version([]string) Status {
 func (c *conversation) chooseGroup(args []string) Status {
 	number, err := strconv.Atoi(args[0])
 	if err != nil {
-		return c.misused()
+		return c.misused("%.60q is not the number of a group", args[0])
 	}
 	l, ok := c.current()
 	if !ok {
@@ -100,9 +99,13 @@ func (c *conversation) editGroup(change func(*spec.Group) error) error {
 	})
 }
 
-// editChannel changes a channel of the current listener.
-func (c *conversation) editChannel(key balancer.Key, change func(*spec.Channel) error) error {
-	changes, err := c.daemon.Engine.EditChannel(context.Background(), c.listener, key, change)
+// editChannels changes all of the channels, or none.
+func (c *conversation) editChannels(chosen []choice, change func(*spec.Channel) error) error {
+	var channels []engine.ChannelAt
+	for _, ch := range chosen {
+		channels = append(channels, engine.ChannelAt{Listener: ch.listener, Key: ch.Key})
+	}
+	changes, err := c.daemon.Engine.EditChannels(context.Background(), channels, change)
 	switch {
 	case errors.Is(err, engine.ErrNoChannel):
 		return errNoChannel
@@ -159,19 +162,20 @@ func (c *conversation) create(args []string) Status {
 }
 
 func (c *conversation) assign(args []string) Status {
-	number, err := strconv.Atoi(args[0])
-	if err != nil {
-		return c.misused()
+	chosen, status := c.choose(errNoChannel.Error(), args[0])
+	if status != OK {
+		return status
 	}
 	channel, err := c.address(args[1], args[2])
-	if err != nil {
+	switch {
+	case err != nil:
 		return c.failed(err)
-	}
-	status, found := c.channel(number)
-	if found && status.State.Enabled() {
+	case len(chosen) > 1:
+		return c.misused("%q is more than one channel, which cannot have one address", args[0])
+	case chosen[0].State.Enabled():
 		return c.failed(errEnabled)
 	}
-	err = c.editChannel(status.Key, func(old *spec.Channel) error {
+	err = c.editChannels(chosen, func(old *spec.Channel) error {
 		channel.Name, channel.MaxConns, channel.Weight = old.Name, old.MaxConns, old.Weight
 		*old = channel
 		return nil
@@ -179,94 +183,70 @@ func (c *conversation) assign(args []string) Status {
 	return c.answer(err, "channel reassigned")
 }
 
-// channel returns a picture of a channel of the current group.
-func (c *conversation) channel(number int) (engine.ChannelStatus, bool) {
-	listeners := c.daemon.Engine.Snapshot().Listeners
-	i := slices.IndexFunc(listeners, func(l engine.ListenerStatus) bool { return l.Name == c.listener })
-	if i < 0 || c.group >= len(listeners[i].Groups) {
-		return engine.ChannelStatus{}, false
-	}
-	channels := listeners[i].Groups[c.group].Channels
-	if number < 0 || number >= len(channels) {
-		return engine.ChannelStatus{}, false
-	}
-	return channels[number], true
-}
+func (c *conversation) enable(args []string) Status  { return c.setEnabled(args, true, "enabled") }
+func (c *conversation) disable(args []string) Status { return c.setEnabled(args, false, "disabled") }
 
-// key returns the identity of a channel of the current group: the one thing that
-// its number is good for. Without such a channel it is one that none has.
-func (c *conversation) key(number int) balancer.Key {
-	channel, _ := c.channel(number)
-	return channel.Key
-}
-
-func (c *conversation) enable(args []string) Status  { return c.setEnabled(args[0], true, "enabled") }
-func (c *conversation) disable(args []string) Status { return c.setEnabled(args[0], false, "disabled") }
-
-func (c *conversation) setEnabled(text string, enable bool, word string) Status {
-	number, err := strconv.Atoi(text)
-	if err != nil {
-		return c.misused()
-	}
-	channel, _ := c.channel(number)
-	changed, err := c.daemon.Engine.Enable(c.listener, channel.Key, enable)
-	switch {
-	case err != nil:
-		return c.fail("no such channel %d", number)
-	case changed:
-		c.did(c.listener, channel.Key, "%s → %s", channel.State, word)
-		c.say("channel %d %s", number, word)
-	default:
-		c.did(c.listener, channel.Key, "already %s", word)
-		c.say("channel %d already %s", number, word)
-	}
-	return OK
+func (c *conversation) setEnabled(args []string, enable bool, word string) Status {
+	return c.each(args, func(ch choice) error {
+		changed, err := c.daemon.Engine.Enable(ch.listener, ch.Key, enable)
+		switch {
+		case err != nil:
+			return err
+		case changed:
+			c.did(ch.listener, ch.Key, "%s → %s", ch.State, word)
+			c.say("channel %s %s", ch.words, word)
+		default:
+			c.did(ch.listener, ch.Key, "already %s", word)
+			c.say("channel %s already %s", ch.words, word)
+		}
+		return nil
+	})
 }
 
 func (c *conversation) reset(args []string) Status {
-	number, err := strconv.Atoi(args[0])
-	if err != nil {
-		return c.misused()
-	}
-	channel, _ := c.channel(number)
-	if err := c.daemon.Engine.Reset(c.listener, channel.Key); err != nil {
-		return c.fail("no such channel %d", number)
-	}
-	c.did(c.listener, channel.Key, "sessions %d → 0, sent %d → 0, received %d → 0", channel.Sessions, channel.Sent, channel.Received)
-	c.say("channel %d counters reset", number)
-	return OK
+	return c.each(args, func(ch choice) error {
+		if err := c.daemon.Engine.Reset(ch.listener, ch.Key); err != nil {
+			return err
+		}
+		c.did(ch.listener, ch.Key, "sessions %d → 0, sent %d → 0, received %d → 0", ch.Sessions, ch.Sent, ch.Received)
+		c.say("channel %s counters reset", ch.words)
+		return nil
+	})
 }
 
 func (c *conversation) maxc(args []string) Status {
-	number, err1 := strconv.Atoi(args[0])
-	limit, err2 := strconv.Atoi(args[1])
-	if err1 != nil || err2 != nil {
-		return c.misused()
-	}
-	if limit < 0 || int64(limit) > spec.MaxMaxConns {
-		return c.fail("value out of range")
-	}
-	err := c.editChannel(c.key(number), func(channel *spec.Channel) error {
-		channel.MaxConns = limit
-		return nil
-	})
-	return c.answer(err, "maxc of channel %d changed to %d", number, limit)
+	return c.setNumber("maxc", args, spec.MaxMaxConns, func(channel *spec.Channel, limit int) { channel.MaxConns = limit })
 }
 
 func (c *conversation) weight(args []string) Status {
-	number, err1 := strconv.Atoi(args[0])
-	weight, err2 := strconv.Atoi(args[1])
-	if err1 != nil || err2 != nil {
-		return c.misused()
+	return c.setNumber("weight", args, balancer.MaxWeight, func(channel *spec.Channel, weight int) { channel.Weight = spec.WeightOf(weight) })
+}
+
+// setNumber sets a setting of channels to the number that comes last.
+func (c *conversation) setNumber(what string, args []string, most int64, set func(*spec.Channel, int)) Status {
+	last := len(args) - 1
+	number, err := strconv.Atoi(args[last])
+	if err != nil {
+		return c.misused("%.60q is not a number", args[last])
 	}
-	if weight < 0 || weight > balancer.MaxWeight {
+	if number < 0 || int64(number) > most {
 		return c.fail("value out of range")
 	}
-	err := c.editChannel(c.key(number), func(channel *spec.Channel) error {
-		channel.Weight = spec.WeightOf(weight)
+	chosen, status := c.choose(errNoChannel.Error(), args[:last]...)
+	if status != OK {
+		return status
+	}
+	err = c.editChannels(chosen, func(channel *spec.Channel) error {
+		set(channel, number)
 		return nil
 	})
-	return c.answer(err, "weight of channel %d changed to %d", number, weight)
+	if err != nil {
+		return c.failed(err)
+	}
+	for _, ch := range chosen {
+		c.say("%s of channel %s changed to %d", what, ch.words, number)
+	}
+	return OK
 }
 
 func (c *conversation) mode(args []string) Status {
@@ -300,6 +280,9 @@ func (c *conversation) mrtg(name string, args []string) Status {
 		return Failed
 	}
 	lines, status := mrtg(l, name, args)
+	if status == Misused {
+		return c.misused("%.60q and %.60q are not two numbers", args[0], args[1])
+	}
 	c.reply.add(lines...)
 	return status
 }

@@ -27,15 +27,15 @@ func classicCommands() []command {
 		{"show", "[-l]", "show all channels; with -l also their weight and their share of the group's sessions", reader, (*conversation).show},
 		{"help", "", "show this list", reader, (*conversation).help},
 		{"kill", "", "end the daemon", member, (*conversation).kill},
-		{"disable", "CH", "give channel CH no new sessions", member, (*conversation).disable},
+		{"disable", "CH...", "give channel CH no new sessions", member, (*conversation).disable},
 		{"group", "G", "aim at group G", reader, (*conversation).chooseGroup},
-		{"reset", "CH", "zero the counters of channel CH", member, (*conversation).reset},
-		{"enable", "CH", "let channel CH serve", member, (*conversation).enable},
+		{"reset", "CH...", "zero the counters of channel CH", member, (*conversation).reset},
+		{"enable", "CH...", "let channel CH serve", member, (*conversation).enable},
 		{"create", "HOST PORT", "add a channel to the group, disabled at first", member, (*conversation).create},
 		{"assign", "CH HOST PORT", "give disabled channel CH another address", member, (*conversation).assign},
-		{"maxc", "CH N", "limit channel CH to N simultaneous sessions, 0 = none", member, (*conversation).maxc},
-		{"mrtg-bytes", "G CH", "bytes received and sent, for MRTG", reader, (*conversation).mrtgBytes},
-		{"mrtg-conns", "G CH", "total sessions, for MRTG", reader, (*conversation).mrtgConns},
+		{"maxc", "CH... N", "limit channel CH to N simultaneous sessions, 0 = none", member, (*conversation).maxc},
+		{"mrtg-bytes", "G NUMBER", "bytes received and sent, for MRTG", reader, (*conversation).mrtgBytes},
+		{"mrtg-conns", "G NUMBER", "total sessions, for MRTG", reader, (*conversation).mrtgConns},
 		{"version", "", "show the version", reader, (*conversation).version},
 		{"hash", "", "choose among the group's channels by the client's address", member, (*conversation).hash},
 		{"rr", "", "choose among the group's channels in turn", member, (*conversation).roundRobin},
@@ -49,8 +49,8 @@ func newCommands() []command {
 		{"listener", "NAME", "aim at another listener", reader, (*conversation).chooseListener},
 		{"sessions", "[CH|CLIENT]", "show sessions; CLIENT is an address or a network", reader, (*conversation).sessions},
 		{"queue", "", "show the clients that wait for a slot", reader, (*conversation).queue},
-		{"close", "ID", "end a session", member, (*conversation).closeSession},
-		{"drain", "CH", "give channel CH no new sessions, and disable it when the last has ended", member, (*conversation).drain},
+		{"close", "ID... | client CLIENT... [all] | channel CH...", "end sessions: by id, of clients (of all listeners with all) or on channels", member, (*conversation).closeSessions},
+		{"drain", "CH...", "give channel CH no new sessions, and disable it when the last has ended", member, (*conversation).drain},
 		{"reload", "", "apply the configuration file now", member, (*conversation).reload},
 		{"diff", "[json]", "show what reload would change", member, (*conversation).diff},
 		{"config", "", "show the configuration in force", member, (*conversation).config},
@@ -59,10 +59,10 @@ func newCommands() []command {
 		{"watch", "[SECONDS]", "show again and again, until a key is pressed", reader, (*conversation).watch},
 		{"identify", "", "tell who this daemon is, as JSON", reader, (*conversation).identify},
 		{"health", "", "show how it stands with all channels, since when and why, and their checks", reader, (*conversation).health},
-		{"check", "CH", "check channel CH now", member, (*conversation).check},
+		{"check", "CH...", "check channel CH now", member, (*conversation).check},
 		{"events", "[N]", "show the last N events of channels and of what was asked for, 20 without N", reader, (*conversation).events},
 		{"ready", "[NAME]", "tell whether clients can be served, by all listeners or one, or why not", reader, (*conversation).ready},
-		{"weight", "CH N", "give channel CH a share of N beside the others, 0 = no new clients", member, (*conversation).weight},
+		{"weight", "CH... N", "give channel CH a share of N beside the others, 0 = no new clients", member, (*conversation).weight},
 		{"mode", "MODE", "choose among the group's channels by rr, hash, leastconn, random or first", member, (*conversation).mode},
 		{"rebalance", "[PERCENT] [dry]", "end so much of the sessions that channels have above their share, 100 without PERCENT; dry: only tell which", member, (*conversation).rebalance},
 		{"complete", "LINE", "", reader, (*conversation).complete},
@@ -103,18 +103,6 @@ func Resolve(request string) (name string, args []string) {
 		return "", nil
 	}
 	return c.name, words[1:]
-}
-
-// takes reports whether the command can have so many arguments.
-func (c command) takes(n int) bool {
-	most := strings.Fields(c.args)
-	least := 0
-	for _, arg := range most {
-		if !strings.HasPrefix(arg, "[") {
-			least++
-		}
-	}
-	return least <= n && n <= len(most)
 }
 
 // conversation is what the server knows of one client.
@@ -164,24 +152,42 @@ func (c *conversation) dispatch(line string, role role) Status {
 		c.over = true
 		return c.fail(errDenied)
 	}
+	c.audit = audit{}
 	if !ok {
-		return c.misused()
+		return c.misused("a double quote is open, or behind one there is no blank")
 	}
 	command, found := find(words[0])
 	status := Misused
-	c.audit = audit{command: command}
+	c.audit.command = command
 	switch {
 	case found && role < command.may:
 		status = c.fail(errDenied)
 	case found && command.takes(len(words)-1):
 		status = command.run(c, words[1:])
+	case found:
+		return c.misused("%s with %d arguments makes no sense", command.name, len(words)-1)
 	default:
-		return c.misused()
+		return c.misused("%.60q is no command%s", words[0], meantCommand(words[0], c.commands()))
 	}
 	if status == Failed {
 		c.missed(line)
 	}
 	return status
+}
+
+// meantCommand tells which command may have been meant; the list of all is what help
+// is for.
+func meantCommand(word string, commands []command) string {
+	var known []string
+	for _, c := range commands {
+		if c.help != "" {
+			known = append(known, c.name)
+		}
+	}
+	if hint := meant(word, known); strings.Contains(hint, "did you mean") {
+		return hint
+	}
+	return "; help lists them"
 }
 
 const errDenied = "permission denied"
@@ -207,10 +213,19 @@ func (c *conversation) sayText(text string) {
 	}
 }
 
-func (c *conversation) misused() Status {
+// misused answers what was wrong with a request, and what would be right. The first
+// line is the classic one, which scripts look for.
+func (c *conversation) misused(format string, args ...any) Status {
 	c.say("syntax error")
+	c.say(format, args...)
+	if command := c.audit.command; command.name != "" {
+		c.say("usage: %s", command.usage())
+	}
 	return Misused
 }
+
+// usage is how the command is said.
+func (c command) usage() string { return strings.TrimSpace(c.name + " " + c.args) }
 
 func (c *conversation) fail(format string, args ...any) Status {
 	return c.failed(fmt.Errorf(format, args...))

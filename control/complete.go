@@ -1,6 +1,7 @@
 package control
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,7 +30,7 @@ func (c *conversation) complete(args []string) Status {
 		last = words[len(words)-1]
 		words = words[:len(words)-1]
 	}
-	for _, candidate := range c.candidates(words) {
+	for _, candidate := range c.candidates(words, last) {
 		if strings.HasPrefix(candidate.word, last) {
 			c.say("%s", strings.TrimRight(candidate.word+"\t"+candidate.about, "\t"))
 		}
@@ -38,7 +39,7 @@ func (c *conversation) complete(args []string) Status {
 }
 
 // candidates returns what may follow the words of a line.
-func (c *conversation) candidates(words []string) []candidate {
+func (c *conversation) candidates(words []string, last string) []candidate {
 	if len(words) == 0 {
 		var list []candidate
 		for _, command := range c.commands() {
@@ -49,29 +50,43 @@ func (c *conversation) candidates(words []string) []candidate {
 		return list
 	}
 	command, ok := find(words[0])
-	args := strings.Fields(command.args)
-	if !ok || len(words) > len(args) {
+	if !ok {
 		return nil
 	}
-	switch arg := strings.Trim(args[len(words)-1], "[]"); arg {
-	case "CH", "CH|CLIENT":
-		group := c.group
-		if len(words) > 1 { // mrtg-bytes G CH
-			group, _ = strconv.Atoi(words[1])
+	var list []candidate
+	for _, f := range forms(command.args) {
+		for _, next := range f.follows(words[1:]) {
+			for _, found := range c.candidatesFor(next, words[1:], last) {
+				if !slices.Contains(list, found) && !slices.Contains(words[1:], found.word) {
+					list = append(list, found)
+				}
+			}
 		}
-		return c.channelCandidates(group)
+	}
+	return list
+}
+
+// candidatesFor returns the words that a word of a usage stands for.
+func (c *conversation) candidatesFor(word string, said []string, last string) []candidate {
+	switch word {
+	case "CH":
+		return c.channelCandidates(last)
+	case "NUMBER": // mrtg-bytes G NUMBER
+		group, _ := strconv.Atoi(said[0])
+		return numberCandidates(c.now(), group)
 	case "G":
 		return c.groupCandidates()
-	case "NAME":
+	case "LISTENER", "NAME":
 		return c.listenerCandidates()
 	case "ID":
 		return c.sessionCandidates()
 	case "MODE":
 		return modeCandidates()
-	case "json", "-l":
-		return []candidate{{word: arg}}
 	}
-	return nil
+	if isPlaceholder(word) {
+		return nil
+	}
+	return []candidate{{word: word}}
 }
 
 // now returns a picture of the current listener; the zero one if there is none.
@@ -84,8 +99,39 @@ func (c *conversation) now() engine.ListenerStatus {
 	return engine.ListenerStatus{}
 }
 
-func (c *conversation) channelCandidates(group int) []candidate {
-	l := c.now()
+// channelCandidates returns the channels of the current group by their names, or
+// else their numbers, and of the other groups those with a name; where none of them
+// begins like the last word the addresses, and behind a listener all of its own.
+func (c *conversation) channelCandidates(last string) []candidate {
+	listeners := c.daemon.Engine.Snapshot().Listeners
+	about := func(ch choice) string { return ch.State.String() + ", " + ch.Key.String() }
+	var list, addresses []candidate
+	if slash := strings.LastIndexByte(last, '/'); slash >= 0 {
+		for _, ch := range c.filtered(pickListeners(listeners, last[:slash]), all) {
+			name := ch.Name
+			if name == "" {
+				name = ch.Key.String()
+			}
+			list = append(list, candidate{last[:slash+1] + name, about(ch)})
+		}
+		return list
+	}
+	for _, ch := range c.filtered(pickListeners(listeners, c.listener), all) {
+		switch {
+		case ch.Name != "":
+			list = append(list, candidate{ch.Name, about(ch)})
+		case ch.group == c.group:
+			list = append(list, candidate{strconv.Itoa(ch.number), about(ch)})
+		}
+		addresses = append(addresses, candidate{ch.Key.String(), ch.State.String()})
+	}
+	if !slices.ContainsFunc(list, func(one candidate) bool { return strings.HasPrefix(one.word, last) }) {
+		return addresses
+	}
+	return list
+}
+
+func numberCandidates(l engine.ListenerStatus, group int) []candidate {
 	if group < 0 || group >= len(l.Groups) {
 		return nil
 	}

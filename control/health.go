@@ -115,33 +115,38 @@ func short(d time.Duration) string {
 	return d.String()
 }
 
-// check checks a channel now. It answers what each step came to.
+// check checks channels now, one after the other. It answers what each step came
+// to.
 func (c *conversation) check(args []string) Status {
-	number, err := strconv.Atoi(args[0])
-	if err != nil {
-		return c.misused()
+	chosen, status := c.choose("", args...)
+	if status != OK {
+		return status
 	}
-	ch, found := c.channel(number)
-	switch {
-	case !found:
-		return c.fail("no such channel %d", number)
-	case ch.Check == nil:
-		return c.fail("channel %d has no check", number)
+	for _, ch := range chosen {
+		if ch.Check == nil {
+			return c.fail("channel %s has no check", ch.words)
+		}
 	}
-	// A check has its own timeout, and ends with the engine.
-	result, err := c.daemon.Engine.Check(context.Background(), c.listener, ch.Key, func(step health.Step) {
-		c.say("%-32s %8s  %s", step.Name, short(step.Took), step.Note)
-	})
-	if err != nil {
-		return c.failed(err)
+	for _, ch := range chosen {
+		if len(chosen) > 1 {
+			c.say("channel %s", ch.words)
+		}
+		// A check has its own timeout, and ends with the engine.
+		result, err := c.daemon.Engine.Check(context.Background(), ch.listener, ch.Key, func(step health.Step) {
+			c.say("%-32s %8s  %s", step.Name, short(step.Took), step.Note)
+		})
+		if err != nil {
+			status = c.failed(err)
+			continue
+		}
+		c.audit.told = true
+		c.did(ch.listener, ch.Key, "%s after %s: %s", result.Outcome, short(result.Took), result.Answer)
+		c.say("%s after %s: %s", result.Outcome, short(result.Took), result.Answer)
+		if result.Outcome != health.Passed {
+			status = Failed
+		}
 	}
-	c.audit.told = true
-	c.did(c.listener, ch.Key, "%s after %s: %s", result.Outcome, short(result.Took), result.Answer)
-	c.say("%s after %s: %s", result.Outcome, short(result.Took), result.Answer)
-	if result.Outcome != health.Passed {
-		return Failed
-	}
-	return OK
+	return status
 }
 
 // defaultEvents is how many events are shown without a number.
@@ -152,7 +157,7 @@ func (c *conversation) events(args []string) Status {
 	if len(args) > 0 {
 		var err error
 		if n, err = strconv.Atoi(args[0]); err != nil {
-			return c.misused()
+			return c.misused("%.60q is not a number", args[0])
 		}
 		if n < 1 || n > engine.MaxEvents {
 			return c.fail("value out of range")

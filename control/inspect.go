@@ -94,7 +94,7 @@ func (c *conversation) reload([]string) Status {
 func (c *conversation) diff(args []string) Status {
 	asJSON := len(args) > 0
 	if asJSON && args[0] != "json" {
-		return c.misused()
+		return c.misused("%.60q is not json", args[0])
 	}
 	if c.daemon.Preview == nil {
 		return c.failed(errNoFile)
@@ -147,25 +147,27 @@ func (c *conversation) why(args []string) Status {
 }
 
 func (c *conversation) drain(args []string) Status {
-	number, err := strconv.Atoi(args[0])
-	if err != nil {
-		return c.misused()
+	return c.each(args, func(ch choice) error {
+		sessions, err := c.daemon.Engine.Drain(ch.listener, ch.Key)
+		if err != nil {
+			return err
+		}
+		c.did(ch.listener, ch.Key, "%s → draining, sessions left: %d", ch.State, sessions)
+		if sessions == 0 {
+			c.say("channel %s disabled", ch.words)
+		} else {
+			c.say("channel %s draining, %s left", ch.words, count(sessions))
+		}
+		return nil
+	})
+}
+
+// count is a number of sessions in words.
+func count(sessions int) string {
+	if sessions == 1 {
+		return "1 session"
 	}
-	channel, _ := c.channel(number)
-	sessions, err := c.daemon.Engine.Drain(c.listener, channel.Key)
-	if err != nil {
-		return c.fail("no such channel %d", number)
-	}
-	c.did(c.listener, channel.Key, "%s → draining, sessions left: %d", channel.State, sessions)
-	switch {
-	case sessions == 0:
-		c.say("channel %d disabled", number)
-	case sessions == 1:
-		c.say("channel %d draining, 1 session left", number)
-	default:
-		c.say("channel %d draining, %d sessions left", number, sessions)
-	}
-	return OK
+	return fmt.Sprintf("%d sessions", sessions)
 }
 
 func (c *conversation) rebalance(args []string) Status {
@@ -177,7 +179,7 @@ func (c *conversation) rebalance(args []string) Status {
 	if len(args) > 0 {
 		var err error
 		if percent, err = strconv.Atoi(strings.TrimSuffix(args[0], "%")); err != nil || len(args) > 1 {
-			return c.misused()
+			return c.misused("%.60q is neither a percentage nor dry", strings.Join(args, " "))
 		}
 		if percent < 1 || percent > 100 {
 			return c.fail("value out of range")
@@ -204,16 +206,71 @@ func (c *conversation) rebalance(args []string) Status {
 	return OK
 }
 
-func (c *conversation) closeSession(args []string) Status {
-	id, err := strconv.ParseUint(args[0], 10, 64)
-	if err != nil {
-		return c.misused()
+// closeSessions ends sessions: by their ids, of clients, or on channels. What has
+// ended before by itself keeps none of the others.
+func (c *conversation) closeSessions(args []string) Status {
+	switch {
+	case args[0] == "client" && len(args) > 1:
+		return c.closeClients(args[1:])
+	case args[0] == "channel" && len(args) > 1:
+		return c.each(args[1:], func(ch choice) error {
+			on := onChannel(ch.Key)
+			n := c.daemon.Engine.CloseAll(func(s *plane.Session) bool { return s.Listener.Service().Name == ch.listener && on(s) })
+			c.did(ch.listener, ch.Key, "sessions ended: %d", n)
+			c.say("channel %s: %s closed", ch.words, count(n))
+			return nil
+		})
 	}
-	if !c.daemon.Engine.Close(id) {
-		return c.fail("no such session %d", id)
+	var ids []uint64
+	for _, text := range args {
+		id, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return c.misused("%.60q is not the id of a session", text)
+		}
+		ids = append(ids, id)
 	}
-	c.did("", balancer.Key{}, "session %d ended", id)
-	c.say("session %d closed", id)
+	closed, status := 0, OK
+	for _, id := range ids {
+		if !c.daemon.Engine.Close(id) {
+			status = c.fail("no such session %d", id)
+			continue
+		}
+		closed++
+		c.did("", balancer.Key{}, "session %d ended", id)
+		c.say("session %d closed", id)
+	}
+	if len(ids) > 1 {
+		c.say("%s closed", count(closed))
+	}
+	return status
+}
+
+// closeClients ends the sessions of clients: of the current listener, as sessions
+// shows them, or with the word all of every one.
+func (c *conversation) closeClients(args []string) Status {
+	args, all := option(args, "all")
+	var matches []func(*plane.Session) bool
+	for _, text := range args {
+		match, ok := ofClient(text)
+		if !ok {
+			return c.misused("%.60q is not the address of a client, or a network of them", text)
+		}
+		matches = append(matches, match)
+	}
+	if len(args) == 0 {
+		return c.misused("the client is missing")
+	}
+	listener := c.listener
+	if all {
+		listener = ""
+	}
+	for i, match := range matches {
+		n := c.daemon.Engine.CloseAll(func(s *plane.Session) bool {
+			return (all || s.Listener.Service().Name == c.listener) && match(s)
+		})
+		c.did(listener, balancer.Key{}, "sessions of %s ended: %d", args[i], n)
+		c.say("client %s: %s closed", args[i], count(n))
+	}
 	return OK
 }
 
@@ -300,39 +357,47 @@ func (c *conversation) list(all iter.Seq[plane.Session]) {
 
 func seconds(d time.Duration) string { return max(d, 0).Truncate(time.Second).String() }
 
-// filter returns which sessions a text stands for: the number or host:port of
-// a channel, or the address or network of a client.
+// filter returns which sessions of which listeners a text stands for: channels, or
+// the address or network of a client.
 func (c *conversation) filter(text string) (matches func(*plane.Session) bool, problem string) {
-	if number, err := strconv.Atoi(text); err == nil {
-		channel, ok := c.channel(number)
-		if !ok {
-			return nil, fmt.Sprintf("no such channel %d", number)
+	if match, ok := ofClient(text); ok {
+		if _, isPort := netip.ParseAddrPort(text); isPort != nil {
+			return match, ""
 		}
-		return onChannel(channel.Key), ""
 	}
+	chosen, err := c.match(c.daemon.Engine.Snapshot().Listeners, text)
+	if err == nil {
+		return func(s *plane.Session) bool {
+			return slices.ContainsFunc(chosen, func(ch choice) bool {
+				return s.Listener.Service().Name == ch.listener && onChannel(ch.Key)(s)
+			})
+		}, ""
+	}
+	if match, ok := ofClient(text); ok {
+		return match, ""
+	}
+	if wrong := err.(mischoice); !wrong.unknown {
+		return nil, wrong.text
+	}
+	_, hint, _ := strings.Cut(err.Error(), ": ")
+	return nil, strings.TrimSuffix(fmt.Sprintf("%q is neither a channel nor the address of a client: %s", text, hint), ": ")
+}
+
+// ofClient returns which sessions are those of clients with an address, with an
+// address and a port, or in a network.
+func ofClient(text string) (matches func(*plane.Session) bool, ok bool) {
 	if network, err := netip.ParsePrefix(text); err == nil {
-		return func(s *plane.Session) bool { return network.Contains(s.Client.Addr().WithZone("")) }, ""
+		return func(s *plane.Session) bool { return network.Contains(s.Client.Addr().WithZone("")) }, true
 	}
 	if addr, err := netip.ParseAddr(text); err == nil {
 		return func(s *plane.Session) bool {
 			return s.Client.Addr() == addr.Unmap() || s.Client.Addr().WithZone("") == addr
-		}, ""
-	}
-	l, ok := c.current()
-	if !ok {
-		return nil, ""
-	}
-	for _, g := range l.Groups {
-		for _, ch := range g.Channels {
-			if ch.Key.String() == text {
-				return onChannel(ch.Key), ""
-			}
-		}
+		}, true
 	}
 	if client, err := netip.ParseAddrPort(text); err == nil {
-		return func(s *plane.Session) bool { return s.Client == client }, ""
+		return func(s *plane.Session) bool { return s.Client == client }, true
 	}
-	return nil, fmt.Sprintf("%q is neither a channel nor the address of a client", text)
+	return nil, false
 }
 
 func onChannel(key balancer.Key) func(*plane.Session) bool {

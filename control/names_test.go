@@ -22,6 +22,9 @@ func named(listeners map[string][]string, channels ...string) *spec.Config {
 		for i := range names {
 			l.Groups[0].Channels[i].Name = names[i]
 		}
+		if name == "mail" {
+			l.Listen = []string{"127.0.0.2:0"} // else it would share a socket
+		}
 		config.Listeners = append(config.Listeners, l)
 	}
 	return config

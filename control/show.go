@@ -137,7 +137,7 @@ func addressOf(ch engine.ChannelStatus) string {
 func (c *conversation) show(args []string) Status {
 	long := len(args) > 0
 	if long && args[0] != "-l" {
-		return c.misused()
+		return c.misused("%.60q is not -l", args[0])
 	}
 	l, ok := c.current()
 	if !ok {
@@ -150,7 +150,7 @@ func (c *conversation) show(args []string) Status {
 // watch shows once: it is the shell that asks again.
 func (c *conversation) watch(args []string) Status {
 	if _, ok := Interval(args); !ok {
-		return c.misused()
+		return c.misused("%.60q is not a number of seconds, 0.1 to 86400", args[0])
 	}
 	return c.show(nil)
 }

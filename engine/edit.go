@@ -26,18 +26,35 @@ func (e *Engine) Edit(ctx context.Context, edit func(*spec.Config) error) (spec.
 	return e.applyLocked(ctx, config, true)
 }
 
-// EditChannel is Edit of one channel, named as for Enable, wherever it stands.
+// ChannelAt names a channel by its listener and its key.
+type ChannelAt struct {
+	Listener string
+	Key      balancer.Key
+}
+
+// EditChannel is EditChannels of one.
 func (e *Engine) EditChannel(ctx context.Context, listener string, key balancer.Key, edit func(*spec.Channel) error) (spec.Changes, error) {
+	return e.EditChannels(ctx, []ChannelAt{{listener, key}}, edit)
+}
+
+// EditChannels is Edit of channels, wherever they stand: of all or, on an error, of
+// none.
+func (e *Engine) EditChannels(ctx context.Context, channels []ChannelAt, edit func(*spec.Channel) error) (spec.Changes, error) {
 	return e.Edit(ctx, func(config *spec.Config) error {
-		l, err := e.listener(listener)
-		if err != nil {
-			return err
+		for _, c := range channels {
+			l, err := e.listener(c.Listener)
+			if err != nil {
+				return err
+			}
+			at, found := l.keys().Places()[c.Key]
+			if !found {
+				return l.lacks(c.Key)
+			}
+			i := slices.Index(e.current.Load().listeners, l) // the same: nobody else applies
+			if err := edit(&config.Listeners[i].Groups[at.Group].Channels[at.Index]); err != nil {
+				return err
+			}
 		}
-		at, found := l.keys().Places()[key]
-		if !found {
-			return l.lacks(key)
-		}
-		i := slices.Index(e.current.Load().listeners, l) // the same: nobody else applies
-		return edit(&config.Listeners[i].Groups[at.Group].Channels[at.Index])
+		return nil
 	})
 }

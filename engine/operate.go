@@ -90,6 +90,12 @@ func (e *Engine) Close(id uint64) bool {
 	return e.plane.Abort(plane.Operator, func(s *plane.Session) bool { return s.ID == id }) > 0
 }
 
+// CloseAll ends the sessions that match by a reset, and returns how many there
+// were.
+func (e *Engine) CloseAll(match func(*plane.Session) bool) int {
+	return e.plane.Abort(plane.Operator, match)
+}
+
 // NameOf returns what operators call a channel, named as for Enable; empty if it
 // has no name, or there is no such channel.
 func (e *Engine) NameOf(listener string, key balancer.Key) string {

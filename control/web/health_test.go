@@ -267,8 +267,8 @@ func TestDownIsToldEverywhere(t *testing.T) {
 	}
 	samples := r.metrics()
 	for name, want := range map[string]string{
-		`balance_listener_usable{listener="web"}`:                                                       "1",
-		`balance_listener_usable{listener="mail"}`:                                                      "0",
+		`balance_listener_usable{listener="web"}`:                                                               "1",
+		`balance_listener_usable{listener="mail"}`:                                                              "0",
 		`balance_channel_up{channel="` + good.String() + `",listener="web",name=""}`:                            "1",
 		`balance_channel_up{channel="` + bad.String() + `",listener="web",name=""}`:                             "0",
 		`balance_channel_state{channel="` + bad.String() + `",listener="mail",name="",state="down"}`:            "1",

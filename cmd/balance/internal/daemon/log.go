@@ -20,8 +20,14 @@ type logging struct {
 	queue   *logQueue
 }
 
-// newLogging logs to stderr, until close.
+// newLogging logs to stderr, until close. If that is the journal, each line has
+// its priority there.
 func newLogging(stderr io.Writer) *logging {
+	if isJournal(stderr) {
+		return logTo(func(format spec.LogFormat, level slog.Leveler) slog.Handler {
+			return newSyslogHandler(journalSink{stderr}, format, level)
+		}, func() {})
+	}
 	return logTo(func(format spec.LogFormat, level slog.Leveler) slog.Handler {
 		return newHandler(stderr, format, &slog.HandlerOptions{Level: level})
 	}, func() {})

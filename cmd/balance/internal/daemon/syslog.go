@@ -65,16 +65,21 @@ func (s *syslogSink) write(level slog.Level, line string) error {
 	return s.done(send(line))
 }
 
+// sink takes lines, each with the severity of its level.
+type sink interface {
+	write(level slog.Level, line string) error
+}
+
 // syslogHandler gives each record the severity of its level. Time and level
-// are syslog's own, so they are left out of the text; but syslog's time is
-// when it was told, so a record that had to wait brings its own.
+// are those of syslog, or of the journal, so they are left out of the text; but
+// its time is when it was told, so a record that had to wait brings its own.
 type syslogHandler struct {
 	slog.Handler // writes to buf
-	sink         *syslogSink
+	sink         sink
 	buf          *bytes.Buffer
 }
 
-func newSyslogHandler(sink *syslogSink, format spec.LogFormat, level slog.Leveler) slog.Handler {
+func newSyslogHandler(sink sink, format spec.LogFormat, level slog.Leveler) slog.Handler {
 	buf := new(bytes.Buffer)
 	options := &slog.HandlerOptions{
 		Level: level,

@@ -17,7 +17,7 @@ type Act struct {
 
 // Note logs an act, and keeps it as an event if it came about.
 func (e *Engine) Note(act Act) {
-	attrs := []slog.Attr{slog.String("by", act.By.String()), slog.String("what", act.What)}
+	attrs := []slog.Attr{slog.String("by", printable(act.By.String())), slog.String("what", act.What)}
 	for _, a := range []struct{ key, value string }{
 		{"listener", act.Listener}, {"channel", act.Channel}, {"name", act.Name}, {"change", act.Change}, {"error", act.Err}, {"request", act.Request},
 	} {

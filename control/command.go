@@ -105,6 +105,17 @@ func Resolve(request string) (name string, args []string) {
 	return c.name, words[1:]
 }
 
+// WellFormed reports whether a request line is a command with as many arguments
+// as that takes.
+func WellFormed(request string) bool {
+	words, ok := fields(request)
+	if !ok || len(words) == 0 {
+		return false
+	}
+	c, ok := find(words[0])
+	return ok && c.takes(len(words)-1)
+}
+
 // conversation is what the server knows of one client.
 type conversation struct {
 	server *Server

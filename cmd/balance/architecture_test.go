@@ -14,7 +14,7 @@ import (
 // arrows are the imports that the architecture allows, within the module and,
 // for the engine and what is below it, outside of it. Tests are free.
 var arrows = map[string][]string{
-	"cmd/balance":                        {"cmd/balance/internal/client", "cmd/balance/internal/daemon", "cmd/balance/internal/exit", "config", "config/foreign", "control", "engine", "engine/balancer", "engine/health", "engine/spec"},
+	"cmd/balance":                        {"cmd/balance/internal/client", "cmd/balance/internal/daemon", "cmd/balance/internal/exit", "config", "config/foreign", "control", "engine", "engine/balancer", "engine/health", "engine/spec", "spelling"},
 	"cmd/balance/internal/client":        {"cmd/balance/internal/exit", "config", "control"},
 	"cmd/balance/internal/daemon":        {"cmd/balance/internal/exit", "config", "control", "control/counters", "control/web", "engine", "engine/plane", "engine/spec"},
 	"cmd/balance/internal/exit":          {"config"},

@@ -9,8 +9,8 @@ import (
 	"balance/config"
 )
 
-// explain prints what there is to know of the keys that a word means.
-func explain(word string, stdout, stderr io.Writer) int {
+// explainKey prints what there is to know of the keys that a word means.
+func explainKey(word string, stdout, stderr io.Writer) int {
 	entries, err := config.Explain(word)
 	if err != nil {
 		return exit.Because(err, exit.Usage, stderr)

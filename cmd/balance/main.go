@@ -40,16 +40,21 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case o.demoBackend != "":
 		return daemon.DemoBackend(o.demoBackend, stdin, stdout)
 	case o.help:
-		fmt.Fprint(stdout, usage)
+		fmt.Fprint(stdout, usage(new(options).flags()))
 		return exit.OK
 	case o.version:
 		fmt.Fprintf(stdout, "balance %s\n", version())
 		return exit.OK
 	case o.completion != "":
-		shells[o.completion](stdout)
+		io.WriteString(stdout, shells[o.completion])
+		return exit.OK
+	case o.complete:
+		for _, line := range completeLine(o.classic.Args) {
+			fmt.Fprintln(stdout, line)
+		}
 		return exit.OK
 	case o.explain != "":
-		return explain(o.explain, stdout, stderr)
+		return explainKey(o.explain, stdout, stderr)
 	case o.foreign != "":
 		return importFile(o.foreign, o.classic.Args[0], stdin, stdout, stderr)
 	case o.schema:
@@ -66,7 +71,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		if err != nil {
 			return exit.Because(err, exit.Usage, stderr)
 		}
-		return client.Run(o.forClient(address), stdin, stdout, stderr)
+		code := client.Run(o.forClient(address), stdin, stdout, stderr)
+		if code == exit.NoMaster {
+			fmt.Fprint(stderr, o.meantCommand())
+		}
+		return code
 	}
 	document, err := o.load(ctx)
 	switch {

@@ -3,8 +3,11 @@ package main
 import (
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/spf13/pflag"
 
 	"balance/control"
 )
@@ -34,11 +37,11 @@ func TestManualIsComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := "\n" + string(data)
-	for _, f := range flagsOfUsage() {
-		if item := "\n.It Fl " + f.names[0][1:]; !strings.Contains(text, item+"\n") && !strings.Contains(text, item+" ") {
-			t.Errorf("the option %s is missing", f.names[0])
+	new(options).flags().VisitAll(func(f *pflag.Flag) {
+		if item := `(?m)^\.It Fl (\w , )?(Fl )?` + dashed(f)[1:] + `\b`; !f.Hidden && !regexp.MustCompile(item).MatchString(text) {
+			t.Errorf("the option %s is missing", dashed(f))
 		}
-	}
+	})
 	for _, word := range control.Words() {
 		if item := "\n.It Cm " + word; word != "rr" && !strings.Contains(text, item+"\n") && !strings.Contains(text, item+" ") {
 			t.Errorf("the command %s is missing", word)

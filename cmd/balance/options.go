@@ -18,59 +18,6 @@ import (
 	"balance/engine/spec"
 )
 
-const usage = `Usage:
-  balance [options] port host1[:port1[:maxc1]] [!|%] [... hostN[:portN[:maxcN]]]
-  balance [options] -config FILE
-  balance -demo
-  balance [-b ADDR] [-d] -i|-c COMMAND [port | -config FILE]
-
-Classic options, which combine as in -fp and -t3:
-  -a            autodisable: a channel that fails is disabled
-  -b ADDR       listen on this address (default: every address, IPv4 and IPv6)
-  -B ADDR       dial from this local address
-  -c COMMAND    send COMMAND to the balance that listens on port, and print the
-                answer; several may stand with ; between them
-  -d            debug messages
-  -f, -F        stay in the foreground
-  -H            hash groups fail over to their other channels too
-  -i            control the balance that listens on port interactively
-  -M            keep the counters in a file, through restarts; with -c, read them
-                from there, even if no balance answers
-  -p            dump the bytes of both directions on standard output; implies -f
-  -t SECONDS    connect timeout (default 5, at least 1)
-  -T SECONDS    idle timeout (default 0: never)
-  -6            listen on IPv6 too, as is the default
-
-A group ends with ! (round robin) or % (hash). [ADDRESS]:PORT:MAXC is an IPv6
-channel; a channel without a port takes the listening port.
-
-Options with a file:
-  -config FILE  run what FILE declares, in the foreground
-  -daemon       go to the background
-  -check        check FILE, print its faults or what it holds, and exit
-  -probe        run each check of FILE once, without a daemon, and print what it
-                found; exit 0 all passed, 1 one did not
-  -diff OLD NEW print what changes from one file to another; exit 0 same, 2 differs
-  -diff         with -config FILE: from what the balance that runs FILE does to
-                what FILE says now
-  -json         with -diff: as JSON
-
-  -print-config print the TOML that means the same as the arguments
-  -explain KEY  print what a key of the file means, its default, what is allowed and
-                an example
-  -import KIND FILE
-                print the TOML for a file of haproxy, nginx (stream), pen or classic
-                (command lines of those two); what is not carried over is a comment
-  -schema       print a JSON Schema of the file, for editors
-  -demo         run a demonstration on 127.0.0.1:8080 with servers of its own
-  -completion SHELL
-                print completion for bash, zsh or fish
-  -version      print the version
-  -h, -help     print this
-
-Long options may be written with one dash or two.
-`
-
 // options are the command line.
 type options struct {
 	classic config.Classic
@@ -91,10 +38,11 @@ type options struct {
 	explain                                                                    string // a key
 	foreign                                                                    string // whose file is imported
 	demoBackend                                                                string // name of a server of -demo; not for users
+	complete                                                                   bool   // print what a command line may go on with; for the scripts of -completion
 }
 
 // longOptions may be written with one dash.
-var longOptions = []string{"check", "completion", "config", "daemon", "demo", "demo-backend", "diff", "explain", "help", "import", "json", "print-config", "probe", "schema", "version"}
+var longOptions = []string{"check", "complete", "completion", "config", "daemon", "demo", "demo-backend", "diff", "explain", "help", "import", "json", "print-config", "probe", "schema", "version"}
 
 // The most seconds that -t and -T can say.
 const (
@@ -106,7 +54,7 @@ func parseOptions(args []string) (*options, error) {
 	o := new(options)
 	flags := o.flags()
 	if err := flags.Parse(doubleDashes(args)); err != nil {
-		return nil, err
+		return nil, teach(err, flags)
 	}
 	o.driven = o.interactive || flags.Changed("command")
 	o.foreground = o.foreground || o.dump
@@ -119,10 +67,13 @@ func parseOptions(args []string) (*options, error) {
 	o.classic.ConnectTimeout = time.Duration(o.connect) * time.Second
 	o.classic.IdleTimeout = time.Duration(o.idle) * time.Second
 	o.classic.Args = flags.Args()
-	if flags.Changed("completion") && shells[o.completion] == nil {
+	if flags.Changed("command") {
+		o.gatherCommand()
+	}
+	if flags.Changed("completion") && shells[o.completion] == "" {
 		return nil, fmt.Errorf("-completion %q: there is one for bash, zsh and fish", o.completion)
 	}
-	if o.help || o.version || o.completion != "" || o.explain != "" || o.schema || o.demo || o.demoBackend != "" {
+	if o.help || o.version || o.complete || o.completion != "" || o.explain != "" || o.schema || o.demo || o.demoBackend != "" {
 		return o, nil
 	}
 	if flags.Changed("import") {
@@ -135,7 +86,7 @@ func parseOptions(args []string) (*options, error) {
 		return nil, errors.New("-explain needs a key")
 	}
 	if o.config == "" && flags.Changed("config") {
-		return nil, errors.New("-config needs the name of a file")
+		return nil, errors.New("-config needs FILE")
 	}
 	if err := o.contradiction(flags); err != nil {
 		return nil, err
@@ -156,36 +107,39 @@ func (o *options) flags() *pflag.FlagSet {
 	flags := pflag.NewFlagSet("balance", pflag.ContinueOnError)
 	flags.Usage = func() {}
 	flags.SortFlags = false
-	flags.BoolVarP(&o.classic.AutoDisable, "auto-disable", "a", false, "")
-	flags.StringVarP(&o.classic.Bind, "bind", "b", "", "")
-	flags.StringVarP(&o.classic.Source, "source", "B", "", "")
-	flags.StringVarP(&o.command, "command", "c", "", "")
-	flags.BoolVarP(&o.interactive, "interactive", "i", false, "")
-	flags.BoolVarP(&o.classic.Debug, "debug", "d", false, "")
-	flags.BoolVarP(&o.foreground, "foreground", "f", false, "")
-	flags.BoolVarP(&o.foreground, "F", "F", false, "")
-	flags.BoolVarP(&o.classic.HashFailover, "hash-failover", "H", false, "")
-	flags.BoolVarP(&o.mapped, "mapped", "M", false, "")
-	flags.BoolVarP(&o.dump, "dump", "p", false, "")
-	flags.IntVarP(&o.connect, "connect-timeout", "t", 5, "")
-	flags.IntVarP(&o.idle, "idle-timeout", "T", 0, "")
-	flags.BoolVarP(&o.classic.IPv6, "ipv6", "6", false, "")
-	flags.StringVar(&o.config, "config", "", "")
-	flags.BoolVar(&o.check, "check", false, "")
-	flags.StringVar(&o.completion, "completion", "", "")
-	flags.BoolVar(&o.daemon, "daemon", false, "")
-	flags.BoolVar(&o.demo, "demo", false, "")
+	flags.BoolVarP(&o.classic.AutoDisable, "auto-disable", "a", false, "autodisable: a channel that fails is disabled")
+	flags.StringVarP(&o.classic.Bind, "bind", "b", "", "listen on `ADDR` (default: every address, IPv4 and IPv6)")
+	flags.StringVarP(&o.classic.Source, "source", "B", "", "dial from the local address `ADDR`")
+	flags.StringVarP(&o.command, "command", "c", "", "send `COMMAND` to the balance that listens on port, and print the answer; several may stand with ; between them")
+	flags.BoolVarP(&o.interactive, "interactive", "i", false, "control the balance that listens on port interactively")
+	flags.BoolVarP(&o.classic.Debug, "debug", "d", false, "debug messages")
+	flags.BoolVarP(&o.foreground, "foreground", "f", false, "stay in the foreground")
+	flags.BoolVarP(&o.foreground, "F", "F", false, "the same")
+	flags.BoolVarP(&o.classic.HashFailover, "hash-failover", "H", false, "hash groups fail over to their other channels too")
+	flags.BoolVarP(&o.mapped, "mapped", "M", false, "keep the counters in a file, through restarts; with -c, read them from there, even if no balance answers")
+	flags.BoolVarP(&o.dump, "dump", "p", false, "dump the bytes of both directions on standard output; implies -f")
+	flags.IntVarP(&o.connect, "connect-timeout", "t", 5, "wait `SECONDS` for a connection to a channel (default 5, at least 1)")
+	flags.IntVarP(&o.idle, "idle-timeout", "T", 0, "end a session after `SECONDS` without a byte (default 0: never)")
+	flags.BoolVarP(&o.classic.IPv6, "ipv6", "6", false, "listen on IPv6 too, as is the default")
+	flags.StringVar(&o.config, "config", "", "run what `FILE` declares, in the foreground")
+	flags.BoolVar(&o.check, "check", false, "check the file, print its faults or what it holds, and exit")
+	flags.StringVar(&o.completion, "completion", "", "print completion for `SHELL`: bash, zsh or fish")
+	flags.BoolVar(&o.daemon, "daemon", false, "go to the background")
+	flags.BoolVar(&o.demo, "demo", false, "run a demonstration on 127.0.0.1:8080 with servers of its own")
 	flags.StringVar(&o.demoBackend, "demo-backend", "", "")
-	flags.BoolVar(&o.diff, "diff", false, "")
-	flags.StringVar(&o.explain, "explain", "", "")
-	flags.BoolVar(&o.help, "help", false, "")
-	flags.BoolVarP(&o.help, "h", "h", false, "")
-	flags.StringVar(&o.foreign, "import", "", "")
-	flags.BoolVar(&o.json, "json", false, "")
-	flags.BoolVar(&o.printConfig, "print-config", false, "")
-	flags.BoolVar(&o.probe, "probe", false, "")
-	flags.BoolVar(&o.schema, "schema", false, "")
-	flags.BoolVar(&o.version, "version", false, "")
+	flags.BoolVar(&o.complete, "complete", false, "")
+	flags.BoolVar(&o.diff, "diff", false, "print what changes from one file to another, which follow, or with -config FILE from what the balance that runs FILE does to what FILE says now; exit 0 same, 2 differs")
+	flags.StringVar(&o.explain, "explain", "", "print what `KEY` of the file means, its default, what is allowed and an example")
+	flags.BoolVar(&o.help, "help", false, "print this")
+	flags.BoolVarP(&o.help, "h", "h", false, "print this")
+	flags.StringVar(&o.foreign, "import", "", "print the TOML for a file, which follows, of `KIND` haproxy, nginx (stream), pen or classic (command lines of these two); what is not carried over is a comment")
+	flags.BoolVar(&o.json, "json", false, "with -diff: as JSON")
+	flags.BoolVar(&o.printConfig, "print-config", false, "print the TOML that means the same as the arguments")
+	flags.BoolVar(&o.probe, "probe", false, "run each check of the file once, without a daemon, and print what it found; exit 0 all passed, 1 one did not")
+	flags.BoolVar(&o.schema, "schema", false, "print a JSON Schema of the file, for editors")
+	flags.MarkHidden("demo-backend")
+	flags.MarkHidden("complete")
+	flags.BoolVar(&o.version, "version", false, "print the version")
 	return flags
 }
 
@@ -220,12 +174,14 @@ func (o *options) contradiction(flags *pflag.FlagSet) error {
 		return errors.New("-json goes with -diff")
 	case o.interactive && flags.Changed("command"):
 		return errors.New("-i contradicts -c")
-	case o.driven && len(o.classic.Args) > 1:
-		return fmt.Errorf("%q: -i and -c take a port and nothing else", o.classic.Args[1])
+	case o.interactive && len(o.classic.Args) > 1:
+		return fmt.Errorf("%q: -i takes a port and nothing else", o.classic.Args[1])
 	case o.config != "" && len(o.classic.Args) > 0 && !o.driven:
 		return fmt.Errorf("-config and %q: either a file or arguments declare what to run", o.classic.Args[0])
 	case o.driven:
-		return nil
+		return o.mistakenCommand()
+	case o.config == "" && len(o.classic.Args) > 0 && o.mistakenPort() != nil:
+		return o.mistakenPort()
 	case o.config == "" && len(o.classic.Args) == 0:
 		return errors.New("a port and a host are needed, or -config FILE, or -demo")
 	case o.config == "" && o.check:

@@ -7,6 +7,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
+	"slices"
+	"strconv"
 	"strings"
 
 	"balance/cmd/balance/internal/exit"
@@ -48,6 +51,37 @@ func Run(o Options, stdin io.Reader, stdout, stderr io.Writer) int {
 	commands := newDialogue(client, stdin, stdout, stderr)
 	commands.do(o.Command)
 	return commands.code
+}
+
+// Complete returns the words that a line of commands may end with, each with a tab
+// and what it stands for behind it if there is anything to say. ok is false if it
+// is not clear which daemon to ask.
+func Complete(o Options, line string) (words []string, ok bool) {
+	client, _ := findDaemon(o, io.Discard, io.Discard)
+	if client == nil {
+		return nil, false
+	}
+	defer client.Close()
+	words, status, err := client.Ask("complete " + strconv.Quote(line))
+	return words, err == nil && status == control.OK
+}
+
+// Ports returns the ports that the daemons of this user listen on, as Complete
+// returns words.
+func Ports() (words []string) {
+	found := control.Search()
+	for _, client := range found.Clients {
+		defer client.Close()
+		for _, l := range client.Identity.Listeners {
+			for _, address := range l.Addresses {
+				if _, port, err := net.SplitHostPort(address); err == nil {
+					words = append(words, fmt.Sprintf("%s\t%s of process %d", port, l.Name, client.Identity.PID))
+				}
+			}
+		}
+	}
+	slices.Sort(words)
+	return words
 }
 
 // Diff prints what a reload of the file would change in the daemon that runs it,

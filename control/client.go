@@ -25,11 +25,16 @@ type Client struct {
 	// Identity is what the daemon says about itself, but for the process, which
 	// the kernel names where it can.
 	Identity Identity
+	// UID is the user of the daemon, as the kernel tells; -1 where it does not.
+	UID int
 
-	path   string
-	conn   *net.UnixConn
-	reader *bufio.Reader
-	pace   pace
+	path    string
+	address string   // that stands for the path where others could change that
+	pinned  *os.File // what keeps the address; nil if nothing has to
+	owner   int      // that the daemon has to belong to; anyUser for any
+	conn    *net.UnixConn
+	reader  *bufio.Reader
+	pace    pace
 }
 
 // pace is how long a client waits.
@@ -62,24 +67,36 @@ func Dial(path string) (*Client, error) { return dialAtPace(path, maxIdentity, u
 
 // dialAtPace reads an identity of at most so many bytes.
 func dialAtPace(path string, most int, pace pace) (*Client, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), pace.prompt)
+	return dialSocket(&Client{path: path, address: path, owner: anyUser, pace: pace}, most)
+}
+
+// anyUser is no user in particular.
+const anyUser = -1
+
+// dialSocket connects a client that knows where to. It is closed on an error.
+func dialSocket(c *Client, most int) (*Client, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), c.pace.prompt)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
-	c := &Client{path: path, pace: pace}
-	conn, err := dial(ctx, path)
+	conn, err := dial(ctx, c.address)
 	if err == nil {
 		conn.SetDeadline(deadline)
-		c.conn, c.reader = conn, bufio.NewReader(conn)
-		err = c.meet(most)
+		c.conn, c.reader, c.UID = conn, bufio.NewReader(conn), -1
+		if who := peer(conn); who.known {
+			c.UID = who.uid
+		}
+		if c.owner != anyUser && c.UID != -1 && c.UID != c.owner {
+			err = fmt.Errorf("a process of user %d listens in a directory of user %d", c.UID, c.owner)
+		} else {
+			err = c.meet(most)
+		}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
 		err = c.silent()
 	}
 	if err != nil {
-		if c.conn != nil {
-			c.Close()
-		}
-		return nil, fmt.Errorf("ask %q who is there: %w", path, err)
+		c.Close()
+		return nil, fmt.Errorf("ask %q who is there: %w", c.path, err)
 	}
 	return c, nil
 }
@@ -204,7 +221,7 @@ func (c *Client) probe(ctx context.Context, end time.Time) {
 func (c *Client) answersOthers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, c.pace.prompt)
 	defer cancel()
-	conn, err := dial(ctx, c.path)
+	conn, err := dial(ctx, c.address)
 	if err != nil {
 		return false
 	}
@@ -227,7 +244,15 @@ func (c *Client) ask(request string, most int) ([]string, Status, error) {
 }
 
 // Close ends the connection.
-func (c *Client) Close() error { return c.conn.Close() }
+func (c *Client) Close() error {
+	if c.pinned != nil {
+		c.pinned.Close()
+	}
+	if c.conn == nil {
+		return nil
+	}
+	return c.conn.Close()
+}
 
 // Found is what a search for daemons has come to.
 type Found struct {
@@ -270,7 +295,7 @@ func Search() Found {
 	for dir, list := range names {
 		for _, name := range list {
 			asking.Go(func() {
-				client, err := dialAtPace(filepath.Join(dir.Name(), name), most, usualPace)
+				client, err := dialIn(dir, name, most)
 				mu.Lock()
 				defer mu.Unlock()
 				switch {

@@ -116,6 +116,17 @@ func WellFormed(request string) bool {
 	return ok && c.takes(len(words)-1)
 }
 
+// Changes reports whether a request line is a command that those may not say who
+// may only read.
+func Changes(request string) bool {
+	words, ok := fields(request)
+	if !ok || len(words) == 0 {
+		return false
+	}
+	c, ok := find(words[0])
+	return ok && c.may > reader
+}
+
 // conversation is what the server knows of one client.
 type conversation struct {
 	server *Server

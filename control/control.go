@@ -20,7 +20,8 @@
 // # Rendezvous
 //
 // Each daemon has one socket, PID.sock, in the directory that Directory names.
-// A client asks each socket there which listeners its daemon has.
+// A client asks each socket there which listeners its daemon has. Root may ask
+// those of other users, too, wherever they are: SearchOthers.
 package control
 
 import (

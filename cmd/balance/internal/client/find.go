@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/user"
 	"slices"
+	"strconv"
 	"strings"
 
 	"balance/cmd/balance/internal/exit"
@@ -26,6 +28,16 @@ type candidate struct {
 func findDaemon(o Options, stdout, stderr io.Writer) (*control.Client, int) {
 	found := control.Search()
 	chosen := choose(found.Clients, o.File, o.Address)
+	var others control.Found
+	if len(chosen) == 0 { // those of this user go before, so that nobody can get in their way
+		others = control.SearchOthers()
+		chosen = choose(others.Clients, o.File, o.Address)
+		for _, client := range others.Clients {
+			if len(chosen) != 1 || client != chosen[0].Client {
+				defer client.Close()
+			}
+		}
+	}
 	for _, client := range found.Clients {
 		if len(chosen) != 1 || client != chosen[0].Client {
 			defer client.Close()
@@ -35,6 +47,14 @@ func findDaemon(o Options, stdout, stderr io.Writer) (*control.Client, int) {
 		if o.Debug || len(chosen) == 0 {
 			fmt.Fprintf(stderr, "balance: %v\n", err)
 		}
+	}
+	for _, err := range others.Errs {
+		if o.Debug {
+			fmt.Fprintf(stderr, "balance: %v\n", err)
+		}
+	}
+	if n := len(others.Errs); n > 0 && len(chosen) == 0 && !o.Debug {
+		fmt.Fprintf(stderr, "balance: of the sockets of other users %d could not be asked; -d tells why\n", n)
 	}
 	what := looksFor(o)
 	switch {
@@ -52,9 +72,19 @@ func findDaemon(o Options, stdout, stderr io.Writer) (*control.Client, int) {
 		for _, c := range chosen {
 			printCandidate(stdout, c)
 		}
+		fmt.Fprintln(stdout, "Name one by its port, with -b by its address, or with -config by its file.")
 		return nil, exit.Usage
 	}
 	client := chosen[0].Client
+	if len(others.Clients) > 0 {
+		fmt.Fprintf(stderr, "balance: process %d belongs to %s\n", client.Identity.PID, userOf(client))
+		if o.File == "" && o.Address == nil && slices.ContainsFunc(control.Split(o.Command), control.Changes) {
+			printCandidate(stdout, chosen[0])
+			fmt.Fprintln(stdout, "balance: to change anything there, name it by its port or by its file")
+			client.Close()
+			return nil, exit.Usage
+		}
+	}
 	if o.Debug {
 		fmt.Fprintf(stderr, "balance: process %d, listener %q\n", client.Identity.PID, chosen[0].listener)
 	}
@@ -148,5 +178,21 @@ func printCandidate(stdout io.Writer, c candidate) {
 			listeners = append(listeners, fmt.Sprintf("%s (%s)", l.Name, strings.Join(l.Addresses, " ")))
 		}
 	}
-	fmt.Fprintf(stdout, "  process %d: %s\n", c.Identity.PID, strings.Join(listeners, ", "))
+	whose := ""
+	if c.UID != os.Geteuid() {
+		whose = " of " + userOf(c.Client)
+	}
+	fmt.Fprintf(stdout, "  process %d%s: %s\n", c.Identity.PID, whose, strings.Join(listeners, ", "))
+}
+
+// userOf names the user of a daemon.
+func userOf(c *control.Client) string {
+	if c.UID < 0 {
+		return "an unknown user"
+	}
+	number := strconv.Itoa(c.UID)
+	if found, err := user.LookupId(number); err == nil {
+		return fmt.Sprintf("user %s (%s)", found.Username, number)
+	}
+	return "user " + number
 }

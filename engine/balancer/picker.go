@@ -60,7 +60,7 @@ func newPicker(group *Group, offset int, options Options) picker {
 	members := members{group.Channels, offset}
 	switch group.Mode {
 	case Hash:
-		return &rendezvous{members: members, failover: options.HashFailover, load: uint64(group.HashLoad)}
+		return &rendezvous{weighed: weighed{members: members}, failover: options.HashFailover, load: uint64(group.HashLoad)}
 	case LeastConn:
 		return &leastConn{turns{weighed: weighed{members: members}}}
 	case Random:

@@ -16,7 +16,7 @@ import (
 // that of the channels that the client could be given; so one of these is always
 // below its bound. The turn of a place is the bound, 0 if there is none.
 type rendezvous struct {
-	members
+	weighed
 	failover bool
 	load     uint64 // in percent of the mean; 0 for no bound
 }
@@ -31,27 +31,25 @@ func (p *rendezvous) next(client uint64, at place, ask question) (place, *Channe
 	if at.number == 0 { // the client's own alone counts
 		others := ask
 		others.obstacles, others.tried = ask.obstacles|everyone, nil
-		best, _ := p.best(client, others, bound{})
-		if best < 0 {
+		own, _ := p.best(client, others, bound{})
+		if own < 0 {
 			return place{}, nil
 		}
-		channel := p.channels[best]
+		channel := p.channels[own]
 		state := channel.state.Load()
-		if !ask.admits(channel, state) || ask.tried.has(p.number(int32(best))) {
+		if !ask.admits(channel, state) || ask.tried.has(p.number(int32(own))) {
 			return place{mark: state}, nil
 		}
-		if p.load == 0 || ask.obstacles&everyone != 0 {
-			return place{number: int32(best) + 1}, channel
-		}
-		return p.preferred(client, ask)
+		return p.within(own, client, ask)
 	}
 	if p.load == 0 {
 		return place{}, nil
 	}
 	if ask.obstacles&everyone != 0 {
 		ask.obstacles &^= everyone
-		last := p.channels[at.number-1]
-		if most := p.bound(ask, nil); !ask.admits(last, last.state.Load()) || most.free(last, ask) {
+		last, all := p.channels[at.number-1], ask
+		all.tried = nil
+		if most := p.bound(all, math.MaxUint64); !ask.admits(last, last.state.Load()) || most.free(last, ask) {
 			return place{}, nil
 		}
 		best, _ := p.best(client, ask, bound{})
@@ -69,19 +67,28 @@ func (p *rendezvous) next(client uint64, at place, ask question) (place, *Channe
 // preferred returns the channel that the client prefers to all others that the
 // question admits and that are below their bound.
 func (p *rendezvous) preferred(client uint64, ask question) (place, *Channel) {
-	var most bound
-	if p.load > 0 && ask.obstacles&everyone == 0 {
-		most = p.bound(ask, ask.tried)
-	}
-	best, passed := p.best(client, ask, most)
-	if best < 0 && most.load > 0 { // it got sessions meanwhile
-		most = bound{}
-		best, passed = p.best(client, ask, most)
-	}
+	best, passed := p.best(client, ask, bound{})
 	if best < 0 {
 		return place{mark: passed}, nil
 	}
+	return p.within(best, client, ask)
+}
+
+// within returns the channel that the client prefers to all others if it is below its
+// bound, and else the one that it prefers of those that are.
+func (p *rendezvous) within(best int, client uint64, ask question) (place, *Channel) {
 	channel := p.channels[best]
+	if p.load == 0 || ask.obstacles&everyone != 0 {
+		return place{number: int32(best) + 1}, channel
+	}
+	most := p.bound(ask, p.enough(channel, ask))
+	if !most.free(channel, ask) {
+		if other, _ := p.best(client, ask, most); other >= 0 {
+			best, channel = other, p.channels[other]
+		} else { // all got sessions meanwhile
+			most = bound{}
+		}
+	}
 	return place{number: int32(best) + 1, turn: most.of(channel, ask)}, channel
 }
 
@@ -90,23 +97,42 @@ func (p *rendezvous) preferred(client uint64, ask question) (place, *Channel) {
 type bound struct{ load, weight uint64 }
 
 // bound adds up what the channels carry that the question admits, with one more
-// session, and weigh.
-func (p *rendezvous) bound(ask question, tried *numbers) bound {
-	sessions, weights := uint64(1), uint64(0)
-	for i, channel := range p.channels {
-		if tried.has(p.number(int32(i))) {
-			continue
-		}
-		state := channel.state.Load()
-		if ask.free(channel, state) || ask.rested(channel, state) {
-			sessions += uint64(channel.slots.taken())
-			weights += ask.weight(channel, state)
+// session, and weigh. Once the sessions are enough it returns a bound that is not
+// above that one.
+func (p *rendezvous) bound(ask question, enough uint64) bound {
+	s := p.weigh(ask)
+	var sessions, weights uint64
+	for k := range s.classes {
+		class := &s.classes[k]
+		for i, channel := range class.channels {
+			state, word := channel.state.Load(), channel.slots.word.Load()
+			if ask.tried != nil && ask.tried.has(p.number(class.members[i])) {
+				continue
+			}
+			if (state&ask.obstacles == 0 && hasFree(word)) || ask.rested(channel, state) {
+				weights += class.weight
+				if sessions += word & math.MaxUint32; sessions >= enough {
+					return bound{p.load * (sessions + 1), 100 * s.sum}
+				}
+			}
 		}
 	}
 	if weights == 0 {
 		return bound{}
 	}
-	return bound{p.load * sessions, 100 * weights}
+	return bound{p.load * (sessions + 1), 100 * weights}
+}
+
+// enough returns how many sessions of others, be all channels admitted, have a channel
+// below its bound with what it has.
+func (p *rendezvous) enough(channel *Channel, ask question) uint64 {
+	weight := p.load * ask.weight(channel, channel.state.Load())
+	high, low := bits.Mul64(uint64(channel.slots.taken()), 100*p.weigh(ask).sum)
+	if high >= weight {
+		return math.MaxUint64
+	}
+	enough, _ := bits.Div64(high, low, weight)
+	return enough
 }
 
 // of returns how many sessions the channel may have; 0 for no bound.
@@ -126,30 +152,62 @@ func (b bound) free(c *Channel, ask question) bool {
 
 // best returns the channel that the client prefers to all others that the
 // question admits and that are below the bound, and the words of those that were
-// passed over; -1 says that there is none.
+// passed over; -1 says that there is none. A channel is looked at when its hash says
+// that it would be preferred to what was found before.
 func (p *rendezvous) best(client uint64, ask question, most bound) (best int, passed uint64) {
 	best = -1
 	var favourite preference
-	for i, channel := range p.channels {
-		score := score(channel.hash, client)
-		state := channel.state.Load()
-		weight := ask.weight(channel, state)
-		if best >= 0 && !favourite.below(score, weight) {
+	s := p.weigh(ask)
+	for k := range s.classes {
+		class := &s.classes[k]
+		i, high := 0, uint64(0)
+		for j, hash := range class.hashes {
+			if score := score(hash, client); score > high {
+				i, high = j, score
+			}
+		}
+		if best >= 0 && !favourite.below(high, class.weight) {
 			continue
 		}
-		if ask.tried.has(p.number(int32(i))) {
-			continue
+		if channel := class.channels[i]; !ask.admits(channel, channel.state.Load()) || ask.tried.has(p.number(class.members[i])) || !most.free(channel, ask) {
+			var words uint64
+			i, high, words = p.bestOf(class, client, ask, most)
+			passed |= words
+			if i < 0 || best >= 0 && !favourite.below(high, class.weight) {
+				continue
+			}
 		}
-		if !ask.free(channel, state) && !ask.rested(channel, state) {
-			passed |= state
-			continue
+		best, favourite = int(class.members[i]), preference{score: high, weight: class.weight}
+	}
+	if best < 0 {
+		i, _, words := p.bestOf(&s.idle, client, ask, most)
+		passed |= words
+		if i >= 0 {
+			best = int(s.idle.members[i])
 		}
-		if most.load > 0 && !most.free(channel, ask) {
-			continue
-		}
-		best, favourite = i, preference{score: score, weight: weight}
 	}
 	return best, passed
+}
+
+// bestOf is best for the channels of a class, with the score.
+func (p *rendezvous) bestOf(class *class, client uint64, ask question, most bound) (best int, high, passed uint64) {
+	best = -1
+	for i, hash := range class.hashes {
+		score := score(hash, client)
+		if score <= high && best >= 0 {
+			continue
+		}
+		channel := class.channels[i]
+		state := channel.state.Load()
+		switch {
+		case ask.tried.has(p.number(class.members[i])):
+		case !ask.free(channel, state) && !ask.rested(channel, state):
+			passed |= state
+		case most.free(channel, ask):
+			best, high = i, score
+		}
+	}
+	return best, high, passed
 }
 
 // preference is how much a client prefers a channel.
@@ -198,7 +256,7 @@ func (p *rendezvous) says(client uint64, at place, ask question) (words string, 
 		}
 		return words, false
 	}
-	most := p.bound(ask, nil)
+	most := p.bound(ask, math.MaxUint64)
 	if words = fmt.Sprintf("%d of at most %d sessions", channel.Active(), most.of(channel, ask)); most.free(channel, ask) {
 		return "bounded load, " + words, false
 	}

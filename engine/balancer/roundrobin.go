@@ -10,7 +10,7 @@ import (
 type roundRobin struct{ turns }
 
 func (p *roundRobin) next(_ uint64, at place, ask question) (place, *Channel) {
-	return p.first(at, ask, load{})
+	return p.first(at, ask)
 }
 
 func (p *roundRobin) says(_ uint64, at place, ask question) (words string, over bool) {
@@ -49,14 +49,20 @@ const (
 
 func cursorAt(time uint64, class int) uint64 { return time%cycle<<classBits | uint64(class) }
 
-// first returns the place of the channel whose turn comes first of those that the
-// question admits and that carry no more than the load.
-func (p *turns) first(at place, ask question, most load) (place, *Channel) {
+// begin returns the place of a journey that begins now, if it is not under way, and
+// the time and the class to look from.
+func (p *turns) begin(at place) (_ place, from uint64, start int) {
 	if at.number == 0 {
 		at.mark = p.cursor.Load()
 	}
+	return at, at.mark &^ claimed >> classBits, int(at.mark & (1<<classBits - 1))
+}
+
+// first returns the place of the channel whose turn comes first of those that the
+// question admits.
+func (p *turns) first(at place, ask question) (place, *Channel) {
+	at, from, start := p.begin(at)
 	s := p.weigh(ask)
-	from, start := at.mark&^claimed>>classBits, int(at.mark&(1<<classBits-1))
 
 	// Whose turn it is, whoever that may be.
 	best, bestSlot, bestTime := -1, uint64(0), uint64(0)
@@ -74,7 +80,7 @@ func (p *turns) first(at place, ask question, most load) (place, *Channel) {
 		i := s.classes[best].memberAt(bestSlot)
 		channel := p.channels[i]
 		state := channel.state.Load()
-		if ask.admits(channel, state) && !ask.tried.has(p.number(i)) && !loadOf(channel, state, ask).above(most) {
+		if ask.admits(channel, state) && !ask.tried.has(p.number(i)) {
 			return place{number: i + 1, mark: at.mark, turn: cursorAt(bestTime, best+1)}, channel
 		}
 	}
@@ -93,24 +99,29 @@ func (p *turns) first(at place, ask question, most load) (place, *Channel) {
 			channel := p.channels[i]
 			if !ask.tried.has(p.number(i)) {
 				state := channel.state.Load()
-				if !ask.free(channel, state) && !ask.rested(channel, state) {
-					passed |= state
-				} else if !loadOf(channel, state, ask).above(most) {
+				if ask.free(channel, state) || ask.rested(channel, state) {
 					best, bestSlot, bestTime = k, slot, class.timeOf(slot)
 					break
 				}
+				passed |= state
 			}
 			slot++
 		}
 	}
 	if best < 0 {
-		if number, channel := p.unweighted(s, ask); channel != nil {
-			return place{number: number, mark: at.mark, turn: at.mark &^ claimed}, channel
-		}
-		return place{mark: passed}, nil
+		return p.none(at, s, ask, passed)
 	}
 	i := s.classes[best].memberAt(bestSlot)
 	return place{number: i + 1, mark: at.mark, turn: cursorAt(bestTime, best+1)}, p.channels[i]
+}
+
+// none returns what is left of a journey when no channel with a weight is, where so
+// much was passed over: with everybody asked for one without.
+func (p *turns) none(at place, s *scale, ask question, passed uint64) (place, *Channel) {
+	if number, channel := p.unweighted(s, ask); channel != nil {
+		return place{number: number, mark: at.mark, turn: at.mark &^ claimed}, channel
+	}
+	return place{mark: passed}, nil
 }
 
 // slotFrom returns the number of the class's first turn at that time, or after it.
@@ -124,6 +135,12 @@ func (c *class) slotFrom(time uint64, after bool) uint64 {
 // timeOf returns when a turn is, and before whether it is before a time.
 func (c *class) timeOf(slot uint64) uint64            { return (2*slot + 1) * (cycle / 2) / c.rate }
 func (c *class) before(slot uint64, time uint64) bool { return (2*slot+1)*(cycle/2) < time*c.rate }
+
+// slotOf returns the number of a member's first turn from that of the class on.
+func (c *class) slotOf(member int, slot uint64) uint64 {
+	n := uint64(len(c.members))
+	return slot + (uint64(member)+n-slot%n)%n
+}
 
 func (c *class) memberAt(slot uint64) int32 { return c.members[slot%uint64(len(c.members))] }
 
@@ -165,7 +182,7 @@ func (p *turns) follow(older picker) {
 			gone.add(before.number(int32(i)))
 		}
 	}
-	at, channel := before.first(place{}, question{obstacles: everyone, tried: gone}, load{})
+	at, channel := before.first(place{}, question{obstacles: everyone, tried: gone})
 	if channel == nil {
 		return
 	}
@@ -174,9 +191,7 @@ func (p *turns) follow(older picker) {
 		class := &s.classes[k]
 		slot := class.slotFrom(at.turn>>classBits, false)
 		if member := slices.Index(class.members, index[channel]); member >= 0 {
-			n := uint64(len(class.members))
-			slot += (uint64(member) + n - slot%n) % n
-			p.cursor.Store(cursorAt(class.timeOf(slot), k))
+			p.cursor.Store(cursorAt(class.timeOf(class.slotOf(member, slot)), k))
 		}
 	}
 }

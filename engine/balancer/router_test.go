@@ -534,6 +534,11 @@ func BenchmarkRoute(b *testing.B) {
 				switch weighted {
 				case "/bounded":
 					group.HashLoad = 125
+					for i, channel := range group.Channels { // in the middle the client's own has its share
+						for range 8 + i%5 {
+							channel.slots.take()
+						}
+					}
 				case "/weighted":
 					for i, channel := range group.Channels {
 						channel.SetWeight(1 + i*i%MaxWeight)
@@ -653,17 +658,20 @@ func (r *Route) rest() (list []*Channel) {
 
 func TestChoosingAllocatesNothing(t *testing.T) {
 	for _, mode := range allModes {
-		group := Group{Mode: mode, Channels: channels("a", "b", "c")}
-		options := Options{HashFailover: true, HoldOff: time.Hour, HoldOffMax: time.Hour}
-		r := NewRouter([]Group{group}, options, nil)
-		observe(group.Channels[0], options)
-		if n := testing.AllocsPerRun(100, func() {
-			route := r.Route(client, 0)
-			route.Next(0)
-			route.Connected(0, 0)
-			route.Close(0)
-		}); n != 0 {
-			t.Errorf("%s: %v allocations a client", mode, n)
+		for _, load := range []int{0, 125} {
+			group := Group{Mode: mode, Channels: weighing(1, 3, 1), HashLoad: load}
+			options := Options{HashFailover: true, HoldOff: time.Hour, HoldOffMax: time.Hour}
+			r := NewRouter([]Group{group}, options, nil)
+			observe(group.Channels[0], options)
+			group.Channels[1].slots.take()
+			if n := testing.AllocsPerRun(100, func() {
+				route := r.Route(client, 0)
+				route.Next(0)
+				route.Connected(0, 0)
+				route.Close(0)
+			}); n != 0 {
+				t.Errorf("%s, load %d: %v allocations a client", mode, load, n)
+			}
 		}
 	}
 }

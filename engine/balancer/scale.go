@@ -16,14 +16,25 @@ type scale struct {
 	slow      int64 // of the question
 	until     int64 // from then on it is to be made anew
 	classes   []class
-	idle      []int32 // the channels of weight 0
+	sum       uint64 // of all weights
+	idle      class  // the channels of weight 0
 }
 
-// class is the channels of one weight, as indexes in the order of the group.
+// class is the channels of one weight, in the order of the group. What a choice
+// looks at of each of them lies side by side.
 type class struct {
-	rate    uint64 // the turns of all members in one cycle, below 1<<31
-	upTo    uint64 // those of this class and all before it
-	members []int32
+	weight   uint64 // of each, as question.weight has it
+	rate     uint64 // the turns of all members in one cycle, below 1<<31
+	upTo     uint64 // those of this class and all before it
+	members  []int32
+	channels []*Channel
+	hashes   []uint64
+}
+
+func (c *class) add(index int, channel *Channel) {
+	c.members = append(c.members, int32(index))
+	c.channels = append(c.channels, channel)
+	c.hashes = append(c.hashes, channel.hash)
 }
 
 // newScale weighs the channels. The weights are divided by what they have in
@@ -44,6 +55,7 @@ func newScale(channels []*Channel, ask question) *scale {
 			}
 		}
 	}
+	s.sum = sum
 	var shift uint64 // beyond some ten thousand channels the smallest weights are not exact
 	for divisor > 0 && sum/divisor>>shift >= 1<<30 {
 		shift++
@@ -51,18 +63,17 @@ func newScale(channels []*Channel, ask question) *scale {
 	classes := map[uint64]int{}
 	for i, weight := range weights {
 		if weight == 0 {
-			s.idle = append(s.idle, int32(i))
+			s.idle.add(i, channels[i])
 			continue
 		}
-		weight = max(weight/divisor>>shift, 1)
 		k, known := classes[weight]
 		if !known {
 			k = len(s.classes)
 			classes[weight] = k
-			s.classes = append(s.classes, class{})
+			s.classes = append(s.classes, class{weight: weight})
 		}
-		s.classes[k].rate += weight
-		s.classes[k].members = append(s.classes[k].members, int32(i))
+		s.classes[k].rate += max(weight/divisor>>shift, 1)
+		s.classes[k].add(i, channels[i])
 	}
 	var upTo uint64
 	for k := range s.classes {
@@ -101,7 +112,7 @@ func (w *weighed) unweighted(s *scale, ask question) (number int32, channel *Cha
 	if ask.obstacles&everyone == 0 {
 		return 0, nil
 	}
-	for _, i := range s.idle {
+	for _, i := range s.idle.members {
 		if !ask.tried.has(w.number(i)) {
 			return i + 1, w.channels[i]
 		}

@@ -91,6 +91,7 @@ type Engine struct {
 	seen     map[*balancer.Channel]sight // the watcher's alone, as the next
 	looks    uint64
 	falls    falls
+	due      int64                       // when a queue is to be reviewed by, 0 if none is
 	surveyed int64                       // when the sessions were looked at last
 	recorded time.Time                   // likewise, by the clock on the wall
 	stalled  map[*balancer.Channel]int64 // the channels that owe an answer for too long, and since when

@@ -67,6 +67,7 @@ func (e *Engine) prepare(ctx context.Context, old *state, config *spec.Config, f
 	counting := e.counting(old)
 	for i := range config.Listeners {
 		l := &listener{config: &config.Listeners[i], shared: new(plane.Listener)}
+		l.shared.Queue.Sooner = e.stir
 		var previous *listener
 		if k := from.Matches[i]; k >= 0 {
 			previous = old.listeners[k]

@@ -30,12 +30,18 @@ func (e *Engine) watch() {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
 	for {
+		due := time.NewTimer(watchEvery)
+		if e.due != 0 {
+			due.Reset(time.Duration(e.due - e.plane.Now()))
+		}
 		select {
 		case <-e.sessions.Done():
 			return
 		case <-ticker.C:
 		case <-e.stirred:
+		case <-due.C: // the ticker may have come sooner
 		}
+		due.Stop()
 		e.look()
 		select {
 		case <-e.sessions.Done():
@@ -152,6 +158,7 @@ func (e *Engine) look() {
 		e.recordRunning(s)
 	}
 	falls := e.falls.take()
+	e.due = 0
 	for _, l := range s.listeners {
 		e.lookAt(l, falls, now)
 	}
@@ -203,7 +210,9 @@ func (e *Engine) lookAt(l *listener, falls map[*balancer.Channel]balancer.Standi
 	if changed {
 		l.router.Review()
 	}
-	l.shared.Queue.Review(now)
+	if due := l.shared.Queue.Review(now); due != 0 && (e.due == 0 || due < e.due) {
+		e.due = due
+	}
 	e.closeDown(l, down)
 	e.closeMoved(l, back, now)
 }

@@ -48,6 +48,9 @@ func (p *leastConn) fewest(class *class, from, to int, ask *question, below uint
 	member = -1
 	for i, channel := range class.channels[from:to] {
 		n := channel.slots.word.Load() & math.MaxUint32
+		if ask.demand != nil {
+			n += ask.demand.of(p.number(class.members[from+i]))
+		}
 		if n >= below || ask.tried.has(p.number(class.members[from+i])) {
 			continue
 		}
@@ -61,16 +64,15 @@ func (p *leastConn) fewest(class *class, from, to int, ask *question, below uint
 }
 
 func (p *leastConn) says(client uint64, at place, ask question) (words string, over bool) {
-	channel := p.channels[at.number-1]
-	own := loadOf(channel, channel.state.Load(), ask)
+	own := p.load(at.number-1, ask)
 	ask.tried = newNumbers(p.offset + len(p.channels))
 	ask.tried.add(p.number(at.number - 1))
 	words = fmt.Sprintf("least connections, %s", own)
-	_, channel = p.next(client, place{}, ask)
+	next, channel := p.next(client, place{}, ask)
 	if channel == nil {
 		return words, false
 	}
-	other := loadOf(channel, channel.state.Load(), ask)
+	other := p.load(next.number-1, ask)
 	if !own.above(other) && !other.above(own) {
 		return fmt.Sprintf("%s against %s, in turn", words, other), false
 	}

@@ -77,6 +77,7 @@ type question struct {
 	now       int64    // a channel that is held until then is not held any more
 	tried     *numbers // of the router's channels: these are not asked for
 	slow      int64    // over which time a channel comes to its share; 0 for at once
+	demand    *demand  // of those who wait; nil if nobody does
 }
 
 // obstacles are the words of a channel that nobody is given.
@@ -138,12 +139,14 @@ func (q question) verdict(c *Channel) Reason {
 	return reason
 }
 
-// load is how many sessions a channel has for its weight. The zero load is above
-// all others.
+// load is how many sessions a channel has, and clients that wait for it, for its
+// weight. The zero load is above all others.
 type load struct{ sessions, weight uint64 }
 
-func loadOf(c *Channel, state uint64, ask question) load {
-	return load{uint64(c.slots.taken()), ask.weight(c, state)}
+// load returns that of the channel with this index.
+func (m *members) load(index int32, ask question) load {
+	channel := m.channels[index]
+	return load{uint64(channel.slots.taken()) + ask.demand.of(m.number(index)), ask.weight(channel, channel.state.Load())}
 }
 
 // String returns the sessions over the weight.

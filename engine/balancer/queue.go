@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 	"sort"
@@ -13,18 +14,26 @@ import (
 // group has room for it, but at least one channel that it could be given is full.
 // It outlives the routers of the listener. The zero Queue has no place.
 //
+// Who waits while all channels that could serve it go out of service is turned away,
+// as one that comes then.
+//
 // First come, first served, among those who can use the slot: whoever reserves one
 // while others wait, be it a newcomer, hands it over to the first in line who could
 // have it. A client that was given a channel which then does not answer goes back
 // to the place that it had.
 //
 //	Next: Wait ──► Route.Wait ──► waiting ──► Waiter.Wake ──► Route.Woken: Dial
+//	                                 │                          or Reject
 //	                                 └──► Route.GiveUp, Close
 //
 // All methods may be called at any time from any goroutine.
 type Queue struct {
 	// Waits is how long those waited who were given a slot.
 	Waits Histogram
+	// Sooner, if not nil, is called when Review is to be called by time earlier than
+	// it has said. It must not block, nor call the queue, and is set before the queue
+	// is used.
+	Sooner func()
 
 	waiting atomic.Int32 // how many do; Channel.Leave looks at it after the slot is free
 	size    atomic.Int32 // how many may
@@ -33,13 +42,16 @@ type Queue struct {
 	router      *Router    // of all who wait; nil before the first
 	first, last *waiting
 	tickets     uint64
+	demand      demand
+	due         int64 // when the next Review is, if nothing comes before; 0 if nothing changes by time
 }
 
 // Waiter is who waits.
 type Waiter struct {
 	Client netip.AddrPort
-	// Wake is called once when the client was given a slot, from any goroutine; it
-	// must not block, nor call the queue. It may come after the client has left.
+	// Wake is called when the client is to ask Route.Woken, and how long it may wait,
+	// from any goroutine; it must not block, nor call the queue. It may come after the
+	// client has left.
 	Wake func()
 }
 
@@ -50,7 +62,7 @@ type waiting struct {
 	route      *Route // belongs to the queue until it is served
 	since      int64
 	reach      []span // of the groups, if there is one that the client may not have all channels of
-	served     bool   // a slot was given to the route, and this is in the line no more
+	out        bool   // in the line no more: a slot was given to the route, or there is none to wait for
 	prev, next *waiting
 }
 
@@ -74,45 +86,86 @@ func (q *Queue) Follow(router *Router, size int, publish func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	publish()
-	q.router = router
+	q.router, q.demand = router, demand{}
 	q.size.Store(int32(size))
 	for w := q.first; w != nil; w = w.next {
-		q.move(w)
+		q.move(w, w.since)
+		q.count(w, 1)
 	}
 }
 
 // move has a client go on in the queue's router.
-func (q *Queue) move(w *waiting) {
+func (q *Queue) move(w *waiting, now int64) {
 	w.route.follow(q.router)
-	w.reach = w.route.spans(w.since)
+	w.reach = w.route.spans(now)
 }
 
-// Review gives slots to those who can go now. It is to be called after anything
-// has changed about a channel, but for a slot that Channel.Leave has given back.
-func (q *Queue) Review(now int64) {
-	if q.waiting.Load() == 0 {
-		return
-	}
-	var woken served
+// Rouse has all who wait ask how long they may.
+func (q *Queue) Rouse() {
+	var woken roused
 	q.mu.Lock()
-	for w := q.first; w != nil && q.router.free(now); {
-		next := w.next // stays in line: slots are handed over to those before w alone
-		if w.mayGo(now) && q.seek(w.route, w, now, &woken) {
-			q.serve(w, now, &woken)
-		}
-		w = next
+	for w := q.first; w != nil; w = w.next {
+		woken.list = append(woken.list, w)
 	}
 	q.mu.Unlock()
 	woken.wake()
 }
 
+// Review gives slots to those who can go now, and turns those away who wait for
+// nothing any more. It is to be called after anything has changed about a channel,
+// but for a slot that Channel.Leave has given back, and at the time that it returns,
+// if that is not 0: then time alone gives a channel room.
+func (q *Queue) Review(now int64) (due int64) {
+	if q.waiting.Load() == 0 {
+		return 0
+	}
+	var woken roused
+	q.mu.Lock()
+	free, anybody := q.router.free(now), q.router.serves(now)
+	for w := q.first; w != nil; {
+		next := w.next // stays in line: slots are handed over to those before w alone
+		q.aim(w, now)
+		switch {
+		case free && w.mayGo(now) && q.seek(w.route, w, now, &woken):
+			q.serve(w, now, &woken)
+			free = q.router.free(now)
+		case !anybody || (w.reach != nil || w.route.tried != nil) && !w.route.couldBeServed(now):
+			q.dismiss(w, &woken)
+		}
+		w = next
+	}
+	due = q.router.due(now)
+	q.due = due
+	q.mu.Unlock()
+	woken.wake()
+	return due
+}
+
+// aim finds out anew what somebody in line may have, where that changes by time.
+func (q *Queue) aim(w *waiting, now int64) {
+	if w.reach == nil || !q.router.slow {
+		return
+	}
+	q.count(w, -1)
+	w.reach = w.route.spans(now)
+	q.count(w, 1)
+}
+
 // freed gives slots of the channel that are free to those who wait for them.
 func (q *Queue) freed(channel *Channel, now int64) {
-	var woken served
+	var woken roused
 	q.mu.Lock()
 	if at, ok := q.router.spotOf(channel); ok {
-		for w := q.firstFor(at, nil); w != nil && channel.slots.free() && q.seek(w.route, w, now, &woken); w = q.firstFor(at, nil) {
-			q.serve(w, now, &woken)
+		ask := q.router.question(at.group, now)
+		for w := q.first; w != nil && ask.room(channel, channel.state.Load()); {
+			next := w.next
+			if w.could(at) {
+				if !q.seek(w.route, w, now, &woken) {
+					break
+				}
+				q.serve(w, now, &woken)
+			}
+			w = next
 		}
 	}
 	q.mu.Unlock()
@@ -133,10 +186,14 @@ func (q *Queue) firstFor(at spot, before *waiting) *waiting {
 // seek reserves a slot for a route that comes before somebody in line, or after all.
 // What it finds and somebody before it could have, that one is given. The mutex is
 // held.
-func (q *Queue) seek(route *Route, before *waiting, now int64, woken *served) bool {
+func (q *Queue) seek(route *Route, before *waiting, now int64, woken *roused) bool {
+	var demand *demand
+	if route.router == q.router { // the channels have the same numbers
+		demand = &q.demand
+	}
 	for {
 		route.again()
-		if !route.advance(now) && (route.hopes(now) || !route.resort(now)) {
+		if !route.advance(now, demand) && (route.hopes(now) || !route.resort(now)) {
 			return false
 		}
 		channel := route.channel
@@ -155,10 +212,15 @@ func (q *Queue) seek(route *Route, before *waiting, now int64, woken *served) bo
 }
 
 // serve takes somebody out of the line whose route holds a slot now.
-func (q *Queue) serve(w *waiting, now int64, woken *served) {
-	q.remove(w)
-	w.served = true
+func (q *Queue) serve(w *waiting, now int64, woken *roused) {
+	q.dismiss(w, woken)
 	q.Waits.Observe(time.Duration(now - w.since))
+}
+
+// dismiss takes somebody out of the line.
+func (q *Queue) dismiss(w *waiting, woken *roused) {
+	q.remove(w)
+	w.out = true
 	woken.list = append(woken.list, w)
 }
 
@@ -180,6 +242,7 @@ func (q *Queue) insert(w *waiting) {
 		w.next.prev = w
 	}
 	q.waiting.Add(1)
+	q.count(w, 1)
 }
 
 func (q *Queue) remove(w *waiting) {
@@ -195,15 +258,68 @@ func (q *Queue) remove(w *waiting) {
 	}
 	w.prev, w.next = nil, nil
 	q.waiting.Add(-1)
+	q.count(w, -1)
 }
 
-// served are those who are to be woken, once the mutex is free.
-type served struct{ list []*waiting }
+// roused are those who are to be woken, once the mutex is free.
+type roused struct{ list []*waiting }
 
-func (s served) wake() {
-	for _, w := range s.list {
+func (r roused) wake() {
+	for _, w := range r.list {
 		w.Wake()
 	}
+}
+
+// demand is how many wait for each channel of a router, who could be given it. The
+// zero demand is that of nobody.
+type demand struct {
+	anything int     // who wait for any channel
+	more     []int32 // by the number of the channel: who wait for it besides, without those of them who tried it
+}
+
+func (d *demand) of(number int) uint64 {
+	switch {
+	case d == nil:
+		return 0
+	case d.more == nil:
+		return uint64(d.anything)
+	}
+	return uint64(d.anything + int(d.more[number]))
+}
+
+// count adds somebody to the demand, or takes it away.
+func (q *Queue) count(w *waiting, by int) {
+	if q.demand.more == nil && (w.reach != nil || w.route.tried != nil) {
+		q.demand.more = make([]int32, q.router.channels)
+	}
+	if w.reach == nil {
+		q.demand.anything += by
+	}
+	for g, s := range w.reach {
+		for i := s.from; i < s.to; i++ {
+			q.demand.more[q.router.firsts[g]+i] += int32(by)
+		}
+	}
+	for number := range w.route.tried.all {
+		g := sort.SearchInts(q.router.firsts, number+1) - 1
+		if i := number - q.router.firsts[g]; w.reach == nil || i >= w.reach[g].from && i < w.reach[g].to {
+			q.demand.more[number] -= int32(by)
+		}
+	}
+}
+
+// demand returns a picture of that of the router's channels, nil if nobody waits.
+func (r *Router) demand() *demand {
+	q := r.options.Queue
+	if q == nil || q.waiting.Load() == 0 {
+		return nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.router != r {
+		return nil
+	}
+	return &demand{q.demand.anything, slices.Clone(q.demand.more)}
 }
 
 // Waiting is a client in the queue, for those who show it.
@@ -240,26 +356,9 @@ func (q *Queue) Demand() map[*Channel]int {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	demand, everybody := map[*Channel]int{}, 0
-	for w := q.first; w != nil; w = w.next {
-		if w.reach == nil {
-			everybody++
-		}
-		for g, s := range w.reach {
-			for _, channel := range q.router.groups[g].Channels[s.from:s.to] {
-				demand[channel]++
-			}
-		}
-		for number := range w.route.tried.all {
-			g := sort.SearchInts(q.router.firsts, number+1) - 1
-			i := number - q.router.firsts[g]
-			if w.reach == nil || i >= w.reach[g].from && i < w.reach[g].to {
-				demand[q.router.groups[g].Channels[i]]--
-			}
-		}
-	}
-	for channel := range q.router.spots {
-		demand[channel] += everybody
+	demand := map[*Channel]int{}
+	for channel, at := range q.router.spots {
+		demand[channel] = int(q.demand.of(q.router.firsts[at.group] + at.index))
 	}
 	return demand
 }
@@ -282,7 +381,7 @@ func (w *waiting) mayGo(now int64) bool {
 	for g, s := range w.reach {
 		ask := w.route.router.question(g, now)
 		for _, channel := range w.route.router.groups[g].Channels[s.from:s.to] {
-			if ask.couldServe(channel) && channel.slots.free() {
+			if ask.couldServe(channel) && ask.room(channel, channel.state.Load()) {
 				return true
 			}
 		}
@@ -296,15 +395,21 @@ func (w *waiting) mayGo(now int64) bool {
 // Close may be called.
 func (r *Route) Wait(waiter Waiter, now int64) Step {
 	q := r.router.options.Queue
-	var woken served
-	defer func() { woken.wake() }()
+	var woken roused
+	sooner := false
+	defer func() {
+		woken.wake()
+		if sooner {
+			q.Sooner()
+		}
+	}()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.router == nil {
 		q.router = r.router
 	}
 	w := &waiting{Waiter: waiter, queue: q, route: r, since: now}
-	q.move(w)
+	q.move(w, now)
 	if q.Len() >= q.Size() {
 		if r.resort(now) {
 			return Dial
@@ -328,10 +433,14 @@ func (r *Route) Wait(waiter Waiter, now int64) Step {
 		return Reject
 	}
 	r.waiting = w
+	if due := q.router.due(now); q.Sooner != nil && due != 0 && (q.due <= now || due < q.due) {
+		q.due, sooner = due, true
+	}
 	return Wait
 }
 
-// Woken returns Dial if the client that waited holds a slot by now, or else Wait.
+// Woken returns Dial if the client that waited holds a slot by now, Reject if there
+// is none to wait for any more, or else Wait.
 func (r *Route) Woken() Step {
 	w := r.waiting
 	if w == nil {
@@ -339,10 +448,13 @@ func (r *Route) Woken() Step {
 	}
 	w.queue.mu.Lock()
 	defer w.queue.mu.Unlock()
-	if !w.served {
+	if !w.out {
 		return Wait
 	}
 	r.waiting = nil
+	if r.channel == nil {
+		return Reject
+	}
 	return Dial
 }
 
@@ -365,7 +477,7 @@ func (r *Route) leave() {
 	}
 	w.queue.mu.Lock()
 	defer w.queue.mu.Unlock()
-	if !w.served {
+	if !w.out {
 		w.queue.remove(w)
 	}
 	r.waiting = nil
@@ -373,7 +485,7 @@ func (r *Route) leave() {
 
 // nextInLine is advance where others wait, who come first.
 func (r *Route) nextInLine(q *Queue, now int64) bool {
-	var woken served
+	var woken roused
 	q.mu.Lock()
 	var behind *waiting // the first in line whom this client comes before, as it was in line already
 	for w := q.last; r.ticket != 0 && w != nil && w.route.ticket > r.ticket; w = w.prev {
@@ -390,12 +502,56 @@ func (r *Router) free(now int64) bool {
 	for g := range r.groups {
 		ask := r.question(g, now)
 		for _, channel := range r.groups[g].Channels {
-			if ask.couldServe(channel) && channel.slots.free() {
+			if ask.couldServe(channel) && ask.room(channel, channel.state.Load()) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// serves reports whether a client could be given one of the channels, at once or when
+// a slot is free.
+func (r *Router) serves(now int64) bool {
+	for g := range r.groups {
+		ask := r.question(g, now)
+		if slices.ContainsFunc(r.groups[g].Channels, ask.couldServe) {
+			return true
+		}
+	}
+	return false
+}
+
+// due returns when time alone may next give a channel room for a client that has none
+// now: as it is not held off any more, starts slowly, or comes to be a client's own; 0
+// for never.
+func (r *Router) due(now int64) (due int64) {
+	sooner := func(at int64) {
+		if at > now && (due == 0 || at < due) {
+			due = at
+		}
+	}
+	for g := range r.groups {
+		ask := r.question(g, now)
+		for _, channel := range r.groups[g].Channels {
+			state := channel.state.Load()
+			if !ask.couldServe(channel) || !channel.slots.free() {
+				continue
+			}
+			if state&held != 0 {
+				sooner(channel.until.Load())
+			}
+			if !ask.room(channel, state) {
+				sooner(ask.roomAt(channel))
+			}
+		}
+		if picker, ok := r.pickers[g].(*rendezvous); ok && ask.slow != 0 && !picker.failover {
+			if until := picker.weigh(ask).until; until < math.MaxInt64 {
+				sooner(until)
+			}
+		}
+	}
+	return due
 }
 
 // spotOf returns where the channel stands, if it does.
@@ -423,6 +579,21 @@ func (q question) worth(c *Channel) bool {
 func (r *Route) hopes(now int64) bool {
 	for range r.prospects(now) {
 		return true
+	}
+	return false
+}
+
+// couldBeServed reports whether there is a channel that the client may have, and did
+// not try, that is in service.
+func (r *Route) couldBeServed(now int64) bool {
+	for g, picker := range r.router.pickers {
+		ask := r.router.question(g, now)
+		from, to := picker.reach(r.router.hash(g, r.addr), ask)
+		for i := from; i < to; i++ {
+			if ask.couldServe(r.router.groups[g].Channels[i]) && !r.tried.has(r.router.firsts[g]+i) {
+				return true
+			}
+		}
 	}
 	return false
 }

@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -41,35 +42,63 @@ type hall struct {
 	options  Options
 }
 
-// usable reports whether the guest could be given the channel now.
-func (h *hall) usable(g *guest, c *Channel) bool {
-	return h.could(g, c) && c.Enabled() && h.up(c) && !h.full(c)
+func (h *hall) up(c *Channel) bool { return c.Health() != Unhealthy && c.HeldOff(h.now) == 0 }
+
+// serves reports whether the channel is in service, and the guest may have it at all.
+func (h *hall) serves(g *guest, c *Channel) bool {
+	return h.could(g, c) && c.Enabled() && c.Health() != Unhealthy
 }
 
-func (h *hall) up(c *Channel) bool   { return c.Health() != Unhealthy && c.HeldOff(h.now) == 0 }
-func (h *hall) full(c *Channel) bool { return h.limits[c] > 0 && h.holders[c] >= h.limits[c] }
+// full reports whether the channel has as many sessions as its limit, or the part of
+// it that it has come to, lets it have.
+func (h *hall) full(c *Channel) bool {
+	ask := h.router.question(h.router.spots[c].group, h.now)
+	return h.limits[c] > 0 && uint64(h.holders[c]) >= ask.most(c, c.state.Load())
+}
 
-// could reports whether the channel is one of those that the guest may have at all.
+// could reports whether the channel is one of those that the guest waits for, if they
+// are full.
 func (h *hall) could(g *guest, c *Channel) bool {
 	if slices.Contains(g.tried, c) {
 		return false
 	}
-	for _, group := range h.router.groups {
-		if !slices.Contains(group.Channels, c) {
-			continue
-		}
-		if group.Mode != Hash || h.options.HashFailover {
-			return true
-		}
-		client := hashAddr(g.client().Addr, 0, 0)
-		for _, other := range group.Channels {
-			if score(other.hash, client) > score(c.hash, client) {
-				return false
-			}
-		}
+	at := h.router.spots[c]
+	group := h.router.groups[at.group]
+	if group.Mode != Hash || h.options.HashFailover {
 		return true
 	}
-	return false
+	client, ask := hashAddr(g.client().Addr, 0, 0), h.router.question(at.group, h.now)
+	of := func(c *Channel) float64 {
+		return -math.Log((float64(score(c.hash, client))+1)/(1<<64)) / float64(ask.weight(c, c.state.Load()))
+	}
+	for _, other := range group.Channels {
+		if of(other) < of(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// bounded reports whether the channel is in a group with a bound on the load, where a
+// guest whose own is beyond that may have another.
+func (h *hall) bounded(c *Channel) bool {
+	return h.router.groups[h.router.spots[c].group].HashLoad > 0
+}
+
+// pass has time go on, while the queue is reviewed when it asked for it.
+func (h *hall) pass(d time.Duration) {
+	until := h.now + int64(d)
+	for due := h.queue.Review(h.now); due != 0 && due <= until; due = h.queue.Review(h.now) {
+		if due <= h.now {
+			h.t.Fatalf("to be reviewed at %d, now is %d", due, h.now)
+		}
+		h.settle(nil)
+		h.now = due - 1
+		h.settle(nil)
+		h.now = due
+	}
+	h.now = until
+	h.settle(nil)
 }
 
 // seated takes note that a guest was given its channel.
@@ -78,7 +107,7 @@ func (h *hall) seated(g *guest) {
 	if h.full(c) {
 		h.t.Fatalf("%s was given out beyond its limit", c.Key())
 	}
-	if !c.Enabled() || c.Health() == Unhealthy || !h.could(g, c) {
+	if !c.Enabled() || c.Health() == Unhealthy || !h.could(g, c) && !h.bounded(c) {
 		h.t.Fatalf("%d was given %s", g.name, c.Key())
 	}
 	h.holders[c]++
@@ -96,10 +125,15 @@ func (h *hall) settle(newcomer *guest) {
 		switch step := g.route.Woken(); {
 		case woken > 1:
 			h.t.Fatalf("woken %d times", woken)
-		case (step == Dial) != (woken == 1):
+		case (step == Wait) != (woken == 0):
 			h.t.Fatalf("woken %d times, step %d", woken, step)
 		case step == Wait:
 			return false
+		case step == Reject:
+			if slices.ContainsFunc(h.channels, func(c *Channel) bool { return h.serves(g, c) }) {
+				h.t.Fatalf("%d is turned away", g.name)
+			}
+			return true
 		}
 		seated = append(seated, g)
 		return true
@@ -116,10 +150,13 @@ func (h *hall) settle(newcomer *guest) {
 		}
 	}
 	for _, w := range h.waiting {
-		for _, c := range h.channels {
-			if h.usable(w, c) {
-				h.t.Fatalf("%d waits while %s is free", w.name, c.Key())
-			}
+		if !slices.ContainsFunc(h.channels, func(c *Channel) bool { return h.serves(w, c) }) {
+			h.t.Fatalf("%d waits for nothing", w.name)
+		}
+		probe := w.route
+		probe.waiting = nil
+		if probe.again(); probe.advance(h.now, nil) {
+			h.t.Fatalf("%d waits while %s is free", w.name, probe.channel.Key())
 		}
 	}
 	for _, c := range h.channels {
@@ -187,7 +224,11 @@ func (h *hall) build(random *rand.Rand) {
 	rest := slices.Clone(h.channels)
 	for len(rest) > 0 {
 		n := 1 + random.IntN(len(rest))
-		groups = append(groups, Group{Mode: Mode(random.IntN(2)), Channels: rest[:n]})
+		group := Group{Mode: Mode(random.IntN(int(Modes))), Channels: rest[:n], SlowStart: time.Duration(random.IntN(2)) * 8 * time.Second}
+		if random.IntN(2) == 0 {
+			group.HashLoad = 125
+		}
+		groups = append(groups, group)
 		rest = rest[n:]
 	}
 	h.options.Queue = h.queue
@@ -277,7 +318,9 @@ func TestQueueIsFair(t *testing.T) {
 				case 0:
 					c.Disable()
 				case 1, 2:
-					c.Enable()
+					if c.Enable() {
+						c.Warm(h.now)
+					}
 				case 3:
 					c.SetHealth(Unhealthy, h.now, "")
 				case 4:
@@ -289,11 +332,11 @@ func TestQueueIsFair(t *testing.T) {
 				if random.IntN(2) == 0 {
 					h.limits[c] = 1 + random.IntN(3)
 					c.SetLimit(h.limits[c])
+					h.queue.Review(h.now)
+					h.settle(nil)
 				} else {
-					h.now += int64(random.IntN(3)) * int64(time.Second)
+					h.pass(time.Duration(random.IntN(3000)) * time.Millisecond)
 				}
-				h.queue.Review(h.now)
-				h.settle(nil)
 			case 13:
 				if random.IntN(8) == 0 {
 					h.build(random)
@@ -506,5 +549,126 @@ func TestRejectionOfTheQueue(t *testing.T) {
 	}
 	if _, step := come(); step != Wait {
 		t.Errorf("the place is not free again: %d", step)
+	}
+}
+
+// Who waits counts as a session of each channel that it could be given.
+func TestLeastConnCountsWhoWaits(t *testing.T) {
+	queue := new(Queue)
+	group := Group{Mode: LeastConn, Channels: channels("a:3", "b:1")}
+	a, b := group.Channels[0], group.Channels[1]
+	a.SetWeight(3)
+	router := NewRouter([]Group{group}, Options{Queue: queue}, nil)
+	queue.Follow(router, 10, func() {})
+	var served []*Route
+	for i := range 8 {
+		route := router.Route(client, 0)
+		if step := route.Next(0); step == Wait {
+			step = route.Wait(Waiter{Wake: func() { served = append(served, &route) }}, 0)
+			if step != Wait {
+				t.Fatalf("client %d: step %d", i, step)
+			}
+		}
+	}
+	a.SetLimit(9)
+	b.SetLimit(9)
+	if why := router.Why(client, 0); why[0].Channel != a || why[0].Words != "chosen: least connections, 7/3 against 5/1" {
+		t.Errorf("%+v", why)
+	}
+	queue.Review(0)
+	var got []string
+	for _, route := range served {
+		got = append(got, route.Channel().Key().Host)
+	}
+	if !slices.Equal(got, []string{"a", "a", "a", "b"}) { // by sessions alone b were the third
+		t.Errorf("served by %v", got)
+	}
+	if why := router.Why(client, 0); why[0].Words != "chosen: least connections, 6/3 against 2/1, in turn" {
+		t.Errorf("%+v", why)
+	}
+}
+
+// Who begins to wait for what time alone can give says so, once for the same time.
+func TestQueueAsksToBeReviewedSooner(t *testing.T) {
+	queue, asked := new(Queue), 0
+	queue.Sooner = func() { asked++ }
+	group := Group{Channels: channels("a:4"), SlowStart: 4 * time.Second}
+	router := NewRouter([]Group{group}, Options{Queue: queue}, nil)
+	queue.Follow(router, 10, func() {})
+	a, now := group.Channels[0], int64(time.Hour)
+	a.Warm(now)
+	come := func() *Route {
+		route := router.Route(client, now)
+		if route.Next(now) == Wait {
+			route.Wait(Waiter{Wake: func() {}}, now)
+		}
+		return &route
+	}
+	come()
+	first := come()
+	come()
+	if asked != 1 {
+		t.Errorf("asked %d times", asked)
+	}
+	if due := queue.Review(now); due != now+int64(2*time.Second) {
+		t.Errorf("due after %s", time.Duration(due-now))
+	}
+	queue.Review(now + int64(2*time.Second))
+	if first.Woken() != Dial {
+		t.Error("the part of the limit has grown, and nobody is served")
+	}
+	full := NewRouter([]Group{rr("b:1")}, Options{Queue: queue}, nil)
+	queue.Follow(full, 10, func() {})
+	if queue.Review(now); queue.Review(now) != 0 {
+		t.Error("time alone changes something")
+	}
+}
+
+// Who waits is turned away for the reason for which a newcomer is, when the last
+// channel that could serve it goes out of service; not when it is held off.
+func TestQueueTurnsAwayWhoWaitsForNothing(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		out  func(*Channel)
+		want Rejection
+	}{
+		{"disabled", func(c *Channel) { c.Disable() }, NoneInService},
+		{"down", func(c *Channel) { c.SetHealth(Unhealthy, 1, "") }, AllDown},
+		{"weight 0", func(c *Channel) { c.SetWeight(0) }, NoneInService},
+		{"held off", func(c *Channel) { observe(c, Options{HoldOff: time.Hour, HoldOffMax: time.Hour}) }, Rejections},
+	} {
+		queue := new(Queue)
+		router := NewRouter([]Group{rr("a:1", "b:1")}, Options{Queue: queue}, nil)
+		queue.Follow(router, 10, func() {})
+		woken := 0
+		var last Route
+		for range 3 {
+			last = router.Route(client, 0)
+			last.Next(0)
+		}
+		if last.Wait(Waiter{Wake: func() { woken++ }}, 0) != Wait {
+			t.Fatal("does not wait")
+		}
+		test.out(router.groups[0].Channels[0])
+		queue.Review(0)
+		if last.Woken() != Wait {
+			t.Errorf("%s: turned away, though the other channel serves", test.name)
+		}
+		test.out(router.groups[0].Channels[1])
+		queue.Review(0)
+		step := last.Woken()
+		if test.want == Rejections {
+			if step != Wait {
+				t.Errorf("%s: step %d", test.name, step)
+			}
+			continue
+		}
+		newcomer := router.Route(client, 0)
+		if newcomer.Next(0) != Reject || newcomer.Rejection() != test.want {
+			t.Errorf("%s: a newcomer is rejected as %s", test.name, newcomer.Rejection())
+		}
+		if step != Reject || last.Rejection() != test.want || woken != 1 || queue.Len() != 0 {
+			t.Errorf("%s: step %d, rejected as %s, woken %d times", test.name, step, last.Rejection(), woken)
+		}
 	}
 }

@@ -34,15 +34,10 @@ func (p *randomTwo) next(_ uint64, at place, ask question) (place, *Channel) {
 	if one < 0 {
 		return place{mark: passed}, nil
 	}
-	if two >= 0 && p.load(one, ask).above(p.load(two, ask)) {
+	if two >= 0 && p.load(int32(one), ask).above(p.load(int32(two), ask)) {
 		one = two
 	}
 	return place{number: int32(one) + 1, mark: at.mark}, p.channels[one]
-}
-
-func (p *randomTwo) load(index int, ask question) load {
-	channel := p.channels[index]
-	return loadOf(channel, channel.state.Load(), ask)
 }
 
 func (p *randomTwo) says(_ uint64, at place, ask question) (words string, over bool) {
@@ -53,7 +48,7 @@ func (p *randomTwo) says(_ uint64, at place, ask question) (words string, over b
 	if one != int(at.number)-1 {
 		one, two = two, one
 	}
-	return fmt.Sprintf("two at random, %s against %s", p.load(one, ask), p.load(two, ask)), false
+	return fmt.Sprintf("two at random, %s against %s", p.load(int32(one), ask), p.load(int32(two), ask)), false
 }
 
 // two returns the channels that come of the draw with that number, one of them or both -1 if

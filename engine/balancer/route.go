@@ -86,7 +86,7 @@ func (r *Route) Next(now int64) Step {
 		if r.nextInLine(q, now) {
 			return Dial
 		}
-	case r.advance(now):
+	case r.advance(now, nil):
 		return Dial
 	}
 	if q != nil && q.size.Load() > 0 && r.hopes(now) {
@@ -100,8 +100,8 @@ func (r *Route) Next(now int64) Step {
 
 // advance reserves a slot on a channel that is not held off, and reports whether
 // there was one.
-func (r *Route) advance(now int64) bool {
-	for channel := r.candidate(now, false); channel != nil; channel = r.candidate(now, false) {
+func (r *Route) advance(now int64, demand *demand) bool {
+	for channel := r.candidate(now, demand, false); channel != nil; channel = r.candidate(now, demand, false) {
 		var taken bool
 		if r.place, taken = r.router.pickers[r.group].take(r.place, channel, r.router.question(int(r.group), now)); taken {
 			r.hold(channel)
@@ -157,13 +157,13 @@ func (r *Route) Router() *Router { return r.router }
 // candidate moves the journey on to the next channel that was not tried, in this
 // group or one behind it; nil if none is left. It passes over those that could not
 // be given a slot now, or are held off, unless all are asked for.
-func (r *Route) candidate(now int64, all bool) *Channel {
+func (r *Route) candidate(now int64, demand *demand, all bool) *Channel {
 	if r.router == nil || r.over {
 		return nil
 	}
 	for int(r.group) < len(r.router.pickers) {
 		ask := r.router.question(int(r.group), now)
-		ask.tried = r.tried
+		ask.tried, ask.demand = r.tried, demand
 		if all {
 			ask.obstacles |= everyone
 		}

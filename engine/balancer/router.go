@@ -68,6 +68,7 @@ type Router struct {
 	firsts   []int    // numbers of the first channels of the groups
 	channels int      // how many there are
 	options  Options
+	slow     bool              // a group starts channels slowly
 	spots    map[*Channel]spot // where the channels stand; only with a queue
 
 	reviewing sync.Mutex    // held by Review
@@ -80,6 +81,7 @@ type Router struct {
 func NewRouter(groups []Group, options Options, previous *Router) *Router {
 	r := &Router{groups: groups, options: options, panics: make([]atomic.Bool, len(groups))}
 	for i := range groups {
+		r.slow = r.slow || groups[i].SlowStart != 0
 		picker := newPicker(&groups[i], r.channels, options)
 		if previous != nil && i < len(previous.pickers) {
 			picker.follow(previous.pickers[i])

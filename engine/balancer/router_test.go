@@ -649,7 +649,7 @@ func (r *Route) rest() (list []*Channel) {
 	if r.tried != nil {
 		route.tried = &numbers{slices.Clone(r.tried.bits)}
 	}
-	for channel := route.candidate(0, true); channel != nil; channel = route.candidate(0, true) {
+	for channel := route.candidate(0, nil, true); channel != nil; channel = route.candidate(0, nil, true) {
 		list = append(list, channel)
 		route.pass()
 	}

@@ -50,8 +50,11 @@ func newScale(channels []*Channel, ask question) *scale {
 	}
 	if ask.slow != 0 {
 		for _, channel := range channels {
-			if channel.state.Load()&warming != 0 && ask.now-channel.warm.Load() < ask.slow {
-				s.until = ask.now + max(ask.slow>>fineBits, 1)
+			if channel.state.Load()&warming == 0 {
+				continue
+			}
+			if next := ask.nextStep(channel); next != 0 {
+				s.until = min(s.until, next)
 			}
 		}
 	}

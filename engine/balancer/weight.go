@@ -57,33 +57,55 @@ func (c *Channel) Warm(now int64) {
 // weight returns the weight of a channel, whose state this is, in parts of
 // 1/(1<<fineBits): that part of its own that it has come to, and at least 1.
 func (q question) weight(c *Channel, state uint64) uint64 {
-	weight := uint64(weightOf(state)) << fineBits
+	weight := uint64(weightOf(state))
 	if q.slow != 0 && state&warming != 0 && weight > 0 {
 		return q.part(c, weight)
 	}
-	return weight
+	return weight << fineBits
 }
 
-// part returns the part of a whole that the channel has come to, at least 1. It
-// grows in steps of 1/(1<<fineBits) of the whole, or smaller ones.
-func (q question) part(c *Channel, whole uint64) uint64 {
-	passed := q.now - c.warm.Load()
-	if passed >= q.slow {
-		return whole
+// part returns the part of a weight that the channel has come to, at least 1. It
+// grows in 1<<fineBits steps.
+func (q question) part(c *Channel, weight uint64) uint64 {
+	return max(weight*uint64(q.steps(c)), 1)
+}
+
+// steps returns how many steps of 1<<fineBits the channel has come towards its share,
+// and nextStep when it takes the next, 0 if there is none.
+func (q question) steps(c *Channel) int64 {
+	return min(max(q.now-c.warm.Load(), 0), q.slow) << fineBits / q.slow
+}
+
+func (q question) nextStep(c *Channel) int64 {
+	steps := q.steps(c) + 1
+	if steps > 1<<fineBits {
+		return 0
 	}
-	return max(uint64(float64(max(passed, 0))/float64(q.slow)*float64(whole)), 1)
+	return c.warm.Load() + (steps*q.slow+1<<fineBits-1)>>fineBits
 }
 
-// most returns the part of its limit that the channel has come to.
+// most returns the part of its limit that the channel has come to, at least 1; of
+// none all.
 func (q question) most(c *Channel, state uint64) uint64 {
 	limit := uint64(c.slots.limit())
 	if limit == 0 {
 		return math.MaxUint64
 	}
-	if q.slow != 0 && state&warming != 0 {
-		return q.part(c, limit)
+	if q.slow == 0 || state&warming == 0 {
+		return limit
 	}
-	return limit
+	passed := q.now - c.warm.Load()
+	if passed >= q.slow {
+		return limit
+	}
+	return max(uint64(float64(max(passed, 0))/float64(q.slow)*float64(limit)), 1)
+}
+
+// roomAt returns when a channel that starts, and has no room though a slot is free,
+// is to have room.
+func (q question) roomAt(c *Channel) int64 {
+	part := float64(c.slots.taken()+1) / float64(max(c.slots.limit(), 1))
+	return max(c.warm.Load()+int64(math.Ceil(part*float64(q.slow))), q.now+1)
 }
 
 // weightWords prints a weight in parts of 1/(1<<fineBits).

@@ -35,9 +35,15 @@ func (r Reason) String() string {
 func (r *Router) Why(client Client, now int64) []Verdict {
 	var verdicts []Verdict
 	route := r.Route(client, now)
-	for channel := route.candidate(now, true); channel != nil; channel = route.candidate(now, true) {
+	var demand *demand
+	if r != nil {
+		demand = r.demand()
+	}
+	for channel := route.candidate(now, demand, true); channel != nil; channel = route.candidate(now, demand, true) {
 		route.pass()
-		verdict := route.verdict(channel, r.question(route.Group(), now))
+		ask := r.question(route.Group(), now)
+		ask.demand = demand
+		verdict := route.verdict(channel, ask)
 		verdicts = append(verdicts, verdict)
 		if verdict.Reason == Chosen {
 			return verdicts

@@ -121,14 +121,18 @@ func (l *loop) patient(s *session) balancer.Step {
 	return step
 }
 
-// woken is called after the client was given a slot. It may have left since, and
-// even wait anew.
+// woken is called when there is news for who waits. It may have left since, and even
+// wait anew.
 func (l *loop) woken(t token) {
 	s, _ := l.slab.session(t)
 	if s == nil || s.state != plane.Queued {
 		return
 	}
-	if step := s.search.Woken(l.now); step != balancer.Wait {
+	step := s.search.Woken(l.now)
+	if step == balancer.Wait {
+		step = l.patient(s)
+	}
+	if step != balancer.Wait {
 		l.wheel.disarm(&s.timer)
 		l.goOn(s, step)
 	}

@@ -77,7 +77,11 @@ func (l *Listener) Service() *Service { return l.service.Load() }
 // SetService replaces what is in force. Clients in the queue go on waiting, in the
 // new router; Queue.Review is to be called for those who need not any more.
 func (l *Listener) SetService(s *Service) {
+	old := l.service.Load()
 	l.Queue.Follow(s.Router, s.QueueSize, func() { l.service.Store(s) })
+	if old != nil && (old.QueueTimeout != s.QueueTimeout || old.ConnectDeadline != s.ConnectDeadline) {
+		l.Queue.Rouse()
+	}
 }
 
 // Service is how a listener serves its clients under one configuration. It is

@@ -152,12 +152,16 @@ func (s *Search) Enqueue(waiter balancer.Waiter, now int64) balancer.Step {
 }
 
 // Woken returns Dial if the client that waits was given a slot, Reject if that is too
-// late, and Wait if it still waits.
+// late or there is nothing to wait for any more, and Wait if it still waits; then
+// Patient is to be called.
 func (s *Search) Woken(now int64) balancer.Step {
-	if s.route.Woken() == balancer.Wait {
-		return balancer.Wait
+	switch s.route.Woken() {
+	case balancer.Dial:
+		return s.reserved(now)
+	case balancer.Reject:
+		return s.reject(s.route.Rejection())
 	}
-	return s.reserved(now)
+	return balancer.Wait
 }
 
 // Patient returns Wait, and for how long the client may still wait, unless that is

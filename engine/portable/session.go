@@ -132,7 +132,13 @@ func (s *session) next(ctx context.Context) balancer.Step {
 		return step
 	}
 	woken := make(chan struct{}, 1)
-	step = s.search.Enqueue(balancer.Waiter{Client: s.peer, Wake: func() { woken <- struct{}{} }}, s.plane.Now())
+	wake := func() {
+		select {
+		case woken <- struct{}{}:
+		default: // it is told already
+		}
+	}
+	step = s.search.Enqueue(balancer.Waiter{Client: s.peer, Wake: wake}, s.plane.Now())
 	if step != balancer.Wait {
 		return step
 	}

@@ -242,6 +242,50 @@ func testQueueEnable(t *testing.T, newPlane New) {
 	}
 }
 
+// Who waits for nothing any more is turned away at once, as one that comes then.
+func testQueueOutOfService(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	channel, other := r.serve(echo), r.serve(echo)
+	channel.SetLimit(1)
+	other.SetLimit(1)
+	q := r.queueing(5, nil, channel, other)
+	first := q.dial()
+	exchange(t, first, "first")
+	exchange(t, q.dial(), "second")
+	third := q.wait(1)
+	other.Disable()
+	q.listener.Queue.Review(r.plane.Now())
+	untold(t, third)
+	channel.SetHealth(balancer.Unhealthy, r.plane.Now(), "")
+	q.listener.Queue.Review(r.plane.Now())
+	if got := readAll(t, third); got != "" {
+		t.Errorf("got %q", got)
+	}
+	q.rejected(balancer.AllDown)
+	q.waiting(0)
+	exchange(t, first, "and on")
+}
+
+// Another time to wait holds for those who wait already.
+func testQueueShortened(t *testing.T, newPlane New) {
+	for name, change := range map[string]func(*plane.Service){
+		"queue timeout":    func(s *plane.Service) { s.QueueTimeout = 50 * time.Millisecond },
+		"connect deadline": func(s *plane.Service) { s.ConnectDeadline = 50 * time.Millisecond },
+	} {
+		r := newRig(t, newPlane)
+		channel := r.serve(echo)
+		channel.SetLimit(1)
+		q := r.queueing(5, func(s *plane.Service) { s.QueueTimeout = time.Hour }, channel)
+		exchange(t, q.dial(), "first")
+		second := q.wait(1)
+		q.follow(5, change, channel)
+		if got := readAll(t, second); got != "" {
+			t.Errorf("%s: got %q", name, got)
+		}
+		q.waiting(0)
+	}
+}
+
 // A client whose channel does not answer waits for the ones that are full, and comes
 // to the channel that refused it no more.
 func testQueueAfterFailure(t *testing.T, newPlane New) {

@@ -60,6 +60,8 @@ func Run(t *testing.T, newPlane New) {
 		"QueueFull":          testQueueFull,
 		"QueueReload":        testQueueReload,
 		"QueueEnable":        testQueueEnable,
+		"QueueOutOfService":  testQueueOutOfService,
+		"QueueShortened":     testQueueShortened,
 		"QueueAfterFailure":  testQueueAfterFailure,
 		"QueueAbort":         testQueueAbort,
 		"QueueShutdown":      testQueueShutdown,

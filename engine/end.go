@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"time"
 
@@ -26,7 +27,7 @@ func (e *Engine) endOver(cause plane.Cause, spread time.Duration, match func(*pl
 		}
 		return true
 	})
-	e.evenly(spread, len(ids), func(done, due int) {
+	e.evenly(e.life, spread, len(ids), func(done, due int) {
 		batch := make(map[uint64]bool, due-done)
 		for _, id := range ids[done:due] {
 			batch[id] = true
@@ -51,17 +52,17 @@ func (e *Engine) finishOver(cause plane.Cause, spread time.Duration, match func(
 		}
 		return true
 	})
-	e.finishEvenly(cause, spread, quotas, func(s *plane.Session) bool { return ids[s.ID] })
+	e.finishEvenly(e.life, cause, spread, quotas, func(s *plane.Session) bool { return ids[s.ID] })
 }
 
 // finishEvenly ends as many of the sessions of each channel that match as its quota
-// says, in order and evenly spread over a time.
-func (e *Engine) finishEvenly(cause plane.Cause, spread time.Duration, quotas map[*balancer.Channel]int, match func(*plane.Session) bool) {
+// says, in order and evenly spread over a time, unless ctx ends first.
+func (e *Engine) finishEvenly(ctx context.Context, cause plane.Cause, spread time.Duration, quotas map[*balancer.Channel]int, match func(*plane.Session) bool) {
 	total := 0
 	for _, quota := range quotas {
 		total += quota
 	}
-	e.evenly(spread, total, func(done, due int) {
+	e.evenly(ctx, spread, total, func(done, due int) {
 		batch := map[*balancer.Channel]int{}
 		for channel, quota := range quotas {
 			batch[channel] = quota*due/total - quota*done/total
@@ -101,14 +102,15 @@ func idlest(sessions []plane.Session, count map[*balancer.Channel]int) map[uint6
 }
 
 // evenly takes so many steps over a time, one after the other, or several at a time
-// if there are many: step is told how many were done before and how many are due.
-func (e *Engine) evenly(spread time.Duration, total int, step func(done, due int)) {
+// if there are many, until ctx ends: step is told how many were done before and how many
+// are due.
+func (e *Engine) evenly(ctx context.Context, spread time.Duration, total int, step func(done, due int)) {
 	if total > 0 {
-		e.watching.Go(func() { e.pace(spread, total, step) })
+		e.watching.Go(func() { e.pace(ctx, spread, total, step) })
 	}
 }
 
-func (e *Engine) pace(spread time.Duration, total int, step func(done, due int)) {
+func (e *Engine) pace(ctx context.Context, spread time.Duration, total int, step func(done, due int)) {
 	ticker := time.NewTicker(max(spread/time.Duration(total), endPause))
 	defer ticker.Stop()
 	began := time.Now()
@@ -126,7 +128,7 @@ func (e *Engine) pace(spread time.Duration, total int, step func(done, due int))
 		}
 		select {
 		case <-ticker.C:
-		case <-e.life.Done():
+		case <-ctx.Done():
 			return
 		}
 	}

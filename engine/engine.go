@@ -79,6 +79,8 @@ type Engine struct {
 	applied  chan struct{} // holds one Apply that refresh has not seen yet
 	applying sync.Mutex    // held by whoever makes the next state
 	closed   bool          // guarded by applying
+	// rebalances ends what Rebalance has begun last for a listener; guarded by applying.
+	rebalances map[*plane.Listener]context.CancelFunc
 
 	reviewing    sync.Mutex // taken after applying; held by whoever changes current, or calls an acceptor of a socket in force
 	cannotRefuse bool       // guarded by reviewing: a socket could not refuse clients
@@ -144,6 +146,7 @@ func New(options Options) (*Engine, error) {
 		retiring:   make(map[*boundSocket]bool),
 		budget:     plane.NewBudget(),
 		seen:       make(map[*balancer.Channel]sight),
+		rebalances: make(map[*plane.Listener]context.CancelFunc),
 		stalled:    make(map[*balancer.Channel]int64),
 		stirred:    make(chan struct{}, 1),
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"math"
 	"time"
 
@@ -66,10 +67,12 @@ type Surplus struct {
 }
 
 // surpluses calls yield for each channel of a listener with sessions above its
-// share, which is a part of those of the channels in its group that are up. Groups
-// of modes that choose by something else than the load have none: hash would give
-// the client the same channel again, and first fills one after the other.
-func (l *listener) surpluses(now int64, yield func(group int, channel *balancer.Channel, above int)) {
+// share, which is a part of those of the channels in its group that are up. Those of
+// them that are being ended already count as ended. Groups of modes that choose by something else
+// than the load have none: hash would give the client the same channel again, and
+// first fills one after the other.
+func (e *Engine) surpluses(l *listener, now int64, yield func(group int, channel *balancer.Channel, above int)) {
+	var leaving map[*balancer.Channel]int // asked for where it matters
 	for g, group := range l.router.Groups() {
 		if group.Mode == balancer.Hash || group.Mode == balancer.First {
 			continue
@@ -78,16 +81,33 @@ func (l *listener) surpluses(now int64, yield func(group int, channel *balancer.
 		var loads []load
 		for _, channel := range group.Channels {
 			if channel.Standing(now).State.Up() {
+				weight, limit := l.router.Capacity(g, channel, now)
 				up = append(up, channel)
-				loads = append(loads, load{channel.Active(), channel.Weight(), channel.Limit()})
+				loads = append(loads, load{channel.Active(), weight, limit})
 			}
 		}
 		for i, above := range surplus(loads) {
-			if above > 0 {
+			if above > 0 && leaving == nil {
+				leaving = e.leaving(l)
+			}
+			if above -= leaving[up[i]]; above > 0 {
 				yield(g, up[i], above)
 			}
 		}
 	}
+}
+
+// leaving returns how many sessions of each channel of a listener are being ended in
+// order.
+func (e *Engine) leaving(l *listener) map[*balancer.Channel]int {
+	leaving := map[*balancer.Channel]int{}
+	e.plane.Sessions(func(s plane.Session) bool {
+		if s.Leaving && s.Listener == l.shared {
+			leaving[s.Channel]++
+		}
+		return true
+	})
+	return leaving
 }
 
 // RebalanceOver is the time in which Rebalance ends sessions: a tenth of them a second.
@@ -95,24 +115,34 @@ const RebalanceOver = 10 * time.Second
 
 // Rebalance ends in order, evenly over ten seconds, so many percent of the sessions
 // that channels of a listener have above their share, and returns how many of which.
-// Run dry it ends none.
+// It takes the place of an earlier one that is under way: what that had still to end
+// is above the share, and counted, again. Run dry it ends none.
 func (e *Engine) Rebalance(name string, percent int, dry bool) ([]Surplus, error) {
+	e.applying.Lock()
+	defer e.applying.Unlock()
 	l, err := e.listener(name)
 	if err != nil {
 		return nil, err
 	}
 	var all []Surplus
 	quotas := map[*balancer.Channel]int{}
-	l.surpluses(e.plane.Now(), func(group int, channel *balancer.Channel, above int) {
+	e.surpluses(l, e.plane.Now(), func(group int, channel *balancer.Channel, above int) {
 		s := Surplus{Group: group, Channel: channel.Key(), Sessions: channel.Active(), Above: above, Ended: (above*percent + 99) / 100}
 		all = append(all, s)
 		quotas[channel] = s.Ended
 	})
-	e.applying.Lock()
-	defer e.applying.Unlock()
-	if !dry && !e.closed {
-		e.finishEvenly(plane.Rebalanced, RebalanceOver, quotas, func(s *plane.Session) bool { return s.Listener == l.shared })
+	if dry || e.closed {
+		return all, nil
 	}
+	for shared, end := range e.rebalances {
+		if shared == l.shared || e.current.Load().byShared[shared] == nil {
+			end()
+			delete(e.rebalances, shared)
+		}
+	}
+	ctx, end := context.WithCancel(e.life)
+	e.rebalances[l.shared] = end
+	e.finishEvenly(ctx, plane.Rebalanced, RebalanceOver, quotas, func(s *plane.Session) bool { return s.Listener == l.shared })
 	return all, nil
 }
 
@@ -125,7 +155,7 @@ func (e *Engine) rebalance(s *state, now int64, passed time.Duration) {
 			continue
 		}
 		rate := float64(l.config.Rebalance) / 100 * passed.Minutes()
-		l.surpluses(now, func(_ int, channel *balancer.Channel, above int) {
+		e.surpluses(l, now, func(_ int, channel *balancer.Channel, above int) {
 			whole, part := math.Modf(e.rebalancing[channel] + float64(above)*rate)
 			left[channel] = part
 			if whole > 0 {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"time"
 
 	"balance/engine"
 	"balance/engine/balancer"
@@ -89,4 +90,51 @@ func TestRebalanceLeavesHashAlone(t *testing.T) {
 		t.Errorf("%+v, %v", all, err)
 	}
 	clients[3].works()
+}
+
+// A second one takes the place of the first, and counts what that has ended.
+func TestRebalanceTwice(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	a, clients := lopsided(r, 6, 0, balancer.RoundRobin)
+	for i, above := range []int{3, 2, 1} {
+		if all, err := r.Rebalance("web", 100, false); err != nil || len(all) != 1 || all[0].Above != above {
+			t.Fatalf("call %d: %+v, %v; want %d above", i, all, err, above)
+		}
+		if !ended(clients[5-i]) {
+			t.Error("the idlest session was not ended in order")
+		}
+	}
+	if all, err := r.Rebalance("web", 100, true); err != nil || len(all) != 0 {
+		t.Errorf("at last %+v, %v", all, err)
+	}
+	for _, c := range clients[3:] {
+		c.Close()
+	}
+	eventually(t, "they have ended", func() bool { return r.status("web", a).Active == 3 })
+	time.Sleep(engine.RebalanceOver / 2) // a third of the sessions of the first call came after each third of it
+	for _, c := range clients[:3] {
+		c.works()
+	}
+	if n := r.status("web", a).Active; n != 3 {
+		t.Errorf("%d sessions are left", n)
+	}
+}
+
+// A channel that starts slowly has the share and the limit that it has come to.
+func TestRebalanceKnowsSlowStart(t *testing.T) {
+	r := newRig(t)
+	a, b := r.server("a"), r.server("b")
+	l := listener("web", free(r, "127.0.0.1"), a, b)
+	l.Groups[0].Channels[1].Disabled, l.Groups[0].Channels[1].MaxConns = true, 10
+	l.Groups[0].SlowStart = time.Hour
+	r.apply(declare(l))
+	for range 4 {
+		dial(r, l.Listen[0])
+	}
+	r.enable("web", b, true)
+	r.becomes("web", b, balancer.StateUntested)
+	if all, err := r.Rebalance("web", 100, true); err != nil || len(all) != 0 {
+		t.Errorf("%+v, %v", all, err)
+	}
 }

@@ -355,16 +355,7 @@ func (e *Engine) closeMoved(l *listener, back []*balancer.Channel, now int64) {
 			groupOf[channel] = g
 		}
 	}
-	room := map[*balancer.Channel]int{}
-	for _, channel := range back {
-		room[channel] = channel.Limit() - channel.Active()
-		switch {
-		case channel.Weight() == 0:
-			room[channel] = 0 // it takes nobody
-		case channel.Limit() == 0:
-			room[channel] = -1 // is never used up
-		}
-	}
+	moves := moves{router: l.router, now: now, back: back, came: map[*balancer.Channel]int{}}
 	e.endOver(plane.MovedBack, l.config.CloseSpread, func(s *plane.Session) bool {
 		if s.Listener != l.shared || s.Channel == nil {
 			return false
@@ -381,14 +372,7 @@ func (e *Engine) closeMoved(l *listener, back []*balancer.Channel, now int64) {
 		if chosen.Reason != balancer.Chosen || chosen.Group >= at {
 			return false
 		}
-		for _, channel := range back {
-			// In turn, clients come to any channel of the group.
-			if room[channel] != 0 && (channel == chosen.Channel || l.config.Groups[chosen.Group].Mode != balancer.Hash && groupOf[channel] == chosen.Group) {
-				room[channel]--
-				return true
-			}
-		}
-		return false
+		return moves.take(chosen)
 	})
 }
 

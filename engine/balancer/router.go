@@ -148,6 +148,17 @@ func (r *Router) Usable() bool {
 	return false
 }
 
+// Capacity returns what the channel weighs in its group, in parts that are the same
+// for all of them, and its limit, 0 for none: those that it has come to by now, where
+// the group has a slow start.
+func (r *Router) Capacity(group int, channel *Channel, now int64) (weight, limit int) {
+	ask, state := r.question(group, now), channel.state.Load()
+	if channel.Limit() > 0 {
+		limit = int(ask.most(channel, state))
+	}
+	return int(ask.weight(channel, state)), limit
+}
+
 // question asks for the channels of a group that a client may be given now.
 func (r *Router) question(group int, now int64) question {
 	ask := question{obstacles: obstacles, now: now}

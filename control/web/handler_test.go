@@ -248,7 +248,7 @@ func TestQueueIsTold(t *testing.T) {
 	full := r.echo()
 	full.MaxConns = 1
 	web := listener("web", group(full))
-	web.Queue = 1
+	web.Queue, web.MaxSessions = 1, 7
 	r.apply(web)
 	first := r.dial(0)
 	r.talk(first, 10)
@@ -271,13 +271,22 @@ func TestQueueIsTold(t *testing.T) {
 		`balance_listener_rejected_total{listener="web",reason="queue full"}`: "1",
 	})
 	var status struct {
-		Listeners []struct{ Waiting, Queue int }
+		Listeners []struct {
+			Waiting, Queue int
+			MaxSessions    int `json:"max_sessions"`
+			Ended          []struct {
+				By, How  string
+				Sessions uint64
+			}
+		}
 	}
 	if err := json.Unmarshal(r.get(r.handler(), "/api/v1/status").Body.Bytes(), &status); err != nil {
 		t.Fatal(err)
 	}
 	if l := status.Listeners[0]; l.Waiting != 1 || l.Queue != 1 {
 		t.Errorf("%d of %d wait", l.Waiting, l.Queue)
+	} else if fmt.Sprint(l.Ended) != "[{balance queue full 1}]" || l.MaxSessions != 7 {
+		t.Errorf("ended %v, at most %d sessions", l.Ended, l.MaxSessions)
 	}
 	first.Close()
 	eventually(t, "nobody waits", func() bool { return r.engine.Snapshot().Listeners[0].Waiting == 0 })

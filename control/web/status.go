@@ -10,6 +10,7 @@ import (
 
 	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/plane"
 )
 
 // status is what /api/v1/status answers.
@@ -42,10 +43,19 @@ type listenerStatus struct {
 	Usable    bool              `json:"usable"` // whether a client could be given a channel, at once or later
 	Accepted  uint64            `json:"accepted"`
 	Active    int               `json:"active"`
-	Rejected  map[string]uint64 `json:"rejected"` // by reason
-	Waiting   int               `json:"waiting"`  // clients in the queue
-	Queue     int               `json:"queue"`    // how many may be
+	Max       int               `json:"max_sessions"` // of Active; 0 = no limit
+	Rejected  map[string]uint64 `json:"rejected"`     // by reason
+	Ended     []endedStatus     `json:"ended"`        // sessions, by the cause; those alone that there were
+	Waiting   int               `json:"waiting"`      // clients in the queue
+	Queue     int               `json:"queue"`        // how many may be
 	Groups    []groupStatus     `json:"groups"`
+}
+
+// endedStatus is how many sessions were ended by whom and how, in the words of the log.
+type endedStatus struct {
+	By       string `json:"by"`
+	How      string `json:"how"`
+	Sessions uint64 `json:"sessions"`
 }
 
 type groupStatus struct {
@@ -109,6 +119,8 @@ func statusOf(l *engine.ListenerStatus) listenerStatus {
 		Usable:    l.Usable,
 		Accepted:  l.Accepted,
 		Active:    l.Active,
+		Max:       l.MaxSessions,
+		Ended:     []endedStatus{},
 		Rejected:  map[string]uint64{},
 		Waiting:   l.Waiting,
 		Queue:     l.Queue,
@@ -123,6 +135,11 @@ func statusOf(l *engine.ListenerStatus) listenerStatus {
 	}
 	for reason, n := range l.Reasons {
 		s.Rejected[balancer.Rejection(reason).String()] = n
+	}
+	for cause := plane.Cause(1); cause < plane.Causes; cause++ {
+		if n := l.Ended[cause]; n > 0 {
+			s.Ended = append(s.Ended, endedStatus{cause.By(), cause.How(), n})
+		}
 	}
 	for _, g := range l.Groups {
 		group := groupStatus{Mode: g.Mode, Channels: []channelStatus{}}

@@ -83,7 +83,7 @@ func (l *loop) goOn(s *session, step balancer.Step) {
 		case balancer.Wait:
 			return
 		case balancer.Reject:
-			l.end(s, plane.NoChannel, nil, s.listener.Service().ResetUnserved)
+			l.end(s, s.search.Cause(), nil, s.listener.Service().ResetUnserved)
 			return
 		}
 		s.state = plane.Dialing

@@ -173,7 +173,10 @@ const (
 	MovedBack   // a channel that comes earlier is up again
 	MaxAge
 	Rebalanced // its channel had more than its share
-	Causes     // is none: their number, and one
+	QueueFull  // too many waited for a slot
+	QueueTimeout
+	ConnectDeadline
+	Causes // is none: their number, and one
 )
 
 var causes = [...]struct{ by, how string }{
@@ -192,6 +195,9 @@ var causes = [...]struct{ by, how string }{
 	MovedBack:        {"balance", "an earlier channel is up again"},
 	MaxAge:           {"balance", "max age"},
 	Rebalanced:       {"balance", "rebalanced"},
+	QueueFull:        {"balance", "queue full"},
+	QueueTimeout:     {"balance", "queue timeout"},
+	ConnectDeadline:  {"balance", "connect deadline"},
 }
 
 // By returns who ended the session: client, channel, operator or balance.

@@ -44,6 +44,8 @@ type Search struct {
 	began  int64 // when the client came
 	queued int64 // when it began to wait last
 
+	rejection balancer.Rejection // once it is rejected
+
 	race          // to the channel
 	dialled int64 // when that began
 	cut     bool  // it has less time than the connect timeout
@@ -113,9 +115,23 @@ func (s *Search) reserved(now int64) balancer.Step {
 }
 
 func (s *Search) reject(why balancer.Rejection) balancer.Step {
+	s.rejection = why
 	s.listener.Rejected[why].Add(1)
 	s.outcome.Rejection = why
 	return balancer.Reject
+}
+
+// Cause returns why the session ends whose search has come to Reject.
+func (s *Search) Cause() Cause {
+	switch s.rejection {
+	case balancer.QueueFull:
+		return QueueFull
+	case balancer.QueueTimeout:
+		return QueueTimeout
+	case balancer.TooLate:
+		return ConnectDeadline
+	}
+	return NoChannel
 }
 
 // deadline returns when the client is to be connected.

@@ -119,7 +119,7 @@ func (s *session) connect(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	s.note(plane.NoChannel)
+	s.note(s.search.Cause())
 	s.reset = s.listener.Service().ResetUnserved
 	return false
 }

@@ -79,7 +79,10 @@ func untold(t testing.TB, client *net.TCPConn) {
 
 func (q *queueing) rejected(why balancer.Rejection) {
 	q.Helper()
-	if end := q.end(); end.Cause != plane.NoChannel || end.State != plane.Closed {
+	cause := map[balancer.Rejection]plane.Cause{
+		balancer.AllDown: plane.NoChannel, balancer.QueueFull: plane.QueueFull, balancer.QueueTimeout: plane.QueueTimeout, balancer.TooLate: plane.ConnectDeadline,
+	}[why]
+	if end := q.end(); end.Cause != cause || end.State != plane.Closed {
 		q.Errorf("a session ends: %s %s", end.Cause.By(), end.Cause.How())
 	}
 	if n := q.listener.Rejected[why].Load(); n != 1 {

@@ -5,8 +5,9 @@ import "balance/engine/spec"
 // checks is what tables of checks come to, from the outermost one inwards.
 type checks struct {
 	spec.Check
-	typed bool // one of them has a type
-	wrong bool // one of them has a fault
+	typed  bool // one of them has a type
+	inside bool // one further inside has a type, or a fault
+	wrong  bool // one of them has a fault
 }
 
 // check reads the table of a check in t over what those around t say: the nearest
@@ -30,7 +31,7 @@ func (d *decoder) check(t table, kind spec.Table, outer checks) checks {
 		}
 	}
 	typed := has(spec.KeyCheckType)
-	c.typed = outer.typed || typed
+	c.typed, c.inside = outer.typed || typed, false
 	for _, s := range spec.CheckSettings {
 		by, useless := c.Useless(s.Key)
 		switch {
@@ -47,14 +48,25 @@ func (d *decoder) check(t table, kind spec.Table, outer checks) checks {
 }
 
 // groupCheck is check for the table in a group, the last one.
-func (d *decoder) groupCheck(t table, outer checks) spec.Check {
-	path := t.path.Key(spec.KeyCheck)
-	c := d.check(t, spec.GroupCheckTable, outer)
-	if values, _ := t.values[spec.KeyCheck.Name()].(map[string]any); len(values) > 0 && !c.typed && !c.wrong {
-		d.add(path.Key(spec.KeyCheckType), t.where+" check", "type is missing: without one nothing is checked")
+func (d *decoder) groupCheck(t table, outer *checks) spec.Check {
+	c := d.check(t, spec.GroupCheckTable, *outer)
+	if !c.typed && !c.wrong {
+		c.wrong = d.untyped(t, c)
 	}
 	if outer.wrong {
-		d.cover(path)
+		d.cover(t.path.Key(spec.KeyCheck))
 	}
+	outer.inside = outer.inside || c.typed || c.wrong
 	return c.Plain()
+}
+
+// untyped reports a table of a check in t that says something, if neither it nor one
+// around or inside it has a type.
+func (d *decoder) untyped(t table, c checks) bool {
+	values, _ := t.values[spec.KeyCheck.Name()].(map[string]any)
+	if len(values) == 0 || c.typed || c.inside || c.wrong {
+		return false
+	}
+	d.add(t.path.Key(spec.KeyCheck).Key(spec.KeyCheckType), t.where+" check", "type is missing: without one nothing is checked")
+	return true
 }

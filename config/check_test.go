@@ -257,6 +257,18 @@ f:14: listener ":80" group 1 check: send and send_hex are both set: one says wha
 f:21: listener ":80" group 2 check: cert_file needs key_file
 f:24: listener ":80" group 3 check: type is missing: without one nothing is checked`,
 	}, {
+		"no type anywhere", listener + `[listener.check]
+interval = "5s"
+` + group + group + strings.Replace(listener, "80", "81", 1) + `[listener.check]
+interval = "5s"
+` + group + `check = {type = "none"}
+` + group + strings.Replace(listener, "80", "82", 1) + `[listener.check]
+interval = "5s"
+` + group + `check = {timeout = "1s"}
+`, `
+f:3: listener ":80" check: type is missing: without one nothing is checked
+f:24: listener ":82" group 0 check: type is missing: without one nothing is checked`,
+	}, {
 		"hold-off", "[defaults]\nhold_off = \"1m\"\n" + listener + group + strings.Replace(listener, "80", "83", 1) + "listen2 = 1\nhold_off_max = \"10s\"\n" + group + strings.Replace(listener, "80", "81", 1) + "hold_off = \"31s\"\n" + group + strings.Replace(listener, "80", "82", 1) + "hold_off_max = \"1h\"\n" + group, `
 f:2: listener ":80": hold_off "1m" is longer than hold_off_max "30s"
 f:9: listener ":83": unknown key "listen2": did you mean "listen"?

@@ -129,8 +129,9 @@ func (d *decoder) listener(i int, value any) {
 	inherited := d.listen(t, &l)
 	checks := d.check(t, spec.ListenerCheckTable, d.checks)
 	for g, value := range t.array(spec.KeyGroups.Name(), "an array of tables: write [[listener.group]]") {
-		l.Groups = append(l.Groups, d.group(t.path.Group(g), fmt.Sprintf("%s group %d", t.where, g), value, inherited, checks))
+		l.Groups = append(l.Groups, d.group(t.path.Group(g), fmt.Sprintf("%s group %d", t.where, g), value, inherited, &checks))
 	}
+	d.untyped(t, checks)
 	d.config.Listeners = append(d.config.Listeners, l)
 }
 
@@ -188,7 +189,7 @@ func (d *decoder) listen(t table, l *spec.Listener) listening {
 	return first
 }
 
-func (d *decoder) group(path spec.Path, where string, value any, inherited listening, outer checks) spec.Group {
+func (d *decoder) group(path spec.Path, where string, value any, inherited listening, outer *checks) spec.Group {
 	t := d.open(spec.GroupTable, path, where, value)
 	var group spec.Group
 	read(t, spec.GroupSettings, &group)

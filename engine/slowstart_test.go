@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"balance/engine"
 	"balance/engine/balancer"
 	"balance/engine/spec"
 )
@@ -85,5 +86,29 @@ func TestSlowStart(t *testing.T) {
 				t.Errorf("served by %v", by)
 			}
 		})
+	}
+}
+
+// So does one whose name resolves at last.
+func TestSlowStartOfANameThatResolves(t *testing.T) {
+	r := newRig(t)
+	a, b := r.server("a"), r.server("b")
+	address := free(t, "127.0.0.1")
+	l := listener("web", address, a, b)
+	l.Groups[0].Channels[1].Host = "late.example"
+	l.Groups[0].SlowStart = time.Hour
+	r.apply(declare(l))
+	r.becomes("web", b, balancer.StateUnresolved)
+	eventually(t, "the events tell of it", func() bool {
+		return slices.ContainsFunc(r.Events(100), func(e engine.Event) bool { return e.What == "unresolved" })
+	})
+	r.names.set("late.example", "127.0.0.1")
+	l.IdleTimeout = time.Hour
+	r.apply(declare(l))
+	eventually(t, "the events tell that it is up", func() bool {
+		return slices.ContainsFunc(r.Events(100), func(e engine.Event) bool { return e.What == "up" })
+	})
+	if by := sixteen(t, address); by["a"]+by["b"] != 16 || by["b"] > 2 {
+		t.Errorf("served by %v", by)
 	}
 }

@@ -189,8 +189,9 @@ func (c *conversation) noChannel(listeners, among []engine.ListenerStatus, word,
 	return problem + meant(text, known)
 }
 
-func noListener(listeners []engine.ListenerStatus, name string) string {
-	var known []string
+// noListener tells that a name is that of no listener, and which one may have been
+// meant, or which other word.
+func noListener(listeners []engine.ListenerStatus, name string, known ...string) string {
 	for _, l := range listeners {
 		known = append(known, l.Name)
 	}

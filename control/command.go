@@ -24,7 +24,7 @@ type command struct {
 func classicCommands() []command {
 	return []command{
 		{"quit", "", "leave the shell", reader, (*conversation).quit},
-		{"show", "[-l]", "show all channels; with -l also their weight and their share of the group's sessions", reader, (*conversation).show},
+		{"show", "[all|LISTENER...] [-l] [-json]", "show the channels, of all listeners or those that are named; with -l also their weight and their share of the group's sessions", reader, (*conversation).show},
 		{"help", "", "show this list", reader, (*conversation).help},
 		{"kill", "", "end the daemon", member, (*conversation).kill},
 		{"disable", "CH...", "give channel CH no new sessions", member, (*conversation).disable},
@@ -45,22 +45,22 @@ func classicCommands() []command {
 // newCommands get the prefixes that the classic ones leave.
 func newCommands() []command {
 	return []command{
-		{"listeners", "", "show all listeners", reader, (*conversation).listeners},
+		{"listeners", "[-json]", "show all listeners", reader, (*conversation).listeners},
 		{"listener", "NAME", "aim at another listener", reader, (*conversation).chooseListener},
-		{"sessions", "[CH|CLIENT]", "show sessions; CLIENT is an address or a network", reader, (*conversation).sessions},
+		{"sessions", "[all|CH|CLIENT...] [by age|idle|bytes] [limit N] [-json]", "show sessions: of the listener or of all, on channels, of clients; CLIENT is an address or a network", reader, (*conversation).sessions},
 		{"queue", "", "show the clients that wait for a slot", reader, (*conversation).queue},
 		{"close", "ID... | client CLIENT... [all] | channel CH...", "end sessions: by id, of clients (of all listeners with all) or on channels", member, (*conversation).closeSessions},
 		{"drain", "CH...", "give channel CH no new sessions, and disable it when the last has ended", member, (*conversation).drain},
 		{"reload", "", "apply the configuration file now", member, (*conversation).reload},
 		{"diff", "[json]", "show what reload would change", member, (*conversation).diff},
 		{"config", "", "show the configuration in force", member, (*conversation).config},
-		{"status", "", "show version, uptime, the last reload and what is not well", reader, (*conversation).status},
-		{"why", "ADDRESS", "tell which channel a client would get, and why", reader, (*conversation).why},
+		{"status", "[-json]", "show version, uptime, the last reload and what is not well", reader, (*conversation).status},
+		{"why", "ADDRESS [CH] [-json]", "tell which channel a client would get, or why not CH", reader, (*conversation).why},
 		{"watch", "[SECONDS]", "show again and again, until a key is pressed", reader, (*conversation).watch},
 		{"identify", "", "tell who this daemon is, as JSON", reader, (*conversation).identify},
-		{"health", "", "show how it stands with all channels, since when and why, and their checks", reader, (*conversation).health},
+		{"health", "[all|LISTENER...] [-json]", "show how it stands with all channels, since when and why, and their checks", reader, (*conversation).health},
 		{"check", "CH...", "check channel CH now", member, (*conversation).check},
-		{"events", "[N]", "show the last N events of channels and of what was asked for, 20 without N", reader, (*conversation).events},
+		{"events", "[N] [-json]", "show the last N events of channels and of what was asked for, 20 without N", reader, (*conversation).events},
 		{"ready", "[NAME]", "tell whether clients can be served, by all listeners or one, or why not", reader, (*conversation).ready},
 		{"weight", "CH... N", "give channel CH a share of N beside the others, 0 = no new clients", member, (*conversation).weight},
 		{"mode", "MODE", "choose among the group's channels by rr, hash, leastconn, random or first", member, (*conversation).mode},

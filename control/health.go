@@ -14,12 +14,16 @@ import (
 	"balance/engine/health"
 )
 
-func (c *conversation) health([]string) Status {
-	l, ok := c.current()
-	if !ok {
-		return Failed
+func (c *conversation) health(args []string) Status {
+	args, asJSON := option(args, "-json")
+	listeners, status := c.chooseListeners(args)
+	switch {
+	case status != OK:
+		return status
+	case asJSON:
+		return c.sayJSON(ReportHealth(listeners))
 	}
-	c.reply.add(HealthTable([]engine.ListenerStatus{l}, time.Now())...)
+	c.reply.add(HealthTable(listeners, time.Now())...)
 	return OK
 }
 
@@ -153,7 +157,11 @@ func (c *conversation) check(args []string) Status {
 const defaultEvents = 20
 
 func (c *conversation) events(args []string) Status {
+	args, asJSON := option(args, "-json")
 	n := defaultEvents
+	if len(args) > 1 {
+		return c.misused("%.60q is not -json", args[1])
+	}
 	if len(args) > 0 {
 		var err error
 		if n, err = strconv.Atoi(args[0]); err != nil {
@@ -162,6 +170,9 @@ func (c *conversation) events(args []string) Status {
 		if n < 1 || n > engine.MaxEvents {
 			return c.fail("value out of range")
 		}
+	}
+	if asJSON {
+		return c.sayJSON(EventReport{append([]engine.Event{}, c.daemon.Engine.Events(n)...)})
 	}
 	for _, event := range c.daemon.Engine.Events(n) {
 		c.say("%s", eventLine(event))

@@ -20,8 +20,15 @@ import (
 	"balance/engine/spec"
 )
 
-func (c *conversation) status([]string) Status {
+func (c *conversation) status(args []string) Status {
+	args, asJSON := option(args, "-json")
 	d := c.daemon
+	switch {
+	case len(args) > 0:
+		return c.misused("%.60q is not -json", args[0])
+	case asJSON:
+		return c.sayJSON(d.Report())
+	}
 	snapshot := d.Engine.Snapshot()
 	sessions := 0
 	for _, l := range snapshot.Listeners {
@@ -122,25 +129,64 @@ func (c *conversation) diff(args []string) Status {
 }
 
 func (c *conversation) why(args []string) Status {
+	args, asJSON := option(args, "-json")
+	if len(args) == 0 || len(args) > 2 {
+		return c.misused("an address is needed, and a channel may follow")
+	}
 	client, err := netip.ParseAddr(args[0])
 	if err != nil {
 		return c.fail("%q is not an IP address", args[0])
 	}
-	verdicts, err := c.daemon.Engine.Why(c.listener, client)
+	listener := c.listener
+	var chosen []choice
+	if len(args) > 1 {
+		var status Status
+		if chosen, status = c.choose("", args[1]); status != OK {
+			return status
+		}
+		listener = chosen[0].listener
+		if slices.ContainsFunc(chosen, func(ch choice) bool { return ch.listener != listener }) {
+			return c.misused("%q are channels of more than one listener", args[1])
+		}
+	}
+	verdicts, err := c.daemon.Engine.Why(listener, client)
 	if err != nil {
 		return c.failed(err)
 	}
-	chosen, full := false, false
+	report := reportWhy(client, listener, verdicts)
+	full, last := false, ""
 	for _, v := range verdicts {
-		c.say("group %d channel %d %s: %s", v.Group, v.Index, titled(v.Channel.Key().String(), v.Channel.Name()), v.Words)
-		chosen, full = v.Reason == balancer.Chosen, full || v.Reason == balancer.IsFull
+		full = full || v.Reason == balancer.IsFull
+		last = fmt.Sprintf("group %d channel %d %s: %s", v.Group, v.Index, titled(v.Channel.Key().String(), v.Channel.Name()), v.Words)
+		if len(args) == 1 && !asJSON {
+			c.say("%s", last)
+		}
 	}
-	l, _ := c.current()
-	switch {
-	case chosen:
-	case full && l.Waiting < l.Queue:
-		c.say("no channel: the client would wait, as number %d", l.Waiting+1)
-	default:
+	waiting := 0
+	report.Outcome = "turned away"
+	if n := len(verdicts); n > 0 && verdicts[n-1].Reason == balancer.Chosen {
+		report.Outcome = balancer.Chosen.String()
+	} else if l := pickListeners(c.daemon.Engine.Snapshot().Listeners, listener); full && len(l) > 0 && l[0].Waiting < l[0].Queue {
+		report.Outcome, waiting = "wait", l[0].Waiting
+	}
+	if asJSON {
+		report.Verdicts = slices.DeleteFunc(report.Verdicts, func(v VerdictReport) bool {
+			return len(args) > 1 && !slices.ContainsFunc(chosen, func(ch choice) bool { return ch.Key == v.Channel })
+		})
+		return c.sayJSON(report)
+	}
+	for _, ch := range chosen {
+		i := slices.IndexFunc(report.Verdicts, func(v VerdictReport) bool { return v.Channel == ch.Key })
+		words := "comes later; " + last
+		if i >= 0 {
+			words = report.Verdicts[i].Words
+		}
+		c.say("group %d channel %d %s: %s", ch.group, ch.number, titled(ch.Key.String(), ch.Name), words)
+	}
+	switch report.Outcome {
+	case "wait":
+		c.say("no channel: the client would wait, as number %d", waiting+1)
+	case "turned away":
 		c.say("no channel: the client would be turned away")
 	}
 	return OK
@@ -278,34 +324,86 @@ func (c *conversation) closeClients(args []string) Status {
 // until the client has read them.
 const maxSessions = 100_000
 
+// orders are those that sessions may be shown in: what is most comes first.
+var orders = map[string]func(a, b *plane.Session) int{
+	"age":   func(a, b *plane.Session) int { return a.Started.Compare(b.Started) },
+	"idle":  func(a, b *plane.Session) int { return a.Active.Compare(b.Active) },
+	"bytes": func(a, b *plane.Session) int { return cmp.Compare(b.Sent+b.Received, a.Sent+a.Received) },
+}
+
 func (c *conversation) sessions(args []string) Status {
-	matches := func(*plane.Session) bool { return true }
-	if len(args) > 0 {
-		var problem string
-		if matches, problem = c.filter(args[0]); problem != "" {
-			return c.fail("%s", problem)
+	args, asJSON := option(args, "-json")
+	args, by, sorted, ok := value(args, "by")
+	order := orders[by]
+	if !ok || sorted && order == nil {
+		return c.misused("by what? age, idle or bytes")
+	}
+	args, text, limited, _ := value(args, "limit")
+	limit := maxSessions
+	if limited {
+		var err error
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxSessions {
+			return c.misused("limit %.60q is not one of 1 to %d", text, maxSessions)
 		}
 	}
+	args, everywhere := option(args, "all")
+	matches := func(s *plane.Session) bool { return everywhere || s.Listener.Service().Name == c.listener }
+	if len(args) > 0 {
+		among := matches
+		var filters []func(*plane.Session) bool
+		for _, text := range args {
+			filter, problem := c.filter(text)
+			if problem != "" {
+				return c.fail("%s", problem)
+			}
+			filters = append(filters, filter)
+		}
+		named := slices.ContainsFunc(args, func(text string) bool { return strings.Contains(text, "/") })
+		matches = func(s *plane.Session) bool {
+			return (named || among(s)) && slices.ContainsFunc(filters, func(f func(*plane.Session) bool) bool { return f(s) })
+		}
+	}
+	lines := func(found []plane.Session, total int) iter.Seq[string] {
+		return sessionsTable(found, total, everywhere)
+	}
+	if asJSON {
+		lines = sessionsJSON
+	}
 	c.list(func(yield func(plane.Session) bool) {
-		c.daemon.Engine.Sessions(func(s plane.Session) bool {
-			return s.Listener.Service().Name != c.listener || !matches(&s) || yield(s)
-		})
-	})
+		c.daemon.Engine.Sessions(func(s plane.Session) bool { return !matches(&s) || yield(s) })
+	}, func(a, b *plane.Session) int {
+		if order == nil {
+			return byID(a, b)
+		}
+		return cmp.Or(order(a, b), byID(a, b))
+	}, limit, lines)
 	return OK
 }
 
-// list answers a table of sessions. Only the sessions are held, each line is
-// made when it is written: very many may be read by a slow client.
-func (c *conversation) list(all iter.Seq[plane.Session]) {
+func byID(a, b *plane.Session) int { return cmp.Compare(a.ID, b.ID) }
+
+// list answers the first sessions in an order, so many at most, as lines has them,
+// which is told how many there are. It never holds many more.
+func (c *conversation) list(all iter.Seq[plane.Session], order func(a, b *plane.Session) int, limit int, lines func(found []plane.Session, total int) iter.Seq[string]) {
+	const batch = 1000
+	most := limit + min(limit, batch)
 	var found []plane.Session
-	more := 0
+	full, total := false, 0 // full: the first so many are sorted
+	cut := func() {
+		slices.SortFunc(found, func(a, b plane.Session) int { return order(&a, &b) })
+		found = found[:min(len(found), limit)]
+	}
 	for s := range all {
-		switch {
-		case len(found) == maxSessions:
-			more++
+		total++
+		if full && order(&s, &found[limit-1]) >= 0 {
 			continue
-		case len(found) == cap(found):
-			grown := min(max(64, 2*cap(found)), maxSessions)
+		}
+		if len(found) == most {
+			cut()
+			full = true
+		}
+		if len(found) == cap(found) {
+			grown := min(max(64, 2*cap(found)), most)
 			if !c.reply.take((grown - cap(found)) * int(unsafe.Sizeof(s))) {
 				return
 			}
@@ -313,7 +411,13 @@ func (c *conversation) list(all iter.Seq[plane.Session]) {
 		}
 		found = append(found, s)
 	}
-	slices.SortFunc(found, func(a, b plane.Session) int { return cmp.Compare(a.ID, b.ID) })
+	cut()
+	c.reply.rest = lines(found, total)
+}
+
+// sessionsTable returns the lines about sessions. Only the sessions are held, each
+// line is made when it is written: very many may be read by a slow client.
+func sessionsTable(found []plane.Session, total int, told bool) iter.Seq[string] {
 	now := time.Now()
 	named := slices.ContainsFunc(found, func(s plane.Session) bool { return s.Channel != nil && s.Channel.Name() != "" })
 	cells := func(s *plane.Session) []string {
@@ -326,12 +430,18 @@ func (c *conversation) list(all iter.Seq[plane.Session]) {
 			seconds(now.Sub(s.Started)), seconds(now.Sub(s.Active)),
 			strconv.FormatUint(s.Sent, 10), strconv.FormatUint(s.Received, 10),
 		}
+		if told {
+			row = slices.Insert(row, 2, s.Listener.Service().Name)
+		}
 		if named {
 			row = append(row, name)
 		}
 		return row
 	}
 	head := []string{"id", "client", "GRP", "channel", "state", "age", "idle", "sent", "rcvd"}
+	if told {
+		head = slices.Insert(head, 2, "listener")
+	}
 	if named {
 		head = append(head, "name")
 	}
@@ -340,7 +450,7 @@ func (c *conversation) list(all iter.Seq[plane.Session]) {
 	for i := range found {
 		widen(widths, cells(&found[i]))
 	}
-	c.reply.rest = func(yield func(string) bool) {
+	return func(yield func(string) bool) {
 		if !yield(align(widths, head)) {
 			return
 		}
@@ -349,9 +459,36 @@ func (c *conversation) list(all iter.Seq[plane.Session]) {
 				return
 			}
 		}
-		if more > 0 {
+		if more := total - len(found); more > 0 {
 			yield(fmt.Sprintf("and %d more", more))
 		}
+	}
+}
+
+// sessionsJSON returns a SessionsReport, a line for each session.
+func sessionsJSON(found []plane.Session, total int) iter.Seq[string] {
+	now := time.Now()
+	return func(yield func(string) bool) {
+		if !yield(fmt.Sprintf(`{"total":%d,"sessions":[`, total)) {
+			return
+		}
+		for i := range found {
+			channel, comma := "", ","
+			if s := &found[i]; s.Channel != nil {
+				channel = s.Channel.Key().String()
+			}
+			if i == len(found)-1 {
+				comma = ""
+			}
+			text, err := json.Marshal(ReportSession(&found[i], channel, now))
+			if err != nil {
+				panic(err) // there is nothing in it that cannot be encoded
+			}
+			if !yield(string(text) + comma) {
+				return
+			}
+		}
+		yield("]}")
 	}
 }
 

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"iter"
 	"net"
 	"net/netip"
 	"os"
@@ -110,7 +111,7 @@ func TestSessionsAreListedWithinTheRoom(t *testing.T) {
 	list := func(n int) *conversation {
 		c := r.server.converse(credentials{true, os.Geteuid() + 1, []int{8}})
 		c.request("")
-		c.list(sessions(n))
+		c.list(sessions(n), byID, maxSessions, func(found []plane.Session, total int) iter.Seq[string] { return sessionsTable(found, total, false) })
 		return c
 	}
 	for n, taken := range map[int]int{0: 0, 1: 0, 64: 0, 100: 0, 1000: 64 << 10} {

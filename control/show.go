@@ -53,33 +53,48 @@ func align(widths []int, row []string) string {
 // Table returns the lines of show about a listener; long ones have more columns,
 // and names one of their own at the end.
 func Table(l engine.ListenerStatus, long bool) []string {
+	return channelTable([]engine.ListenerStatus{l}, false, long)
+}
+
+// channelTable is Table of several listeners, which may be told in a column of
+// their own.
+func channelTable(listeners []engine.ListenerStatus, told, long bool) []string {
 	head := []string{"GRP", "Type", "#", "S", "ip-address", "port", "c", "totalc", "maxc", "sent", "rcvd"}
+	least := slices.Clone(columns)
+	if told {
+		head, least = slices.Insert(head, 0, "listener"), slices.Insert(least, 0, 0)
+	}
 	if long {
 		head = append(head, "weight", "share")
 	}
-	named := isNamed(l)
+	named := isNamed(listeners...)
 	if named {
 		head = append(head, "name")
 	}
 	rows := [][]string{head}
-	for g, group := range l.Groups {
-		for i, ch := range group.Channels {
-			row := []string{
-				strconv.Itoa(g), typeOf(group.Mode), strconv.Itoa(i), stateOf(ch),
-				addressOf(ch), strconv.Itoa(int(ch.Key.Port)),
-				strconv.Itoa(ch.Active), strconv.FormatUint(ch.Sessions, 10), strconv.Itoa(ch.Limit),
-				strconv.FormatUint(ch.Sent, 10), strconv.FormatUint(ch.Received, 10),
+	for _, l := range listeners {
+		for g, group := range l.Groups {
+			for i, ch := range group.Channels {
+				row := []string{
+					strconv.Itoa(g), typeOf(group.Mode), strconv.Itoa(i), stateOf(ch),
+					addressOf(ch), strconv.Itoa(int(ch.Key.Port)),
+					strconv.Itoa(ch.Active), strconv.FormatUint(ch.Sessions, 10), strconv.Itoa(ch.Limit),
+					strconv.FormatUint(ch.Sent, 10), strconv.FormatUint(ch.Received, 10),
+				}
+				if told {
+					row = slices.Insert(row, 0, l.Name)
+				}
+				if long {
+					row = append(row, strconv.Itoa(ch.Weight), fmt.Sprintf("%.0f%%", group.Share(&ch)))
+				}
+				if named {
+					row = append(row, ch.Name)
+				}
+				rows = append(rows, row)
 			}
-			if long {
-				row = append(row, strconv.Itoa(ch.Weight), fmt.Sprintf("%.0f%%", group.Share(&ch)))
-			}
-			if named {
-				row = append(row, ch.Name)
-			}
-			rows = append(rows, row)
 		}
 	}
-	return table(rows, append(slices.Clone(columns), make([]int, len(head)-len(columns))...))
+	return table(rows, append(least, make([]int, len(head)-len(least))...))
 }
 
 // isNamed reports whether any channel has a name: where none has, the tables are as
@@ -135,15 +150,65 @@ func addressOf(ch engine.ChannelStatus) string {
 }
 
 func (c *conversation) show(args []string) Status {
-	long := len(args) > 0
-	if long && args[0] != "-l" {
-		return c.misused("%.60q is not -l", args[0])
+	args, long := option(args, "-l")
+	args, asJSON := option(args, "-json")
+	listeners, status := c.chooseListeners(args)
+	switch {
+	case status != OK:
+		return status
+	case asJSON:
+		return c.sayListeners(listeners)
 	}
-	l, ok := c.current()
-	if !ok {
-		return Failed
+	told := len(listeners) > 1 || len(args) > 0 && args[0] == "all"
+	c.reply.add(channelTable(listeners, told, long)...)
+	return OK
+}
+
+// chooseListeners returns the listeners that words stand for, by name or pattern:
+// all of them, or the current one if there are no words.
+func (c *conversation) chooseListeners(words []string) ([]engine.ListenerStatus, Status) {
+	if len(words) == 0 {
+		l, ok := c.current()
+		if !ok {
+			return nil, Failed
+		}
+		return []engine.ListenerStatus{l}, OK
 	}
-	c.reply.add(Table(l, long)...)
+	listeners := c.daemon.Engine.Snapshot().Listeners
+	if words[0] == "all" {
+		words = slices.Replace(slices.Clone(words), 0, 1, "*")
+	}
+	var chosen []engine.ListenerStatus
+	for _, word := range words {
+		found := pickListeners(listeners, word)
+		if len(found) == 0 {
+			return nil, c.misused("%s", noListener(listeners, word, "all"))
+		}
+		for _, l := range found {
+			if !slices.ContainsFunc(chosen, func(other engine.ListenerStatus) bool { return other.Name == l.Name }) {
+				chosen = append(chosen, l)
+			}
+		}
+	}
+	return chosen, OK
+}
+
+// sayListeners answers listeners as JSON.
+func (c *conversation) sayListeners(listeners []engine.ListenerStatus) Status {
+	report := ListenersReport{Listeners: []ListenerReport{}}
+	for i := range listeners {
+		report.Listeners = append(report.Listeners, ReportListener(&listeners[i]))
+	}
+	return c.sayJSON(report)
+}
+
+// sayJSON answers a value that can always be encoded.
+func (c *conversation) sayJSON(value any) Status {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return c.failed(err)
+	}
+	c.say("%s", text)
 	return OK
 }
 
@@ -168,7 +233,14 @@ func Interval(args []string) (time.Duration, bool) {
 	return time.Duration(seconds * float64(time.Second)), true
 }
 
-func (c *conversation) listeners([]string) Status {
+func (c *conversation) listeners(args []string) Status {
+	args, asJSON := option(args, "-json")
+	if len(args) > 0 {
+		return c.misused("%.60q is not -json", args[0])
+	}
+	if asJSON {
+		return c.sayListeners(c.daemon.Engine.Snapshot().Listeners)
+	}
 	rows := [][]string{{"", "name", "channels", "up", "c", "accepted", "rejected", "address"}}
 	for _, l := range c.daemon.Engine.Snapshot().Listeners {
 		mark := ""

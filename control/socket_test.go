@@ -421,7 +421,7 @@ func TestPlainText(t *testing.T) {
 	io.WriteString(conn, "maxc 0 3\r\n\nfoo\ngroup 9\nmrtg-conns 0 0")
 	conn.(*net.UnixConn).CloseWrite()
 	answer, err := io.ReadAll(conn)
-	want := "maxc of channel 0 changed to 3\n. 0\n. 0\nsyntax error\n. 64\nvalue out of range\n. 1\n" +
+	want := "maxc of channel 0 changed to 3\n. 0\n. 0\nsyntax error\n\"foo\" is no command; help lists them\n. 64\nvalue out of range\n. 1\n" +
 		"0\nUNKNOWN\nUNKNOWN\ngroup 0 channel 0\n. 0\n"
 	if err != nil || string(answer) != want {
 		t.Errorf("%q, %v, want %q", answer, err, want)

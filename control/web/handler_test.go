@@ -429,8 +429,8 @@ func TestStatus(t *testing.T) {
 					Weight            int
 					Share             float64
 					Connections, Sent int
-					ConnectErrors     map[string]int `json:"connect_errors"`
-					ConnectDuration   connectTimes   `json:"connect_duration"`
+					ConnectErrors     map[string]int       `json:"connect_errors"`
+					ConnectDuration   control.ConnectTimes `json:"connect_duration"`
 				}
 			}
 		}

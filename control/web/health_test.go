@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"balance/control"
 	"balance/engine"
 	"balance/engine/balancer"
 	"balance/engine/health"
@@ -60,7 +61,7 @@ func plain(t *testing.T, value any) (got any) {
 
 func TestHealthAsJSON(t *testing.T) {
 	now := time.Date(2026, 3, 1, 14, 0, 0, 0, time.UTC)
-	answer := healthOf([]engine.ListenerStatus{sick(now)})
+	answer := control.ReportHealth([]engine.ListenerStatus{sick(now)})
 	answer.Now = now
 	answer.Listeners[0].Channels = answer.Listeners[0].Channels[:3]
 	got := plain(t, answer)
@@ -85,7 +86,7 @@ func TestHealthAsJSON(t *testing.T) {
 
 	// The status tells the same.
 	l := sick(now)
-	status := plain(t, statusOf(&l)).(map[string]any)
+	status := plain(t, control.ReportListener(&l)).(map[string]any)
 	first := status["groups"].([]any)[0].(map[string]any)["channels"].([]any)[0].(map[string]any)
 	wanted := want.(map[string]any)["listeners"].([]any)[0].(map[string]any)["channels"].([]any)[0].(map[string]any)
 	for _, key := range []string{"state", "since", "reason", "check"} {

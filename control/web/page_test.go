@@ -338,10 +338,10 @@ func TestPageTellsOfHealth(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("/", newHandler(&Daemon{newRig(t).daemon}, new(history), Settings{}))
 	mux.HandleFunc("/api/v1/status", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, status{Now: now, Started: now.Add(-time.Hour), Problems: []string{}, Warnings: []string{}, Listeners: []listenerStatus{statusOf(&l)}})
+		writeJSON(w, status{Now: now, Started: now.Add(-time.Hour), Problems: []string{}, Warnings: []string{}, Listeners: []listenerStatus{control.ReportListener(&l)}})
 	})
 	mux.HandleFunc("/api/v1/events", func(w http.ResponseWriter, r *http.Request) {
-		writeJSON(w, eventList{changes})
+		writeJSON(w, eventList{Events: changes})
 	})
 	server := httptest.NewServer(guard("", mux))
 	t.Cleanup(server.Close)

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"balance/control"
 	"balance/engine/balancer"
 	"balance/engine/plane"
 )
@@ -22,29 +23,6 @@ const (
 	defaultSessions = 1000
 	maxSessions     = 10_000
 )
-
-// sessions is what /api/v1/sessions answers. It is written session by session,
-// see writeSessions.
-type sessions struct {
-	Total int `json:"total"` // that match the filters
-	// Next is the ?after= of the sessions that follow; missing at the end.
-	Next     uint64    `json:"next,omitempty"`
-	Sessions []session `json:"sessions"`
-}
-
-type session struct {
-	ID       uint64         `json:"id"`
-	Client   netip.AddrPort `json:"client"`
-	Listener string         `json:"listener"`
-	Group    int            `json:"group"`
-	Channel  string         `json:"channel"` // empty before the first is tried
-	Name     string         `json:"name"`    // of the channel; empty if it has none
-	State    string         `json:"state"`
-	Age      float64        `json:"age_seconds"`
-	Idle     float64        `json:"idle_seconds"`
-	Sent     uint64         `json:"sent"` // towards the channel
-	Received uint64         `json:"received"`
-}
 
 // query is what sessions are asked for.
 type query struct {
@@ -150,36 +128,11 @@ func writeSessions(w http.ResponseWriter, answer sessions, found []plane.Session
 		if i > 0 {
 			buffered.WriteByte(',')
 		}
-		one = sessionOf(s, key, now)
+		one = control.ReportSession(s, key, now)
 		if encoder.Encode(&one) != nil {
 			return // the client is gone
 		}
 	}
 	buffered.WriteString("]}\n")
 	buffered.Flush()
-}
-
-func sessionOf(s *plane.Session, channel string, now time.Time) session {
-	name := ""
-	if s.Channel != nil {
-		name = s.Channel.Name()
-	}
-	return session{
-		ID:       s.ID,
-		Client:   s.Client,
-		Listener: s.Listener.Service().Name,
-		Group:    s.Group,
-		Channel:  channel,
-		Name:     name,
-		State:    s.State.String(),
-		Age:      seconds(now.Sub(s.Started)),
-		Idle:     seconds(now.Sub(s.Active)),
-		Sent:     s.Sent,
-		Received: s.Received,
-	}
-}
-
-// seconds returns a duration in seconds and milliseconds, never less than 0.
-func seconds(d time.Duration) float64 {
-	return float64(max(d, 0).Milliseconds()) / 1000
 }

@@ -18,16 +18,6 @@ func (c *conversation) quit([]string) Status {
 	return OK
 }
 
-func (c *conversation) help([]string) Status {
-	for _, command := range c.commands() {
-		if command.help == "" {
-			continue
-		}
-		c.say("%-24s%s", strings.TrimSpace(command.name+" "+command.args), command.help)
-	}
-	return OK
-}
-
 // kill answers when the daemon has come to its end, all but this server.
 func (c *conversation) kill([]string) Status {
 	c.over = true

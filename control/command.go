@@ -25,7 +25,7 @@ func classicCommands() []command {
 	return []command{
 		{"quit", "", "leave the shell", reader, (*conversation).quit},
 		{"show", "[all|LISTENER...] [-l] [-json]", "show the channels, of all listeners or those that are named; with -l also their weight and their share of the group's sessions", reader, (*conversation).show},
-		{"help", "", "show this list", reader, (*conversation).help},
+		{"help", "[COMMAND]", "list the commands, or tell all about one", reader, (*conversation).help},
 		{"kill", "", "end the daemon", member, (*conversation).kill},
 		{"disable", "CH...", "give channel CH no new sessions", member, (*conversation).disable},
 		{"group", "G", "aim at group G", reader, (*conversation).chooseGroup},

@@ -78,6 +78,8 @@ func (c *conversation) candidatesFor(word string, said []string, last string) []
 		return c.groupCandidates()
 	case "LISTENER", "NAME":
 		return c.listenerCandidates()
+	case "COMMAND":
+		return c.candidates(nil, last)
 	case "ID":
 		return c.sessionCandidates()
 	case "MODE":

@@ -624,7 +624,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
 	answer, _ := r.say(r.dial(), "help")
 	for _, c := range commands() {
-		if c.help != "" && !strings.Contains("\n"+answer, "\n"+c.name) {
+		if c.help != "" && !strings.Contains("\n"+answer, "\n  "+c.name) {
 			t.Errorf("help does not name %s", c.name)
 		}
 	}

@@ -57,7 +57,8 @@ func (c *conversation) candidates(words []string, last string) []candidate {
 	for _, f := range forms(command.args) {
 		for _, next := range f.follows(words[1:]) {
 			for _, found := range c.candidatesFor(next, words[1:], last) {
-				if !slices.Contains(list, found) && !slices.Contains(words[1:], found.word) {
+				again := next != "NUMBER" && slices.Contains(words[1:], found.word)
+				if !again && !slices.Contains(list, found) {
 					list = append(list, found)
 				}
 			}

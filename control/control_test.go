@@ -639,6 +639,7 @@ func TestComplete(t *testing.T) {
 		{`complete "en 1"`, OK, "1\tuntested, 127.0.0.2:80"},
 		{`complete "enable 0 "`, OK, "1\tuntested, 127.0.0.2:80"},
 		{`complete "group "`, OK, "0\t2 untested\n1\t1 untested"},
+		{`complete "mrtg-bytes 0 "`, OK, "0\tuntested, 127.0.0.1:80\n1\tuntested, 127.0.0.2:80"},
 		{`complete "mrtg-bytes 1 "`, OK, "0\tuntested, 127.0.0.3:80"},
 		{`complete "listener "`, OK, "web\t3 untested\n\"my mail\"\t3 untested"},
 		{`complete "close "`, OK, "client\nchannel"},

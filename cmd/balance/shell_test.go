@@ -320,7 +320,17 @@ func TestShellKills(t *testing.T) {
 	d := launch(t)
 	u := newTypist(t, d.beside(t, "-i", d.port))
 	u.sees(`balance\[0\] `)
+	for _, no := range []string{"", "n", "kill"} {
+		u.types("kill\r")
+		u.sees(`end process \d+ and all of its sessions\? \[y/N\] `)
+		u.types(no + "\r")
+		u.sees(`balance\[0\] `)
+	}
+	u.types("version\r")
+	u.sees(`This is balance`)
 	u.types("kill\r")
+	u.sees(`\[y/N\] `)
+	u.types("y\r")
 	u.sees(`shutdown complete, exiting\.\r\n`)
 	if err := u.program.Wait(); err != nil {
 		t.Errorf("the shell after kill: %v", err)
@@ -339,7 +349,9 @@ func TestShellIsInterrupted(t *testing.T) {
 	freeze(t, d.Cmd)
 	defer d.Process.Signal(syscall.SIGCONT)
 	u.types("kill\r")
-	u.sees(`kill\r\n`)
+	u.sees(`\[y/N\] `)
+	u.types("y\r")
+	u.sees(`y\r\n`)
 	ended := make(chan struct{})
 	go func() { u.program.Wait(); close(ended) }()
 	for waiting := true; waiting; { // until the terminal is not raw any more

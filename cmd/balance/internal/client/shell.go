@@ -115,6 +115,9 @@ func (s *dialogue) do(line string) bool {
 			continue
 		}
 		name, args := control.Resolve(command)
+		if name == "kill" && s.editor != nil && !s.confirms() {
+			continue
+		}
 		var status control.Status
 		var err error
 		if interval, ok := control.Interval(args); name == "watch" && ok && s.keys != nil {
@@ -142,6 +145,12 @@ func (s *dialogue) do(line string) bool {
 		}
 	}
 	return true
+}
+
+// confirms asks whether the daemon is to end, which nothing takes back.
+func (s *dialogue) confirms() bool {
+	answer, err := s.editor.line(fmt.Sprintf("end process %d and all of its sessions? [y/N] ", s.client.Identity.PID))
+	return err == nil && (answer == "y" || answer == "yes")
 }
 
 func (s *dialogue) send(command string) (control.Status, error) {

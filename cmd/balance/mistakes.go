@@ -105,7 +105,7 @@ func isPort(word string) bool {
 // mistakenCommand says what is wrong with -c COMMAND and what follows it.
 func (o *options) mistakenCommand() error {
 	words := o.classic.Args
-	if o.interactive {
+	if o.interactive || len(words) == 1 && isPort(words[0]) { // as ever: the daemon says what is wrong
 		return nil
 	}
 	if strings.HasPrefix(o.command, "-") {
@@ -116,8 +116,9 @@ func (o *options) mistakenCommand() error {
 			return fmt.Errorf("the command comes before the port: did you mean balance -c %s %s?", quoted(commandLine(words)), o.command)
 		}
 	}
-	if name, _ := control.Resolve(o.command); name == "" && len(words) > 0 {
-		first, _, _ := strings.Cut(o.command, " ")
+	lines := control.Split(o.command)
+	if name, _ := control.Resolve(lines[len(lines)-1]); name == "" && len(words) > 0 {
+		first, _, _ := strings.Cut(lines[len(lines)-1], " ")
 		if near, ok := spelling.Nearest(first, control.Words()); ok {
 			return fmt.Errorf("there is no command %q: did you mean %s?", first, near)
 		}

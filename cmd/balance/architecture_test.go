@@ -16,11 +16,12 @@ import (
 var arrows = map[string][]string{
 	"cmd/balance":                        {"cmd/balance/internal/client", "cmd/balance/internal/daemon", "cmd/balance/internal/exit", "config", "config/foreign", "control", "engine", "engine/balancer", "engine/health", "engine/spec", "spelling"},
 	"cmd/balance/internal/client":        {"cmd/balance/internal/exit", "config", "control"},
-	"cmd/balance/internal/daemon":        {"cmd/balance/internal/exit", "config", "control", "control/counters", "control/web", "engine", "engine/plane", "engine/spec"},
+	"cmd/balance/internal/daemon":        {"cmd/balance/internal/exit", "config", "config/history", "control", "control/counters", "control/web", "engine", "engine/balancer", "engine/plane", "engine/spec", "patience"},
 	"cmd/balance/internal/exit":          {"config"},
 	"cmd/balance-bench":                  {"cmd/balance-bench/internal/load", "cmd/balance-bench/internal/peers", "cmd/balance-bench/internal/process"},
 	".":                                  {},
 	"config":                             {"patience", "spelling", "engine/spec", "engine/balancer"},
+	"config/history":                     {"patience"},
 	"config/foreign":                     {"config", "engine/spec", "engine/balancer"},
 	"patience":                           {},
 	"spelling":                           {},

@@ -158,10 +158,15 @@ func (c *Client) silent() error {
 // Ask sends a request line and returns the answer. It waits no longer than the
 // daemon answers others; ErrSilent tells that it does not. After an error the
 // client is closed: an answer that comes late would be taken for that of the
-// next request.
+// next request. With "apply" it sends the file first.
 func (c *Client) Ask(request string) (lines []string, status Status, err error) {
 	var end time.Time // of all patience; none for kill, which answers when the last session has ended
-	name, _ := Resolve(request)
+	name, args := Resolve(request)
+	if name == "apply" && len(args) > 0 {
+		if lines, status, err = c.sendFile(args[0]); status != OK || err != nil {
+			return lines, status, err
+		}
+	}
 	switch name {
 	case "kill":
 	case "complete":

@@ -65,6 +65,11 @@ func newCommands() []command {
 		{"weight", "CH... N", "give channel CH a share of N beside the others, 0 = no new clients", member, (*conversation).weight},
 		{"mode", "MODE", "choose among the group's channels by rr, hash, leastconn, random or first", member, (*conversation).mode},
 		{"rebalance", "[PERCENT] [dry]", "end so much of the sessions that channels have above their share, 100 without PERCENT; dry: only tell which", member, (*conversation).rebalance},
+		{"history", "[N] [-json]", "show the last configurations that were in force; with N what it changed, and what going back to it would change", member, (*conversation).history},
+		{"rollback", "[N] [-write]", "put configuration N in force again, without N the one before; with -write also into the file", member, (*conversation).rollback},
+		{"apply", "FILE [confirm] [TIME]", "put FILE in force, which this client reads; undo that after TIME, unless it is confirmed", owner, (*conversation).apply},
+		{"confirm", "", "keep the last change, which would be undone", member, (*conversation).confirm},
+		{"piece", "BASE64", "", owner, (*conversation).piece},
 		{"complete", "LINE", "", reader, (*conversation).complete},
 	}
 }
@@ -138,6 +143,9 @@ type conversation struct {
 	group    int    // the current one, or one more than the last: create makes it
 	over     bool   // the client has said quit, or the daemon ends
 
+	sent []byte // of a file, for apply; nil if nothing was sent
+	room *room  // that sent takes its capacity from
+
 	reply reply // to the current request
 	audit audit // of it
 }
@@ -185,7 +193,7 @@ func (c *conversation) dispatch(line string, role role) Status {
 	case found && role < command.may:
 		status = c.fail(errDenied)
 	case found && command.takes(len(words)-1):
-		status = command.run(c, words[1:])
+		status = c.run(command, words)
 	case found:
 		return c.misused("%s with %d arguments makes no sense", command.name, len(words)-1)
 	default:
@@ -210,6 +218,16 @@ func meantCommand(word string, commands []command) string {
 		return hint
 	}
 	return "; help lists them"
+}
+
+// run answers a command, and tells the daemon what it changed in the configuration.
+func (c *conversation) run(command command, words []string) Status {
+	before := c.daemon.Engine.Config()
+	status := command.run(c, words[1:])
+	if c.daemon.Edited != nil && c.daemon.Engine.Config() != before && command.may > reader {
+		c.daemon.Edited(c.actor(), printable(fmt.Sprintf("%s: %s", c.listener, strings.Join(words, " "))))
+	}
+	return status
 }
 
 const errDenied = "permission denied"

@@ -56,6 +56,9 @@ func (c *conversation) candidates(words []string, last string) []candidate {
 	var list []candidate
 	for _, f := range forms(command.args) {
 		for _, next := range f.follows(words[1:]) {
+			if next == "N" && (command.name == "history" || command.name == "rollback") {
+				next = "CONFIGURATION"
+			}
 			for _, found := range c.candidatesFor(next, words[1:], last) {
 				again := next != "NUMBER" && slices.Contains(words[1:], found.word)
 				if !again && !slices.Contains(list, found) {
@@ -85,6 +88,8 @@ func (c *conversation) candidatesFor(word string, said []string, last string) []
 		return c.sessionCandidates()
 	case "MODE":
 		return modeCandidates()
+	case "CONFIGURATION":
+		return c.configurationCandidates()
 	}
 	if isPlaceholder(word) {
 		return nil
@@ -149,6 +154,15 @@ func (c *conversation) groupCandidates() []candidate {
 	var list []candidate
 	for i, g := range c.now().Groups {
 		list = append(list, candidate{strconv.Itoa(i), standings([]engine.ListenerStatus{{Groups: []engine.GroupStatus{g}}})})
+	}
+	return list
+}
+
+// configurationCandidates are those that can be gone back to.
+func (c *conversation) configurationCandidates() []candidate {
+	var list []candidate
+	for _, one := range c.daemon.History() {
+		list = append(list, candidate{strconv.Itoa(one.Number), one.Why})
 	}
 	return list
 }

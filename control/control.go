@@ -70,6 +70,30 @@ type Daemon struct {
 	Preview func() (spec.Changes, error)
 	// LastReload tells what came of the last reload.
 	LastReload func() Reload
+	// FileDiffers reports whether the file, as it was last applied, says something
+	// else than what is in force; nil without a file.
+	FileDiffers func() bool
+
+	// History returns the last configurations that were in force, the oldest first.
+	History func() []Configuration
+	// Compare tells how one of them differs from others.
+	Compare func(number int) (Comparison, error)
+	// Rollback puts one of them in force again, as one more change, that of number
+	// 0 being the one before; and writes it to the file, if it is to. Of a change that
+	// waits to be confirmed it is the end.
+	Rollback func(by engine.Actor, number int, write bool) (Rollback, error)
+	// Apply puts in force what a file of this name holds. If within is not 0 it is
+	// undone after that time unless it is confirmed. The name is printable.
+	Apply func(by engine.Actor, name string, data []byte, within time.Duration) (spec.Changes, error)
+	// Confirm keeps the change that would be undone, and returns its number.
+	Confirm func(by engine.Actor) (int, error)
+	// Unconfirmed returns the change that would be undone; nil if there is none. It
+	// is nil itself where there can be none, as Edited is where nobody asks.
+	Unconfirmed func() *Unconfirmed
+	// Edited is told of a command that changed the configuration in force. The text
+	// is printable.
+	Edited func(by engine.Actor, command string)
+
 	// MessagesLost returns how many log messages nobody took, since the
 	// start.
 	MessagesLost func() uint64

@@ -54,6 +54,21 @@ type rig struct {
 
 	last     atomic.Pointer[Reload] // nil for none
 	stopping atomic.Bool
+	differs  atomic.Bool
+	waiting  atomic.Pointer[Unconfirmed]
+	edits    atomic.Pointer[string]  // the last
+	applied  atomic.Pointer[applied] // likewise
+}
+
+// applied is what apply was given.
+type applied struct {
+	name, data string
+	within     time.Duration
+}
+
+var pastOfRig = []Configuration{
+	{Number: 1, Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local), By: "file", Why: "start", Changes: 3},
+	{Number: 2, Time: time.Date(2026, 1, 2, 3, 4, 6, 0, time.Local), By: "ann (7), control", Why: "rollback to 1", Changes: 12, InForce: true},
 }
 
 // noNames knows no name but one.
@@ -142,6 +157,37 @@ func (r *rig) daemon() Daemon {
 		},
 		Stopping: r.stopping.Load,
 		Stop:     func() {},
+
+		FileDiffers: r.differs.Load,
+		Unconfirmed: r.waiting.Load,
+		Edited: func(by engine.Actor, command string) {
+			r.edits.Store(&command)
+		},
+		History: func() []Configuration { return pastOfRig },
+		Compare: func(number int) (Comparison, error) {
+			if number > len(pastOfRig) {
+				return Comparison{}, fmt.Errorf("there is no configuration %d", number)
+			}
+			return Comparison{Configuration: pastOfRig[number-1], Before: number - 1, Changed: spec.Changes{}, Rollback: spec.Changes{{Sign: spec.Added, Listener: "x"}}}, nil
+		},
+		Rollback: func(_ engine.Actor, number int, write bool) (Rollback, error) {
+			if number > len(pastOfRig) {
+				return Rollback{}, errors.New("configuration 9:1: bad")
+			}
+			done := Rollback{To: max(number, 1), Number: 3, Changes: spec.Changes{{Sign: spec.Removed, Listener: "x"}}}
+			if write {
+				done.Backup = "/etc/balance.toml.bak"
+			}
+			return done, nil
+		},
+		Apply: func(_ engine.Actor, name string, data []byte, within time.Duration) (spec.Changes, error) {
+			if string(data) == "bad" {
+				return nil, fmt.Errorf("%s:1: bad\n%s:2: worse", name, name)
+			}
+			r.applied.Store(&applied{name, string(data), within})
+			return spec.Changes{{Sign: spec.Added, Listener: "x"}}, nil
+		},
+		Confirm: func(engine.Actor) (int, error) { return 7, nil },
 
 		MessagesLost: r.lost.Load,
 	}

@@ -8,12 +8,13 @@ var topics = []struct {
 	{"Looking", map[string]string{
 		"show": "show all -l", "listeners": "listeners", "health": "health", "sessions": "sessions all by bytes limit 10", "queue": "queue",
 		"why": "why 10.1.2.3 w2", "events": "events 50", "status": "status", "ready": "ready web", "watch": "watch 5", "config": "config",
-		"diff": "diff",
+		"diff": "diff", "history": "history 7",
 	}},
 	{"Acting", map[string]string{
 		"drain": "drain w1 w2", "enable": "enable web/*", "disable": "disable 10.0.0.21:80", "close": "close client 10.0.0.0/8", "weight": "weight w1 3",
 		"maxc": "maxc w* 100", "check": "check w1", "create": "create 10.0.0.23 80", "assign": "assign w1 10.0.0.24 80", "mode": "mode leastconn",
 		"hash": "hash", "rr": "rr", "rebalance": "rebalance 50 dry", "reset": "reset w1", "reload": "reload", "kill": "kill",
+		"rollback": "rollback 7 -write", "apply": "apply new.toml confirm 60s", "confirm": "confirm",
 	}},
 	{"This shell", map[string]string{
 		"group": "group 1", "listener": "listener web", "help": "help drain", "version": "version", "quit": "quit",
@@ -57,7 +58,10 @@ func (c *conversation) helpWith(word string, commands []command) Status {
 		return c.misused("%.60q is no command%s", word, meantCommand(word, commands))
 	}
 	who := "anybody who may use the socket"
-	if command.may >= member {
+	switch {
+	case command.may >= owner:
+		who = "root and the daemon's user"
+	case command.may >= member:
 		who = "root, the daemon's user and the members of group in [control]"
 	}
 	c.say("usage:    %s", command.usage())

@@ -56,11 +56,19 @@ func (c *conversation) status(args []string) Status {
 		c.say("log          %d messages lost", lost)
 	}
 	c.say("generation   %d", snapshot.Generation)
+	if d.Unconfirmed != nil {
+		if waiting := d.Unconfirmed(); waiting != nil {
+			c.say("unconfirmed  %s", waiting)
+		}
+	}
 	if d.File == "" {
 		c.say("file         none")
 		return OK
 	}
 	c.say("file         %s", d.File)
+	if c.differs() {
+		c.say("differs      %s", d.fileDiffers())
+	}
 	last := d.LastReload()
 	switch {
 	case last.Time.IsZero():
@@ -94,6 +102,7 @@ func (c *conversation) reload([]string) Status {
 	}
 	c.sayText(changes.String())
 	c.say("reloaded, generation %d", c.daemon.Engine.Snapshot().Generation)
+	c.sayUnconfirmed()
 	return OK
 }
 

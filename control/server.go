@@ -218,6 +218,7 @@ func (s *Server) serve(client *client) {
 func (s *Server) converseWith(client *client) bool {
 	c := s.converse(client.credentials)
 	defer c.reply.release()
+	defer c.forget()
 	reader := bufio.NewReaderSize(client.conn, MaxRequest)
 	for !c.over {
 		line, err := reader.ReadSlice('\n')

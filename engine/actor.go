@@ -8,7 +8,8 @@ type Actor struct {
 	UID int
 	// Name is of the user with that id; empty if it has none.
 	Name string
-	// Door is how it was asked for: "control", "page", "signal" or "file".
+	// Door is how it was asked for: "control", "page", "signal" or "file"; or
+	// "daemon" if nobody asked.
 	Door string
 }
 

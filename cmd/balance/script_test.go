@@ -49,6 +49,7 @@ func (m privately) Run() int {
 	}
 	defer os.RemoveAll(dir)
 	os.Setenv("RUNTIME_DIRECTORY", filepath.Join(dir, "run"))
+	os.Setenv("STATE_DIRECTORY", filepath.Join(dir, "state"))
 	return m.M.Run()
 }
 
@@ -81,6 +82,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GORACE", os.Getenv("GORACE"))
 			env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, "run"))
 			env.Setenv("RUNTIME_DIRECTORY", filepath.Join(env.WorkDir, "run"))
+			env.Setenv("STATE_DIRECTORY", filepath.Join(env.WorkDir, "state"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -102,6 +104,7 @@ func TestScripts(t *testing.T) {
 			"stale":      stale,
 			"http":       askHTTP,
 			"until":      until,
+			"occupy":     occupy,
 		},
 	})
 }
@@ -147,6 +150,19 @@ func askHTTP(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s of %s: %s, want %s", args[2], args[1], got, args[0])
+}
+
+// occupy ADDRESS binds an address as soon as it is free, until the script ends.
+func occupy(ts *testscript.TestScript, neg bool, args []string) {
+	var listener net.Listener
+	var err error
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if listener, err = net.Listen("tcp4", args[0]); err == nil {
+			ts.Defer(func() { listener.Close() })
+			return
+		}
+	}
+	ts.Fatalf("%v", err)
 }
 
 // until REGEXP PROGRAM ARG... runs a program until its standard output matches.
@@ -237,7 +253,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	program := exec.Command(path, args[2:]...)
 	program.Dir, program.Stdout, program.Stderr = ts.MkAbs("."), log, log
-	for _, name := range []string{"GORACE", "XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY", "PATH", "TMPDIR", "HOME"} {
+	for _, name := range []string{"GORACE", "XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "PATH", "TMPDIR", "HOME"} {
 		program.Env = append(program.Env, name+"="+ts.Getenv(name))
 	}
 	ts.Check(program.Start())
@@ -314,9 +330,16 @@ func served(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// now ADDRESS NAME connects once and does not wait for anything.
+// now ADDRESS NAME connects once and does not wait for anything. Negated, without
+// a name, the client is to be turned away.
 func now(ts *testscript.TestScript, neg bool, args []string) {
 	by, err := greeting(args[0])
+	if neg {
+		if err == nil {
+			ts.Fatalf("served by %q", by)
+		}
+		return
+	}
 	ts.Check(err)
 	if by != args[1] {
 		ts.Fatalf("served by %q, want %s", by, args[1])

@@ -93,6 +93,9 @@ const MinSessionInterval = time.Second
 type Control struct {
 	// Watch asks for the configuration file to be applied when it changes.
 	Watch bool
+	// ConfirmWithin is how long a change of the file that touches routing stays in
+	// force unless somebody confirms it, at most MaxTimeout. Zero means for ever.
+	ConfirmWithin time.Duration
 	// Mode is that of the control socket, 0600 to 0660. It lets nobody in who
 	// is not a member of Group or ReadGroup.
 	Mode FileMode

@@ -92,6 +92,16 @@ func orNone(value string) string {
 // file.
 type Changes []Change
 
+// Routing reports whether any of the changes touches who is served by whom, and
+// how: what is of listeners, and what bounds all of them. The log and the control
+// socket do not.
+func (cs Changes) Routing() bool {
+	return slices.ContainsFunc(cs, func(c Change) bool {
+		table, _, _ := strings.Cut(c.Key, " ")
+		return c.Listener != "" || table != string(LogTable) && table != string(ControlTable)
+	})
+}
+
 // String returns one line a change.
 func (cs Changes) String() string {
 	var b strings.Builder

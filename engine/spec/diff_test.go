@@ -377,3 +377,29 @@ func listener(name, address string) spec.Listener {
 	l.Groups = []spec.Group{{Channels: []spec.Channel{{Host: "127.0.0.1", Port: 1}}}}
 	return l
 }
+
+// What touches routing is what clients can notice; the log and who may ask are not.
+func TestRouting(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		edit func(*spec.Config)
+		want bool
+	}{
+		{"nothing", func(*spec.Config) {}, false},
+		{"level", func(c *spec.Config) { c.Log.Level = spec.LogDebug }, false},
+		{"control", func(c *spec.Config) { c.Control.ConfirmWithin, c.Control.Watch = time.Minute, false }, false},
+		{"listener", func(c *spec.Config) { c.Listeners = append(c.Listeners, listener("web", "127.0.0.1:80")) }, true},
+		{"no listener", func(c *spec.Config) { c.Listeners = nil }, true},
+		{"timeout", func(c *spec.Config) { c.Listeners[0].IdleTimeout = time.Hour }, true},
+		{"mode", func(c *spec.Config) { c.Listeners[0].Groups[0].Mode = balancer.Hash }, true},
+		{"channel", func(c *spec.Config) { c.Listeners[0].Groups[0].Channels[0].MaxConns = 1 }, true},
+		{"shutdown", func(c *spec.Config) { c.ShutdownTimeout = time.Hour }, true},
+		{"process", func(c *spec.Config) { c.Process.MaxSessions = 7 }, true},
+	} {
+		next := pop3()
+		c.edit(next)
+		if got := spec.Diff(pop3(), next).Routing(); got != c.want {
+			t.Errorf("%s: %t", c.name, got)
+		}
+	}
+}

@@ -309,6 +309,7 @@ var DaemonSettings = []Setting[Config]{
 	setting(Key{LogTable, "session_interval"}, func(c *Config) *time.Duration { return &c.Log.SessionInterval }, by(sessionInterval, fmt.Sprintf("\"0s\" (none), or %q and more", shortDuration(MinSessionInterval)))),
 
 	setting(Key{ControlTable, "watch"}, func(c *Config) *bool { return &c.Control.Watch }, nil),
+	setting(Key{ControlTable, "confirm_within"}, func(c *Config) *time.Duration { return &c.Control.ConfirmWithin }, durations(0, MaxTimeout)),
 	setting(Key{ControlTable, "mode"}, func(c *Config) *FileMode { return &c.Control.Mode }, by(socketMode, "\"0600\" to \"0660\"")),
 	setting(KeyControlGroup, func(c *Config) *string { return &c.Control.Group }, by(groupOfUsers, "the name or the number of a group of users")),
 	setting(KeyReadGroup, func(c *Config) *string { return &c.Control.ReadGroup }, by(groupOfUsers, "the name or the number of a group of users")),

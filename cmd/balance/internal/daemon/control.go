@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 
 	"balance/config"
 	"balance/control"
@@ -119,7 +120,8 @@ func (d *daemon) controls() control.Daemon {
 		MessagesLost: d.logging.lost,
 		Stopping:     func() bool { return d.life.Err() != nil },
 	}
-	if d.reloader != nil {
+	d.undoing(&c)
+	if d.options.File != "" {
 		c.Reload = func(by engine.Actor) (spec.Changes, error) {
 			changes, err := d.reloader.reload(d.life, by)
 			return changes, oneALine(err)
@@ -128,9 +130,27 @@ func (d *daemon) controls() control.Daemon {
 			changes, err := d.reloader.preview(d.life)
 			return changes, oneALine(err)
 		}
-		c.LastReload = d.reloader.status
+		c.LastReload, c.FileDiffers = d.reloader.status, d.reloader.fileDiffers
 	}
 	return c
+}
+
+// undoing is what they can do about configurations that were in force.
+func (d *daemon) undoing(c *control.Daemon) {
+	c.History, c.Edited = d.reloader.list, d.reloader.edited
+	c.Compare = func(number int) (control.Comparison, error) {
+		found, err := d.reloader.compare(number)
+		return found, oneALine(err)
+	}
+	c.Rollback = func(by engine.Actor, number int, write bool) (control.Rollback, error) {
+		done, err := d.reloader.rollback(by, number, write)
+		return done, oneALine(err)
+	}
+	c.Apply = func(by engine.Actor, name string, data []byte, within time.Duration) (spec.Changes, error) {
+		changes, err := d.reloader.applyText(by, name, data, within)
+		return changes, oneALine(err)
+	}
+	c.Confirm, c.Unconfirmed = d.reloader.confirm, d.reloader.unconfirmed.Load
 }
 
 // oneALine makes an error print one of those that were joined in it a line.

@@ -58,6 +58,7 @@ func Demo(ctx context.Context, o Options, stdout, stderr io.Writer) int {
 	if err != nil {
 		return fail(err)
 	}
+	o.Forgetful = true
 	o.File = filepath.Join(dir, "balance.toml")
 	if err := os.WriteFile(o.File, demoConfig(port, httpPort, backends), 0o644); err != nil {
 		return fail(err)

@@ -12,17 +12,18 @@ import (
 	"time"
 
 	"balance/config"
+	"balance/config/history"
 	"balance/control"
 	"balance/engine"
 	"balance/engine/spec"
 )
 
 // reloader applies the configuration file when it has changed, or when
-// somebody asks for it. Whatever is wrong with the file, the configuration in
-// force stays.
+// somebody asks for it, and puts back in force what was so before. Whatever is
+// wrong with the file, the configuration in force stays.
 type reloader struct {
-	path    string
-	debug   bool // see Load
+	path    string // empty if there is no file
+	debug   bool   // see Load
 	engine  *engine.Engine
 	logging *logging
 	// check finds faults in settings that can be seen without opening anything.
@@ -31,12 +32,21 @@ type reloader struct {
 	// what puts them in force, or gives them up.
 	prepare func(spec.Control) (finish func(commit bool), err error)
 	log     *slog.Logger
+	life    context.Context // of the daemon
+	clocks  sync.WaitGroup  // of changes that wait to be confirmed; they end with life
 
-	mu      sync.Mutex        // held during a reload, so there is one at a time
-	seen    [sha256.Size]byte // guarded by mu; of the content that was tried last
-	applied *spec.Config      // guarded by mu; what the file said when it was last applied
+	mu       sync.Mutex        // held while something is applied, so there is one at a time
+	seen     [sha256.Size]byte // guarded by mu; of the content that was tried last
+	inForce  *spec.Config      // guarded by mu; what the last entry of the history declares; nil before the first
+	returned bool              // guarded by mu; that entry came of going back
+	waiting  *waiting          // guarded by mu; the change that is to be confirmed, or nil
 
-	last atomic.Pointer[control.Reload] // nil before the first
+	last        atomic.Pointer[control.Reload]      // nil before the first
+	history     atomic.Pointer[history.Store]       // changed under mu
+	unconfirmed atomic.Pointer[control.Unconfirmed] // of waiting
+	filed       atomic.Pointer[spec.Config]         // what the file said when it was last applied; nil without one
+	compared    atomic.Pointer[comparison]          // what fileDiffers found last
+	lastEdit    atomic.Pointer[edit]
 }
 
 // status returns what came of the last reload that has come to its end.
@@ -79,8 +89,14 @@ func (r *reloader) reloadLocked(ctx context.Context, by engine.Actor, document c
 	}
 	var changes spec.Changes
 	if err == nil {
-		changes, err = r.apply(ctx, document.Config)
-		err = document.Locate(err)
+		running := r.engine.Config()
+		changes, err = r.put(ctx, act{by: by, what: "reload", why: "reload", document: document, within: document.Config.Control.ConfirmWithin})
+		if err == nil {
+			for _, edit := range takenBack(r.filed.Load(), running, document.Config) {
+				r.log.Info("edit taken back", "change", edit.String())
+			}
+			r.filed.Store(document.Config)
+		}
 	}
 	last.Generation = r.engine.Snapshot().Generation
 	if err != nil {
@@ -139,6 +155,42 @@ func (d *daemon) prepare(settings spec.Control) (finish func(commit bool), err e
 	}, nil
 }
 
+// act is one way to another configuration.
+type act struct {
+	by       engine.Actor
+	what     string // the word of its event
+	why      string // what it is called in the history
+	document config.Document
+	within   time.Duration // for which a change of routing waits to be confirmed; 0 if it does not
+}
+
+// put puts a configuration in force, whoever asks for it: all of it, or nothing.
+// The caller holds mu.
+func (r *reloader) put(ctx context.Context, a act) (spec.Changes, error) {
+	r.recordEdits()
+	from := r.here()
+	changes, err := r.apply(ctx, a.document.Config)
+	if err != nil {
+		return nil, a.document.Locate(err)
+	}
+	r.record(a.by, a.why, a.document, changes)
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	if a.what != "reload" { // which is told with the name of the file
+		r.engine.Note(engine.Act{By: a.by, What: a.what, Change: fmt.Sprintf("%s, changes: %d, generation %d", a.why, len(changes), r.engine.Snapshot().Generation)})
+	}
+	if w := r.waiting; w != nil {
+		r.log.Info("the change is not to be confirmed any more: another one replaces it", "change", w.Number)
+		from = point{number: w.Back, document: w.back, served: w.served}
+		r.settle()
+	}
+	if a.within > 0 && spec.Diff(from.document.Config, r.engine.Config()).Routing() {
+		r.await(a, from)
+	}
+	return changes, nil
+}
+
 func (r *reloader) apply(ctx context.Context, c *spec.Config) (spec.Changes, error) {
 	finish, err := r.prepare(c.Control)
 	if err != nil {
@@ -152,10 +204,6 @@ func (r *reloader) apply(ctx context.Context, c *spec.Config) (spec.Changes, err
 		r.logging.set(running.Log)
 		return nil, err
 	}
-	for _, edit := range takenBack(r.applied, running, c) {
-		r.log.Info("edit taken back", "change", edit.String())
-	}
-	r.applied = c
 	r.logging.set(c.Log)
 	return changes, nil
 }

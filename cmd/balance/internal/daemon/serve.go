@@ -18,6 +18,7 @@ import (
 
 	"balance/cmd/balance/internal/exit"
 	"balance/config"
+	"balance/config/history"
 	"balance/control"
 	"balance/control/counters"
 	"balance/control/web"
@@ -34,16 +35,22 @@ type Options struct {
 	Debug      bool   // -d, see Load
 	Dump       bool   // the bytes of both directions, on standard output
 	Mapped     bool   // -M: keep the counters in a file, even if the configuration names none
+	Forgetful  bool   // keep no history of the configuration on disk
 	Version    string
 }
 
 // Load is config.LoadContext, but that -d outranks the log level of the file.
 func Load(ctx context.Context, file string, debug bool) (config.Document, error) {
 	document, err := config.LoadContext(ctx, file)
+	override(document, err, debug)
+	return document, err
+}
+
+// override lets -d outrank the log level of a document that could be had.
+func override(document config.Document, err error, debug bool) {
 	if err == nil && debug {
 		document.Config.Log.Level = spec.LogDebug
 	}
-	return document, err
 }
 
 // daemon is a running balance.
@@ -52,8 +59,8 @@ type daemon struct {
 	engine   *engine.Engine
 	logging  *logging
 	log      *slog.Logger
-	dump     *plane.Dump     // nil without -p
-	reloader *reloader       // nil without a file
+	dump     *plane.Dump // nil without -p
+	reloader *reloader
 	counters *counters.File  // nil if they are in memory alone
 	control  *control.Server // nil if its socket cannot be had
 	http     *web.Server
@@ -152,13 +159,15 @@ func newDaemon(ctx context.Context, o Options, logging *logging, stdout io.Write
 		return d, err
 	}
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), d.engine.Processors()))
-	if o.File != "" {
-		d.reloader = &reloader{
-			path: o.File, debug: o.Debug,
-			check: d.checkControl, prepare: d.prepare, engine: d.engine, logging: d.logging, log: d.log,
-			seen: sha256.Sum256(o.Document.Data), applied: o.Document.Config,
-		}
+	d.reloader = &reloader{
+		path: o.File, debug: o.Debug, life: d.life,
+		check: d.checkControl, prepare: d.prepare, engine: d.engine, logging: d.logging, log: d.log,
+		seen: sha256.Sum256(o.Document.Data),
 	}
+	if o.File != "" {
+		d.reloader.filed.Store(o.Document.Config)
+	}
+	d.reloader.history.Store(history.New(d.log))
 	d.face = d.controls()
 	d.http = web.NewServer(d.face, d.log)
 	return d, nil
@@ -207,6 +216,7 @@ func (d *daemon) start(stderr io.Writer) (code int, started bool) {
 		if d.counters != nil {
 			d.counters.Start(d.engine)
 		}
+		d.reloader.begin(d.options.Document, !d.options.Forgetful)
 		if d.control != nil {
 			d.control.Serve()
 		}
@@ -249,7 +259,7 @@ func (d *daemon) refuse(err error, code int, stderr io.Writer) int {
 // run serves until the daemon is to stop, then lets the sessions finish.
 func (d *daemon) run() {
 	var working sync.WaitGroup
-	if d.reloader != nil {
+	if d.options.File != "" {
 		working.Go(d.watch)
 	}
 	working.Go(func() {
@@ -263,6 +273,7 @@ func (d *daemon) run() {
 		}
 	})
 	<-d.life.Done()
+	d.reloader.end()
 	d.linger()
 	d.shutdown()
 	working.Wait()
@@ -288,7 +299,7 @@ func (d *daemon) watch() {
 // hangUp is what SIGHUP asks for: with a file a reload, else the names of the
 // channels are resolved again.
 func (d *daemon) hangUp() {
-	if d.reloader != nil {
+	if d.options.File != "" {
 		d.reloader.reload(d.life, engine.Actor{UID: -1, Door: "signal"}) // logs what it did
 		return
 	}

@@ -19,19 +19,23 @@ import (
 
 // StatusReport is what status and /api/v1/status answer.
 type StatusReport struct {
-	Version     string           `json:"version"`
-	PID         int              `json:"pid"`
-	Started     time.Time        `json:"started"`
-	Now         time.Time        `json:"now"`
-	Generation  uint64           `json:"generation"` // of the configuration in force; 0 before the first
-	Stopping    bool             `json:"stopping"`
-	Problems    []string         `json:"problems"`     // why it is not ready
-	Warnings    []string         `json:"warnings"`     // what is to be seen to, though it is
-	Loops       []int            `json:"loops"`        // sessions that each event loop holds
-	MaxSessions int              `json:"max_sessions"` // that there may be at a time
-	File        string           `json:"file,omitempty"`
-	LastReload  *ReloadReport    `json:"last_reload,omitempty"` // missing if there was none
-	Listeners   []ListenerReport `json:"listeners"`
+	Version     string        `json:"version"`
+	PID         int           `json:"pid"`
+	Started     time.Time     `json:"started"`
+	Now         time.Time     `json:"now"`
+	Generation  uint64        `json:"generation"` // of the configuration in force; 0 before the first
+	Stopping    bool          `json:"stopping"`
+	Problems    []string      `json:"problems"`     // why it is not ready
+	Warnings    []string      `json:"warnings"`     // what is to be seen to, though it is
+	Loops       []int         `json:"loops"`        // sessions that each event loop holds
+	MaxSessions int           `json:"max_sessions"` // that there may be at a time
+	File        string        `json:"file,omitempty"`
+	LastReload  *ReloadReport `json:"last_reload,omitempty"` // missing if there was none
+	FileDiffers bool          `json:"file_differs"`          // from what is in force
+	// Confirm is the change that is undone unless it is confirmed; missing if there is none.
+	Confirm   *Unconfirmed     `json:"confirm,omitempty"`
+	Write     bool             `json:"http_write"` // whether who asks over HTTP may act there
+	Listeners []ListenerReport `json:"listeners"`
 }
 
 // ReloadReport is what came of the last reload.
@@ -122,6 +126,10 @@ func (d *Daemon) Report() StatusReport {
 			s.LastReload = &ReloadReport{Time: last.Time, OK: last.OK(), Errors: last.Errors(), Hash: last.Hash}
 		}
 	}
+	if d.Unconfirmed != nil {
+		s.Confirm = d.Unconfirmed()
+	}
+	s.FileDiffers = d.FileDiffers != nil && d.FileDiffers()
 	for i := range snapshot.Listeners {
 		s.Listeners = append(s.Listeners, ReportListener(&snapshot.Listeners[i]))
 	}

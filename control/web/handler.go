@@ -30,6 +30,8 @@ func newHandler(d *Daemon, h *history, settings Settings) http.Handler {
 	data.HandleFunc("GET /api/v1/events", d.serveEvents)
 	data.HandleFunc("GET /api/v1/sessions", d.serveSessions)
 	data.HandleFunc("GET /api/v1/config", d.serveConfig)
+	data.HandleFunc("GET /api/v1/configurations", d.serveConfigurations)
+	data.HandleFunc("GET /api/v1/configurations/{number}", d.serveConfiguration)
 	data.HandleFunc("GET /api/v1/history", h.serve)
 	if settings.PProf {
 		data.Handle("GET /debug/pprof/", profiles())

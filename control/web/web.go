@@ -11,6 +11,8 @@
 //	/api/v1/events    the last changes of channels; ?n=
 //	/api/v1/sessions  ?listener= ?channel= ?client= ?limit= ?after=
 //	/api/v1/config    the configuration in force, shaped as its file
+//	/api/v1/configurations         the last that were in force
+//	/api/v1/configurations/NUMBER  how one compares with the one before, and with now
 //	/api/v1/history   totals of the last minutes, one sample a second
 //	/debug/pprof/     if it is allowed
 //

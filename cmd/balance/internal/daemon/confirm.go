@@ -122,9 +122,7 @@ func (r *reloader) undo(w *waiting, because string) {
 	switch {
 	case err == nil:
 		r.returned = true
-		if r.fileDiffers() {
-			r.log.Warn("the file differs from what is in force: a reload or a restart brings back what it says", "file", r.path)
-		}
+		r.log.Warn("the change was undone", "change", w.Number, "by", w.By, "reason", because, "back_to", w.Back, "file_differs", r.fileDiffers())
 	case r.life.Err() == nil:
 		r.failed(itself, "undo", err)
 		r.log.Error("the change could not be undone and stays in force", "change", w.Number)

@@ -119,7 +119,7 @@ func (r *reloader) recordEdits() {
 		return
 	}
 	last := edit{itself, "edit"}
-	if found := r.lastEdit.Load(); found != nil {
+	if found := r.lastEdit.Swap(nil); found != nil {
 		last = *found
 	}
 	r.record(last.by, last.why, config.Document{Config: now}, changes)
@@ -246,7 +246,9 @@ func (r *reloader) rollbackLocked(by engine.Actor, number int, write bool) (done
 	entries = r.entries()
 	done.Number = entries[len(entries)-1].Number
 	if write {
-		done.Backup, err = r.write(by, replacement, e.Data)
+		if done.Backup, err = r.write(by, replacement, e.Data); err != nil {
+			err = fmt.Errorf("configuration %d is in force, but not in the file: %w", done.To, err)
+		}
 	}
 	return done, err
 }

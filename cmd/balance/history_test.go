@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,6 +66,12 @@ func (r *historyRig) history(client *control.Client) []control.Configuration {
 	return list
 }
 
+// written are the files of the history, in the order of their numbers.
+func (r *historyRig) written() []string {
+	names, _ := filepath.Glob(filepath.Join(r.dir, "state", "history", "*", "*.toml")) // the pattern is no error
+	return names
+}
+
 // A daemon that was killed while it wrote its history finds it again: every entry
 // is whole, and what it said last of what was on disk can be gone back to.
 func TestKilledWhileItWritesItsHistory(t *testing.T) {
@@ -81,21 +88,29 @@ func TestKilledWhileItWritesItsHistory(t *testing.T) {
 		if text := r.log.String(); strings.Contains(text, "left out") || strings.Contains(text, "memory") {
 			t.Errorf("round %d:\n%s", round, text)
 		}
-		time.AfterFunc(time.Duration(50+37*round)*time.Millisecond, func() { r.daemon.Process.Kill() })
+		var killing sync.WaitGroup
+		killing.Go(func() {
+			for end := time.Now().Add(patience); len(r.written()) == 0 && time.Now().Before(end); {
+				time.Sleep(5 * time.Millisecond)
+			}
+			time.Sleep(time.Duration(20+17*round) * time.Millisecond)
+			r.daemon.Process.Kill()
+		})
 		for n := 1; ; n++ {
 			if _, _, err := client.Ask(fmt.Sprintf("maxc 0 %d", n)); err != nil {
 				break // it is gone
 			}
 		}
+		killing.Wait()
 		r.daemon.Wait()
-		// What was on disk then is on disk still.
-		names, err := filepath.Glob(filepath.Join(r.dir, "state", "history", "*", "*.toml"))
-		if err != nil || len(names) == 0 {
-			t.Fatalf("%v, %v", names, err)
+		names := r.written()
+		if len(names) == 0 {
+			t.Fatalf("nothing was written:\n%s", r.log)
 		}
-		fmt.Sscanf(filepath.Base(names[len(names)-1]), "%d", &last)
+		fmt.Sscanf(filepath.Base(names[len(names)-1]), "%d", &last) // which is there for the next
 	}
 	client := r.start()
+	client.Ask("maxc 0 1000")
 	list := r.history(client)
 	if len(list) < 3 || len(list) > 20 {
 		t.Errorf("%d entries", len(list))

@@ -32,6 +32,7 @@ read_group = "staff"
 stats_file = "/x"
 http = "localhost:8404"
 http_token_file = "/t"
+http_write = true
 pprof = true
 [process]
 max_buffered = "64MiB"
@@ -58,7 +59,7 @@ group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
 		t.Fatal(err)
 	}
 	want := &spec.Config{
-		Control:         spec.Control{Mode: 0o660, Group: "adm", ReadGroup: "staff", StatsFile: "/x", HTTP: "localhost:8404", HTTPTokenFile: "/t", PProf: true},
+		Control:         spec.Control{Mode: 0o660, Group: "adm", ReadGroup: "staff", StatsFile: "/x", HTTP: "localhost:8404", HTTPTokenFile: "/t", HTTPWrite: true, PProf: true},
 		Process:         spec.Process{MaxBuffered: 64 << 20},
 		ShutdownTimeout: 90 * time.Second,
 		Log:             spec.Log{Level: spec.LogWarn, Format: spec.LogJSON, Sessions: spec.AllSessions},
@@ -152,7 +153,7 @@ f:3: log: unknown key "lvel": did you mean "level"?
 f:5: defaults: unknown key "conn_timeout": did you mean "connect_timeout"?
 f:6: defaults: unknown key "time": known here are connect_timeout, connect_deadline, queue, queue_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout, hold_off, hold_off_max, on_down, on_return, close_spread, panic, when_unusable, stall_after, max_age, max_age_jitter, max_sessions, rebalance, shutdown_timeout, shutdown_delay, data_plane, loops, check
 f:8: control: unknown key "wat\x1b": did you mean "watch"?
-f:9: control: unknown key "a.b": known here are watch, confirm_within, mode, group, read_group, stats_file, http, http_token_file, pprof
+f:9: control: unknown key "a.b": known here are watch, confirm_within, mode, group, read_group, stats_file, http, http_token_file, http_write, pprof
 f:12: listener ":80": unknown key "Name": did you mean "name"?
 f:13: listener ":80": unknown key "shutdown_timeout": known here are name, listen, source, group, check, connect_timeout, connect_deadline, queue, queue_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout, hold_off, hold_off_max, on_down, on_return, close_spread, panic, when_unusable, stall_after, max_age, max_age_jitter, max_sessions, rebalance
 f:15: listener ":80" group 0: unknown key "chanels": did you mean "channels"?

@@ -209,6 +209,7 @@ func (g generator) config() *spec.Config {
 	c.Control.StatsFile = pick(g, "", "balance", "/var/lib/balance/stats")
 	c.Control.HTTP = pick(g, "", "localhost:8404", "[::1]:0", ":8404", "unix:/run/a b/é.sock")
 	c.Control.HTTPTokenFile = pick(g, "", "/etc/balance.token")
+	c.Control.HTTPWrite = g.bool() && c.Control.HTTPTokenFile != ""
 	c.Control.PProf = g.bool() && (c.Control.HTTPTokenFile != "" || !c.Control.HTTPExposed())
 	c.Control.ReadGroup = pick(g, "", "staff", "28")
 	c.Control.Group = pick(g, "", "adm", "27", "a \"b\" é")

@@ -18,9 +18,11 @@ const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 
 // be made to send requests here by any page it shows: by a name of that page's
 // own that resolves to this machine (DNS rebinding), which the Host tells, or
 // across origins, which Sec-Fetch-Site or Origin tell.
-func guard(address string, next http.Handler) http.Handler {
-	_, unix := spec.UnixPath(address) // which no browser can be made to connect to
-	host, _, _ := net.SplitHostPort(address)
+//
+// Whatever is no request to read is refused, but for acts where they are allowed.
+func guard(settings Settings, next http.Handler) http.Handler {
+	_, unix := spec.UnixPath(settings.Address) // which no browser can be made to connect to
+	host, _, _ := net.SplitHostPort(settings.Address)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Content-Security-Policy", contentSecurityPolicy)
@@ -30,9 +32,9 @@ func guard(address string, next http.Handler) http.Handler {
 		header.Set("Cross-Origin-Opener-Policy", "same-origin")
 		header.Set("Cache-Control", "no-store")
 		switch {
-		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		case r.Method != http.MethodGet && r.Method != http.MethodHead && !(settings.acts() && isAct(r)):
 			header.Set("Allow", "GET, HEAD")
-			http.Error(w, "only GET and HEAD: nothing can be changed here", http.StatusMethodNotAllowed)
+			http.Error(w, "only GET and HEAD: this cannot be changed here", http.StatusMethodNotAllowed)
 		case !unix && !knownHost(r.Host, host) && !isProbe(r):
 			http.Error(w, "unknown host: use an IP address, localhost, or the host that the daemon is told to listen on", http.StatusMisdirectedRequest)
 		case !sameOrigin(r):

@@ -25,7 +25,7 @@ func newHandler(d *Daemon, h *history, settings Settings) http.Handler {
 	}
 	data := http.NewServeMux()
 	data.Handle("GET /metrics", promhttp.HandlerFor(newRegistry(d), promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
-	data.HandleFunc("GET /api/v1/status", d.serveStatus)
+	data.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) { d.serveStatus(w, settings.acts()) })
 	data.HandleFunc("GET /api/v1/health", d.serveHealth)
 	data.HandleFunc("GET /api/v1/events", d.serveEvents)
 	data.HandleFunc("GET /api/v1/sessions", d.serveSessions)
@@ -33,6 +33,11 @@ func newHandler(d *Daemon, h *history, settings Settings) http.Handler {
 	data.HandleFunc("GET /api/v1/configurations", d.serveConfigurations)
 	data.HandleFunc("GET /api/v1/configurations/{number}", d.serveConfiguration)
 	data.HandleFunc("GET /api/v1/history", h.serve)
+	if settings.acts() {
+		for _, a := range acts {
+			data.HandleFunc("POST "+a.path(), d.serveAct(a))
+		}
+	}
 	if settings.PProf {
 		data.Handle("GET /debug/pprof/", profiles())
 	}
@@ -40,12 +45,13 @@ func newHandler(d *Daemon, h *history, settings Settings) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", protected)
 	mux.Handle("GET /api/", protected)
+	mux.Handle("POST /api/", http.NewCrossOriginProtection().Handler(protected))
 	mux.Handle("GET /debug/", protected)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", d.serveReady)
 	mux.HandleFunc("GET /readyz/{name...}", d.serveReady)
 	mux.Handle("GET /", http.FileServerFS(page)) // holds no data
-	return guard(settings.Address, mux)
+	return guard(settings, mux)
 }
 
 // serveReady tells whether the daemon, or the listener that the path names, is

@@ -577,6 +577,7 @@ read_group = "staff"
 stats_file = "/x"
 http = "[::1]:8404"
 http_token_file = "/t"
+http_write = true
 pprof = true
 [process]
 max_buffered = "1GiB"

@@ -343,7 +343,7 @@ func TestPageTellsOfHealth(t *testing.T) {
 	mux.HandleFunc("/api/v1/events", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, eventList{Events: changes})
 	})
-	server := httptest.NewServer(guard("", mux))
+	server := httptest.NewServer(guard(Settings{}, mux))
 	t.Cleanup(server.Close)
 
 	b.do(t, chromedp.EmulateViewport(1280, 900), chromedp.Navigate(server.URL))

@@ -31,7 +31,11 @@ type Settings struct {
 	Address string // as spec.Control.HTTP
 	PProf   bool   // serve /debug/pprof/
 	Token   string // what asking for data needs; empty for nothing
+	Write   bool   // whoever bears the token may act; without a token nobody may
 }
+
+// acts reports whether anybody may act.
+func (s Settings) acts() bool { return s.Write && s.Token != "" }
 
 // Server serves one address at a time, or none. All methods may be called from
 // any goroutine.
@@ -213,8 +217,9 @@ func (s *Server) openLocked(site *site) {
 	s.log.Info("status page", "url", site.url())
 }
 
-// serve answers a request. Nothing here asks for a body, so the rest of one is
-// not waited for: a guest is owed its answer meanwhile, and keeps its place.
+// serve answers a request. The rest of a body is not waited for: a guest is owed
+// its answer meanwhile, and keeps its place. Who may act is given the time for one
+// when that is known, see readOrder.
 func (t *site) serve(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		w.Header().Set("Connection", "close")

@@ -17,7 +17,11 @@ type (
 	session        = control.SessionReport
 )
 
-func (d *Daemon) serveStatus(w http.ResponseWriter, _ *http.Request) { writeJSON(w, d.Report()) }
+func (d *Daemon) serveStatus(w http.ResponseWriter, write bool) {
+	report := d.Report()
+	report.Write = write
+	writeJSON(w, report)
+}
 
 // writeJSON answers with a value that can always be encoded. An error is that
 // of the connection, which ends with it.

@@ -14,12 +14,13 @@
 //	/api/v1/configurations         the last that were in force
 //	/api/v1/configurations/NUMBER  how one compares with the one before, and with now
 //	/api/v1/history   totals of the last minutes, one sample a second
+//	/api/v1/ACT       POST, if that is allowed: drain, enable, disable, close
 //	/debug/pprof/     if it is allowed
 //
 // With a token only the page without its data, /healthz and /readyz answer
 // those who do not bear it.
 //
-// Nothing can be changed here. Reading takes no lock that a session needs:
+// Nothing can be changed here unless Settings.Write allows it. Reading takes no lock that a session needs:
 // counters are atomics, read when they are asked for.
 package web
 

@@ -120,6 +120,9 @@ type Control struct {
 	// token that whoever asks there has to bear, but for health, readiness and
 	// the page without its data. Empty asks for none.
 	HTTPTokenFile string
+	// HTTPWrite lets those who bear the token change there what an operator may
+	// change while the daemon runs. It needs HTTPTokenFile.
+	HTTPWrite bool
 	// PProf serves the profiles of the Go runtime there too. Where others than
 	// this machine can ask for them it needs HTTPTokenFile.
 	PProf bool

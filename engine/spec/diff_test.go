@@ -115,7 +115,7 @@ func TestDiff(t *testing.T) {
 			l.AutoDisable, l.HashFailover, l.OnRemove, l.DrainTimeout = true, true, spec.Drain, 90*time.Second
 			c.ShutdownTimeout = 0
 			c.Log = spec.Log{Level: spec.LogDebug, Format: spec.LogJSON, Sessions: spec.AllSessions, SessionStart: true, SessionInterval: time.Minute}
-			c.Control = spec.Control{Mode: 0o660, Group: "adm", ReadGroup: "staff", StatsFile: "x", HTTP: "[::1]:8404", HTTPTokenFile: "/t", PProf: true}
+			c.Control = spec.Control{Mode: 0o660, Group: "adm", ReadGroup: "staff", StatsFile: "x", HTTP: "[::1]:8404", HTTPTokenFile: "/t", HTTPWrite: true, PProf: true}
 		}, `
 			~ shutdown_timeout 10s → 0s
 			~ log level info → debug
@@ -130,6 +130,7 @@ func TestDiff(t *testing.T) {
 			~ control stats_file none → x
 			~ control http none → [::1]:8404
 			~ control http_token_file none → /t
+			~ control http_write false → true
 			~ control pprof false → true
 			~ pop3 source none → 192.0.2.1
 			~ pop3 connect_timeout 5s → 1s
@@ -324,6 +325,19 @@ func TestHTTPExposed(t *testing.T) {
 		c.Control.HTTPTokenFile = "/t"
 		if faulty() {
 			t.Errorf("%q: profiles with a token are a fault", http)
+		}
+	}
+}
+
+func TestValidateWrite(t *testing.T) {
+	for token, good := range map[string]bool{"": false, "/t": true} {
+		c := spec.DefaultConfig()
+		c.Control.HTTP, c.Control.HTTPTokenFile, c.Control.HTTPWrite = "127.0.0.1:8404", token, true
+		faulty := slices.ContainsFunc(c.Validate(), func(f spec.Fault) bool {
+			return f.Error() == "control: http_write needs http_token_file: whoever reaches the page could change what is served"
+		})
+		if faulty == good {
+			t.Errorf("with the token file %q it is a fault: %t", token, faulty)
 		}
 	}
 }

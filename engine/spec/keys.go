@@ -110,6 +110,7 @@ var (
 	KeyStatsFile      = Key{ControlTable, "stats_file"}
 	KeyHTTP           = Key{ControlTable, "http"}
 	KeyHTTPTokenFile  = Key{ControlTable, "http_token_file"}
+	KeyHTTPWrite      = Key{ControlTable, "http_write"}
 	KeyPProf          = Key{ControlTable, "pprof"}
 	KeyName           = Key{ListenerTable, "name"}
 	KeyListen         = Key{ListenerTable, "listen"}
@@ -316,6 +317,7 @@ var DaemonSettings = []Setting[Config]{
 	setting(KeyStatsFile, func(c *Config) *string { return &c.Control.StatsFile }, by(statsFile, "an absolute path, or the name of a file in the runtime directory")),
 	setting(KeyHTTP, func(c *Config) *string { return &c.Control.HTTP }, said[string]("host:port with the number of a port, or unix: and an absolute path")), // see validator.control
 	setting(KeyHTTPTokenFile, func(c *Config) *string { return &c.Control.HTTPTokenFile }, by(absoluteFile, "an absolute path")),
+	setting(KeyHTTPWrite, func(c *Config) *bool { return &c.Control.HTTPWrite }, nil),
 	setting(KeyPProf, func(c *Config) *bool { return &c.Control.PProf }, nil),
 }
 

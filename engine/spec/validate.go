@@ -101,6 +101,9 @@ func (v *validator) control(c *Control) {
 	} else if c.HTTP != "" {
 		v.bind(KeyHTTP.Path(), KeyHTTP.where(), KeyHTTP, c.HTTP, KeyHTTP.String())
 	}
+	if c.HTTPWrite && c.HTTPTokenFile == "" {
+		fault(KeyHTTPWrite, "http_write needs http_token_file: whoever reaches the page could change what is served")
+	}
 	if c.PProf && c.HTTPExposed() && c.HTTPTokenFile == "" {
 		fault(KeyPProf, "pprof on %.60q needs http_token_file: other machines can reach it", c.HTTP)
 	}

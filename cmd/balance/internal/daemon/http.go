@@ -18,7 +18,7 @@ func (d *daemon) prepareHTTP(settings spec.Control) (finish func(commit bool), e
 	if err != nil {
 		return nil, err
 	}
-	finishServer, err := d.http.Prepare(d.life, web.Settings{Address: settings.HTTP, PProf: settings.PProf, Token: token})
+	finishServer, err := d.http.Prepare(d.life, web.Settings{Address: settings.HTTP, PProf: settings.PProf, Token: token, Write: settings.HTTPWrite})
 	if err != nil {
 		return nil, fault(spec.KeyHTTP, err)
 	}

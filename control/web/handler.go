@@ -33,6 +33,7 @@ func newHandler(d *Daemon, h *history, settings Settings) http.Handler {
 	data.HandleFunc("GET /api/v1/configurations", d.serveConfigurations)
 	data.HandleFunc("GET /api/v1/configurations/{number}", d.serveConfiguration)
 	data.HandleFunc("GET /api/v1/history", h.serve)
+	data.HandleFunc("GET /api/v1/curves", h.serveCurves)
 	if settings.acts() {
 		for _, a := range acts {
 			data.HandleFunc("POST "+a.path(), d.serveAct(a))

@@ -32,6 +32,8 @@ type history struct {
 	samples []sample            // guarded by mu; oldest first
 	totals  map[place]movements // guarded by mu; at the last sample
 	at      time.Time           // guarded by mu; of the last sample
+	curves  map[place]*curve    // guarded by mu; a listener has the zero Key
+	plotted time.Time           // guarded by mu; when the curves had their last point
 }
 
 // place is a channel, whatever group it stands in.
@@ -92,6 +94,9 @@ func (h *history) add(snapshot engine.Snapshot, now time.Time) {
 		})
 	}
 	h.totals, h.at = totals, now
+	if now.Sub(h.plotted) >= pointEvery-sampleEvery/2 { // a tick may come early
+		h.plotLocked(snapshot, now)
+	}
 }
 
 func grown(before, now uint64) uint64 {
@@ -102,7 +107,7 @@ func grown(before, now uint64) uint64 {
 }
 
 // serve answers with the samples that are younger than ?after=, in
-// milliseconds since 1970.
+// milliseconds since 1970; of the whole, of ?listener=, or of its ?channel=.
 func (h *history) serve(w http.ResponseWriter, r *http.Request) {
 	var after int64
 	if text := r.URL.Query().Get("after"); text != "" {
@@ -113,13 +118,25 @@ func (h *history) serve(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	younger := []sample{}
-	h.mu.Lock()
-	for _, s := range h.samples {
-		if s.Time > after {
-			younger = append(younger, s)
+	choose := func(samples []sample) {
+		for _, s := range samples {
+			if s.Time > after {
+				younger = append(younger, s)
+			}
 		}
 	}
-	h.mu.Unlock()
+	if listener, channel := r.URL.Query().Get("listener"), r.URL.Query().Get("channel"); listener != "" || channel != "" {
+		samples, known := h.samplesOf(listener, channel)
+		if !known {
+			http.Error(w, "nothing is known of such a listener or channel", http.StatusNotFound)
+			return
+		}
+		choose(samples)
+	} else {
+		h.mu.Lock()
+		choose(h.samples)
+		h.mu.Unlock()
+	}
 	writeJSON(w, struct {
 		Samples []sample `json:"samples"`
 	}{younger})

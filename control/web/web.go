@@ -13,7 +13,9 @@
 //	/api/v1/config    the configuration in force, shaped as its file
 //	/api/v1/configurations         the last that were in force
 //	/api/v1/configurations/NUMBER  how one compares with the one before, and with now
-//	/api/v1/history   totals of the last minutes, one sample a second
+//	/api/v1/history   totals of the last minutes, one sample a second; ?listener= and
+//	                  ?channel= ask for one of them, one in ten seconds
+//	/api/v1/curves    the sessions of each listener in the last minutes
 //	/api/v1/ACT       POST, if that is allowed: drain, enable, disable, close
 //	/debug/pprof/     if it is allowed
 //

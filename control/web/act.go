@@ -27,19 +27,23 @@ type order struct {
 	Listener string `json:"listener"`
 	Channel  string `json:"channel"` // as status has it
 	ID       uint64 `json:"id"`      // of a session
+	Number   int    `json:"number"`  // of a configuration; 0 for the one before
 }
 
 // act is something that can be asked for with POST /api/v1/NAME.
 type act struct {
 	name string
 	run  func(*Daemon, order) (engine.Act, error)
+	told bool // the daemon tells the audit itself
 }
 
 var acts = []act{
-	{"drain", (*Daemon).drain},
-	{"enable", (*Daemon).enable},
-	{"disable", (*Daemon).disable},
-	{"close", (*Daemon).closeSession},
+	{"drain", (*Daemon).drain, false},
+	{"enable", (*Daemon).enable, false},
+	{"disable", (*Daemon).disable, false},
+	{"close", (*Daemon).closeSession, false},
+	{"rollback", (*Daemon).rollback, true},
+	{"confirm", (*Daemon).confirm, true},
 }
 
 // path is where the act is asked for.
@@ -64,7 +68,9 @@ func (d *Daemon) serveAct(a act) http.HandlerFunc {
 		if err != nil {
 			done.Err, done.Request = err.Error(), fmt.Sprintf("%s %s %s %d", a.name, o.Listener, o.Channel, o.ID)
 		}
-		d.Engine.Note(done)
+		if !a.told {
+			d.Engine.Note(done)
+		}
 		if err != nil {
 			status := http.StatusConflict
 			if errors.Is(err, errUnknown) || errors.Is(err, engine.ErrNoChannel) {
@@ -163,4 +169,24 @@ func (d *Daemon) closeSession(o order) (engine.Act, error) {
 		return engine.Act{}, fmt.Errorf("%w session %d", errUnknown, o.ID)
 	}
 	return engine.Act{Change: fmt.Sprintf("session %d ended", o.ID)}, nil
+}
+
+// errNothingKept is of a daemon that keeps no configurations to go back to.
+var errNothingKept = errors.New("this daemon keeps no configurations")
+
+// rollback does not write to the file: what is there may be somebody's work.
+func (d *Daemon) rollback(o order) (engine.Act, error) {
+	if d.Rollback == nil {
+		return engine.Act{}, errNothingKept
+	}
+	done, err := d.Rollback(pageActor, o.Number, false)
+	return engine.Act{Change: fmt.Sprintf("back to configuration %d, changes: %d", done.To, len(done.Changes))}, err
+}
+
+func (d *Daemon) confirm(order) (engine.Act, error) {
+	if d.Confirm == nil {
+		return engine.Act{}, errNothingKept
+	}
+	number, err := d.Confirm(pageActor)
+	return engine.Act{Change: fmt.Sprintf("change %d is kept", number)}, err
 }

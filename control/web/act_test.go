@@ -2,6 +2,7 @@ package web
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"balance/control"
+	"balance/engine"
 	"balance/engine/plane"
 )
 
@@ -72,6 +75,41 @@ func TestActs(t *testing.T) {
 		}
 	}
 	eventually(t, "the session has ended", func() bool { return r.engine.Snapshot().Listeners[0].Active == 0 })
+}
+
+// TestUndoing goes back, and confirms, as far as the daemon can.
+func TestUndoing(t *testing.T) {
+	r := newRig(t)
+	r.apply(listener("web", group(r.echo())))
+	settings := Settings{Token: testToken, Write: true}
+	for _, act := range []string{"rollback", "confirm"} {
+		if got := r.ordered(newHandler(&Daemon{r.daemon}, new(history), settings), act, "{}", nil); got.Code != 409 {
+			t.Errorf("%s, where nothing is kept: status %d", act, got.Code)
+		}
+	}
+	var asked string
+	r.daemon.Rollback = func(by engine.Actor, number int, write bool) (control.Rollback, error) {
+		asked = fmt.Sprintf("rollback by %s to %d, write %t", by, number, write)
+		return control.Rollback{To: 5, Number: 8}, nil
+	}
+	r.daemon.Confirm = func(by engine.Actor) (int, error) {
+		asked = fmt.Sprintf("confirm by %s", by)
+		return 0, errors.New("nothing waits to be confirmed")
+	}
+	handler := newHandler(&Daemon{r.daemon}, new(history), settings)
+	for _, test := range []struct {
+		act, body, asked, want string
+		code                   int
+	}{
+		{"rollback", `{"number": 5}`, "rollback by page to 5, write false", "back to configuration 5", 200},
+		{"rollback", `{}`, "rollback by page to 0, write false", "back to configuration 5", 200},
+		{"confirm", `{}`, "confirm by page", "nothing waits", 409},
+	} {
+		asked = ""
+		if got := r.ordered(handler, test.act, test.body, nil); got.Code != test.code || !strings.Contains(got.Body.String(), test.want) || asked != test.asked {
+			t.Errorf("%s: asked %q, status %d: %s", test.act, asked, got.Code, got.Body)
+		}
+	}
 }
 
 // TestActsAreRefused asks for what nobody may have, and sees that it is not

@@ -16,7 +16,8 @@
 //	/api/v1/history   totals of the last minutes, one sample a second; ?listener= and
 //	                  ?channel= ask for one of them, one in ten seconds
 //	/api/v1/curves    the sessions of each listener in the last minutes
-//	/api/v1/ACT       POST, if that is allowed: drain, enable, disable, close
+//	/api/v1/ACT       POST, if that is allowed: drain, enable, disable, close,
+//	                  rollback, confirm
 //	/debug/pprof/     if it is allowed
 //
 // With a token only the page without its data, /healthz and /readyz answer

@@ -84,7 +84,7 @@ type ChannelReport struct {
 	Channel   balancer.Key     `json:"channel"`
 	Name      string           `json:"name"` // empty if it has none
 	Addresses []netip.AddrPort `json:"addresses"`
-	standing
+	Standing
 	Active   int               `json:"active"`
 	MaxConns int               `json:"maxc"` // 0 = no limit
 	Weight   int               `json:"weight"`
@@ -174,7 +174,7 @@ func reportChannel(g *engine.GroupStatus, c *engine.ChannelStatus) ChannelReport
 		Channel:   c.Key,
 		Name:      c.Name,
 		Addresses: c.Addresses,
-		standing:  standingOf(c),
+		Standing:  standingOf(c),
 		Active:    c.Active,
 		MaxConns:  c.Limit,
 		Weight:    c.Weight,
@@ -193,8 +193,8 @@ func reportChannel(g *engine.GroupStatus, c *engine.ChannelStatus) ChannelReport
 	return s
 }
 
-// standing is how it stands with a channel.
-type standing struct {
+// Standing is how it stands with a channel.
+type Standing struct {
 	State  balancer.State `json:"state"`
 	Since  time.Time      `json:"since,omitzero"` // missing if it is not known
 	Until  time.Time      `json:"until,omitzero"` // when being held off ends
@@ -222,8 +222,8 @@ type CheckResult struct {
 	Answer  string    `json:"answer"`
 }
 
-func standingOf(c *engine.ChannelStatus) standing {
-	return standing{State: c.State, Since: c.Since, Until: c.Until, Reason: c.Reason, Check: checkOf(c.Check)}
+func standingOf(c *engine.ChannelStatus) Standing {
+	return Standing{State: c.State, Since: c.Since, Until: c.Until, Reason: c.Reason, Check: checkOf(c.Check)}
 }
 
 func checkOf(c *health.Status) *CheckReport {
@@ -266,7 +266,7 @@ type ChannelHealth struct {
 	Group   int          `json:"group"`
 	Channel balancer.Key `json:"channel"`
 	Name    string       `json:"name"` // empty if it has none
-	standing
+	Standing
 }
 
 // ReportHealth returns how it stands with the channels of listeners.

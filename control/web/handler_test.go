@@ -466,7 +466,7 @@ func TestStatus(t *testing.T) {
 
 // The page has a look and a meaning for every word that status says.
 func TestPageKnowsEveryState(t *testing.T) {
-	script, err := embedded.ReadFile("page/listeners.js")
+	script, err := embedded.ReadFile("page/words.js")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -483,11 +483,11 @@ func TestPageKnowsEveryState(t *testing.T) {
 
 // It has words for every mode, too.
 func TestPageKnowsEveryMode(t *testing.T) {
-	script, err := embedded.ReadFile("page/listeners.js")
+	script, err := embedded.ReadFile("page/words.js")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, modes, _ := strings.Cut(string(script), "\nconst modes = {")
+	_, modes, _ := strings.Cut(string(script), "\nexport const modes = {")
 	modes, _, _ = strings.Cut(modes, "\n};")
 	for mode := range balancer.Modes {
 		if !strings.Contains(modes, fmt.Sprintf("\n  %s: \"", mode)) {

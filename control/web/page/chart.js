@@ -12,6 +12,7 @@ const svg = (name, attributes = {}) => {
 };
 
 const margin = { top: 6, right: 4, bottom: 18, left: 62 };
+const near = 4000; // milliseconds, from a mark
 
 export class Chart {
   /**
@@ -24,6 +25,7 @@ export class Chart {
     this.span = span; // milliseconds
     this.describe = describe;
     this.samples = [];
+    this.marks = []; // of events: {time, look, text}
     this.chosen = null; // time of the sample that is read out; null for the last
     this.when = figure.querySelector(".when");
     this.values = series.map(({ key }) => figure.querySelector(`[data-of="${key}"]`));
@@ -31,6 +33,7 @@ export class Chart {
     this.root = svg("svg", { class: "chart", tabindex: "0", role: "img" });
     this.grid = this.root.appendChild(svg("g"));
     this.area = this.root.appendChild(svg("path", { class: "area" }));
+    this.flags = this.root.appendChild(svg("g"));
     this.lines = ["one", "two"].slice(0, series.length).map((name) => this.root.appendChild(svg("path", { class: name })));
     this.cursor = this.root.appendChild(svg("line", { class: "cursor" }));
     figure.append(this.root);
@@ -42,8 +45,9 @@ export class Chart {
     this.root.addEventListener("keydown", (event) => this.key(event));
   }
 
-  update(samples) {
+  update(samples, marks) {
     this.samples = samples;
+    this.marks = marks;
     this.draw();
   }
 
@@ -69,6 +73,7 @@ export class Chart {
     const y = (value) => margin.top + inner.height * (1 - value / top);
 
     this.drawGrid(width, height, y, top);
+    this.drawMarks(height, now);
     this.series.forEach(({ key }, i) => {
       const points = drawn.map((s) => `${this.x(s.time).toFixed(1)},${y(s[key]).toFixed(1)}`);
       const line = points.length > 1 ? "M" + points.join("L") : "";
@@ -100,6 +105,18 @@ export class Chart {
     this.grid.replaceChildren(...nodes);
   }
 
+  drawMarks(height, now) {
+    const shown = this.marks.filter(({ time }) => time > now - this.span && time <= now);
+    this.flags.replaceChildren(...shown.slice(-60).flatMap(({ time, look }) => {
+      const x = this.x(time).toFixed(1);
+      const foot = height - margin.bottom;
+      return [
+        svg("line", { class: `flag ${look}`, x1: x, x2: x, y1: margin.top, y2: foot }),
+        svg("path", { class: `flag ${look}`, d: `M${x},${foot - 6}l4,6h-8z` }),
+      ];
+    }));
+  }
+
   point(event) {
     const { left } = this.root.getBoundingClientRect();
     const time = this.timeAt(event.clientX - left);
@@ -129,7 +146,8 @@ export class Chart {
   read(height) {
     const sample = this.samples.find(({ time }) => time === this.chosen);
     const shown = sample ?? this.samples.at(-1);
-    this.when.textContent = sample ? `at ${clock(new Date(sample.time))}` : "";
+    const beside = sample ? this.marks.filter(({ time }) => Math.abs(time - sample.time) < near).at(-1) : null;
+    this.when.textContent = sample ? `at ${clock(new Date(sample.time))}${beside ? `, ${beside.text}` : ""}` : "";
     this.series.forEach(({ key, format }, i) => {
       this.values[i].textContent = shown ? format(shown[key]) : "–";
     });
@@ -172,4 +190,27 @@ function thin(samples, least, series) {
 function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
   return Math.max(2, [1, 2, 3, 4, 6, 8, 10].map((n) => n * power).find((n) => n >= value) ?? value);
+}
+
+/** A small curve without a scale, for a glance. */
+export class Spark {
+  constructor() {
+    this.node = svg("svg", { class: "spark", viewBox: "0 0 100 24", preserveAspectRatio: "none", "aria-hidden": "true" });
+    this.area = this.node.appendChild(svg("path", { class: "area" }));
+    this.line = this.node.appendChild(svg("path", { class: "one" }));
+    this.drawn = "";
+  }
+
+  /** Draws the last values, oldest first, of so many that there may be. */
+  draw(values, most) {
+    const top = Math.max(4, ...values) * 1.1;
+    const from = 100 - (100 * (values.length - 1)) / (most - 1);
+    const points = values.map((v, i) => `${(from + (100 * i) / (most - 1)).toFixed(1)},${(23 - (22 * v) / top).toFixed(1)}`);
+    const line = points.length > 1 ? "M" + points.join("L") : "";
+    if (line !== this.drawn) {
+      this.drawn = line;
+      this.line.setAttribute("d", line);
+      this.area.setAttribute("d", line && `${line}L100,24L${from.toFixed(1)},24Z`);
+    }
+  }
 }

@@ -1,9 +1,15 @@
 package web
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -645,8 +651,45 @@ func (b *browser) pictures(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if data, err = small(data); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(dir+"/"+picture.name+".png", data, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// small returns a picture with its 256 most frequent colors alone, which takes a
+// third of the bytes.
+func small(data []byte) ([]byte, error) {
+	full, err := png.Decode(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	bounds := full.Bounds()
+	count := map[color.Color]int{}
+	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
+		for x := bounds.Min.X; x < bounds.Max.X; x++ {
+			count[full.At(x, y)]++
+		}
+	}
+	colors := slices.SortedFunc(maps.Keys(count), func(a, b color.Color) int { return cmp.Compare(count[b], count[a]) })
+	few := image.NewPaletted(bounds, colors[:min(len(colors), 256)])
+	nearest := map[color.Color]uint8{}
+	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
+		for x := bounds.Min.X; x < bounds.Max.X; x++ {
+			c := full.At(x, y)
+			index, known := nearest[c]
+			if !known {
+				index = uint8(few.Palette.Index(c))
+				nearest[c] = index
+			}
+			few.SetColorIndex(x, y, index)
+		}
+	}
+	var b bytes.Buffer
+	encoder := png.Encoder{CompressionLevel: png.BestCompression}
+	err = encoder.Encode(&b, few)
+	return b.Bytes(), err
 }

@@ -154,14 +154,18 @@ func TestArchitectureHasEveryPackage(t *testing.T) {
 
 func TestArchitectureHasEveryDependency(t *testing.T) {
 	text := read(t, "architecture.md")
-	module := regexp.MustCompile(`(?m)^\t(\S+) v\S+$|^tool ([^/]+/[^/]+/[^/]+)`)
-	found := module.FindAllStringSubmatch(read(t, root+"/go.mod"), -1)
-	if len(found) < 2 {
-		t.Fatal("go.mod has no dependencies")
-	}
-	for _, names := range found {
-		if name := names[1] + names[2]; !strings.Contains(text, name) {
-			t.Errorf("%s is missing", name)
+	for path, pattern := range map[string]string{
+		"/go.mod":       `(?m)^\t(\S+) v\S+$`,
+		"/tools/go.mod": `(?m)^\t([^/\s]+/[^/\s]+/[^/\s]+)\S*$`,
+	} {
+		found := regexp.MustCompile(pattern).FindAllStringSubmatch(read(t, root+path), -1)
+		if len(found) < 2 {
+			t.Fatalf("%s has no dependencies", path)
+		}
+		for _, names := range found {
+			if !strings.Contains(text, names[1]) {
+				t.Errorf("%s is missing", names[1])
+			}
 		}
 	}
 }

@@ -100,8 +100,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return daemon.Run(ctx, o.forDaemon(document), stdout, stderr)
 }
 
-// release is the version of this source; a module build knows better.
-const release = "4.0.0-dev"
+// release is the version of this source; a module build knows better, and a
+// package names its own (-ldflags -X, packaging/build).
+var release = "4.0.0-dev"
 
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {

@@ -214,3 +214,23 @@ func TestCascadeIsClassic(t *testing.T) {
 		t.Errorf("the file declares\n%+v\nthe command line\n%+v", file.Config, classic.Config)
 	}
 }
+
+// The files that a package and a ConfigMap bring are valid as they stand.
+func TestInstalledFiles(t *testing.T) {
+	read := func(path string) string {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	packaged, err := Decode("balance.toml", []byte(read("../packaging/balance.toml")))
+	if err != nil || len(packaged.Listeners) != 1 || packaged.Listeners[0].Listen[0] != "127.0.0.1:18080" {
+		t.Errorf("the package has %v, not one listener that only the machine itself reaches: %v", packaged.Listeners, err)
+	}
+	_, block, _ := strings.Cut(read("../examples/kubernetes.yml"), "balance.toml: |\n")
+	block, _, _ = strings.Cut(block, "\n---\n")
+	if c, err := Decode("balance.toml", []byte(block)); err != nil || len(c.Listeners) != 1 {
+		t.Errorf("the ConfigMap: %v\n%s", err, block)
+	}
+}

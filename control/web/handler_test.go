@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"runtime"
@@ -334,35 +333,6 @@ func TestMetricsAreWellFormed(t *testing.T) {
 	for _, problem := range all {
 		if strings.HasPrefix(problem.Metric, "balance_") {
 			t.Errorf("%s: %s", problem.Metric, problem.Text)
-		}
-	}
-}
-
-// The examples name metrics that there are.
-func TestExamplesNameMetrics(t *testing.T) {
-	known := described()
-	paths, _ := filepath.Glob("../../examples/prometheus*.yml")
-	if len(paths) == 0 {
-		t.Fatal("no examples")
-	}
-	for _, path := range paths {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range regexp.MustCompile(`\bbalance_[a-z0-9_]+`).FindAllString(string(data), -1) {
-			if histogram, ok := strings.CutSuffix(name, "_bucket"); !known[name] && !(ok && known[histogram]) {
-				t.Errorf("%s: there is no metric %s", path, name)
-			}
-		}
-		for _, state := range regexp.MustCompile(`\bstate="([^"]*)"`).FindAllStringSubmatch(string(data), -1) {
-			found := false
-			for s := balancer.StateUp; s <= balancer.StateRemoved; s++ {
-				found = found || s.String() == state[1]
-			}
-			if !found {
-				t.Errorf("%s: there is no state %q", path, state[1])
-			}
 		}
 	}
 }

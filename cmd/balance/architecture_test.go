@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 	"spelling":                           {},
 	"control":                            {"patience", "spelling", "control/counters", "engine", "engine/health", "engine/spec", "engine/plane", "engine/socket", "engine/balancer"},
 	"control/web":                        {"control", "engine", "engine/health", "engine/spec", "engine/plane", "engine/socket", "engine/balancer"},
-	"control/counters":                   {"engine", "engine/balancer"},
+	"control/counters":                   {"patience", "engine", "engine/balancer"},
 	"engine":                             {"engine/spec", "engine/health", "engine/plane", "engine/socket", "engine/balancer", "engine/portable", "engine/eventloop"},
 	"engine/spec":                        {"engine/balancer"},
 	"engine/health":                      {"patience", "engine/spec", "engine/plane", "engine/socket", "engine/balancer"},

@@ -7,6 +7,7 @@
 package counters
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,14 +22,15 @@ import (
 
 	"balance/engine"
 	"balance/engine/balancer"
+	"balance/patience"
 )
 
 const (
 	// Every is how often a file is written to.
 	Every = time.Second
-	// patience is how long somebody waits for a file system: who opens a file
+	// hangs is how long somebody waits for a file system: who opens a file
 	// and who closes it. It is told what does not answer for as long.
-	patience = 2 * time.Second
+	hangs = 2 * time.Second
 )
 
 // File is the counters file of this process. Its owner calls Start at most
@@ -68,34 +70,17 @@ type storage interface {
 // has had it is set aside. A file system that does not answer within 2 s is an
 // error.
 func Open(path string, log *slog.Logger) (*File, error) {
-	return within(patience, path, func() (*File, error) { return open(path, log) })
+	return within(hangs, path, func() (*File, error) { return open(path, log) })
 }
 
-// within gives up waiting for a file to be opened, and closes it if it ever is.
-func within(timeout time.Duration, path string, open func() (*File, error)) (*File, error) {
-	type result struct {
-		file *File
-		err  error
+// within opens a file, unless that hangs; it is closed then if it ever opens.
+func within(limit time.Duration, path string, open func() (*File, error)) (*File, error) {
+	p := patience.New(limit, 1)
+	file, err := patience.Within(context.Background(), p, open)
+	if p.Waits() {
+		err = fmt.Errorf("counters file %q: %w", path, err)
 	}
-	opened := make(chan result)
-	late := make(chan struct{})
-	go func() {
-		file, err := open()
-		select {
-		case opened <- result{file, err}:
-		case <-late:
-			if err == nil {
-				file.Close()
-			}
-		}
-	}()
-	select {
-	case r := <-opened:
-		return r.file, r.err
-	case <-time.After(timeout):
-		close(late)
-		return nil, fmt.Errorf("counters file %q: its file system does not answer", path)
-	}
+	return file, err
 }
 
 func open(path string, log *slog.Logger) (*File, error) {
@@ -261,7 +246,7 @@ func (f *File) Close() error {
 	select {
 	case <-f.done:
 		return nil
-	case <-time.After(patience):
+	case <-time.After(hangs):
 		return fmt.Errorf("counters file %q: its file system does not answer: what was counted last is lost", f.path)
 	}
 }
@@ -274,7 +259,7 @@ func (f *File) update(e *engine.Engine) {
 	homeless := f.table.homeless
 	f.mu.Unlock()
 
-	stall := time.AfterFunc(patience, func() {
+	stall := time.AfterFunc(hangs, func() {
 		f.warn(fmt.Errorf("counters file %q: its file system does not answer", f.path))
 	})
 	err := f.write()

@@ -91,7 +91,7 @@ func open(path string, log *slog.Logger) (*File, error) {
 	}
 	held, err := read(file, size)
 	if err != nil {
-		file.Close()
+		defer file.Close() // not before: the lock keeps another daemon from setting it aside, too
 		err = fmt.Errorf("counters file %q: %w", path, err)
 	}
 	if errors.Is(err, errForeign) {
@@ -185,8 +185,9 @@ func setAside(path string) (aside string, err error) {
 	return "", fmt.Errorf("%w, and so do all before it: it cannot be set aside", err)
 }
 
-// renameChecked renames what has a name to one that nothing has when it looks.
-func renameChecked(from, to string) error {
+// rename renames what has a name to one that nothing has when it looks. Of the
+// daemons that would set a file aside, one has its lock.
+func rename(from, to string) error {
 	if _, err := os.Lstat(to); err == nil {
 		return &os.LinkError{Op: "rename", Old: from, New: to, Err: fs.ErrExist}
 	}
@@ -349,7 +350,7 @@ func (f *File) settle() error {
 func (f *File) replace() error {
 	file, size, err := openLocked(f.path)
 	if err == nil && size > 0 {
-		file.Close()
+		defer file.Close() // as in open
 		err = errReplaced
 	}
 	switch {

@@ -83,7 +83,7 @@ func TestCompletionOfTheCommandLine(t *testing.T) {
 		"balance -c 'show; mr|'":              {"show; mrtg-bytes", "show; mrtg-conns"},
 		"balance -dc mr|":                     {"mrtg-bytes", "mrtg-conns"},
 		"balance -i |":                        {d.port},
-		"balance -c show |":                   {d.port},
+		"balance -c show |":                   {"all", "127.0.0.1:" + d.port, d.port},
 		"balance -c show " + d.port[:2] + "|": {d.port},
 		"balance -c drain |":                  {"0", "1"},
 		"balance -c 'drain |":                 {"drain 0", "drain 1"},

@@ -61,7 +61,7 @@ func usersOptions(flags *pflag.FlagSet) (names []string) {
 // that can be a port is one, as ever.
 func (o *options) gatherCommand() {
 	words := o.classic.Args
-	if len(words) == 0 {
+	if len(words) == 0 || isPort(strings.TrimSpace(words[0])) && !isPort(words[0]) {
 		return
 	}
 	var port []string

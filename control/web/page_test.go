@@ -575,7 +575,7 @@ func (b *browser) health(t *testing.T) {
 	if got, want := text(".headline", 0), "Listener web serves nobody."; got != want {
 		t.Errorf("the headline is %q, want %q", got, want)
 	}
-	if got, want := text(".problems li", 0), "web db1:80: down, "+hostile+", since "+at(12*time.Second); got != want {
+	if got, want := text(".problems li", 0), "web w1: down, "+hostile+", since "+at(12*time.Second); got != want {
 		t.Errorf("the first problem is %q, want %q", got, want)
 	}
 	for i, want := range []string{"✕web db1:80 down: " + hostile, "●" + hostile + " db1:80 up"} {

@@ -14,7 +14,7 @@ import "time"
 // the peer has not got yet. The session is closed when both sides have sent their
 // end of stream, or the time is over: by a reset if there are bytes that its
 // receiver has not taken, or else the kernel sends the rest. A session that still
-// dials is closed at once.
+// dials, or waits for a slot, is closed at once.
 const Finishing = time.Second
 
 // quiet is how long no byte moves between two that belong together.

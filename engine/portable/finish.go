@@ -19,15 +19,16 @@ type finishing struct {
 // finish begins to end the session in order. It reports false if it ends already.
 func (s *session) finish(cause plane.Cause) bool {
 	s.mu.Lock()
-	state, ends := s.state, s.state == plane.Closed || s.broken != 0 || s.told != 0
-	if !ends && state != plane.Dialing {
+	searches := s.state == plane.Dialing || s.state == plane.Queued
+	ends := s.over() || s.broken != 0 || s.told != 0
+	if !ends && !searches {
 		s.told, s.step = cause, s.plane.Now()
 	}
 	s.mu.Unlock()
 	switch {
 	case ends:
 		return false
-	case state == plane.Dialing:
+	case searches:
 		return s.stop(cause, nil, false)
 	}
 	s.finishOn()
@@ -42,7 +43,7 @@ func (s *session) finishOn() (left time.Duration, leaving bool) {
 	now := s.plane.Now()
 	since := time.Duration(now - s.step)
 	switch {
-	case s.told == 0 || s.state == plane.Closed:
+	case s.told == 0 || s.over():
 		return 0, false
 	case s.parting && since < plane.Finishing:
 		return plane.Finishing - since, true
@@ -59,6 +60,12 @@ func (s *session) finishOn() (left time.Duration, leaving bool) {
 		conn.SetReadDeadline(time.Unix(1, 0))
 	}
 	return plane.Finishing, true
+}
+
+// over reports whether the session is closed, or has left its channel, which comes
+// first. The mutex is held.
+func (s *session) over() bool {
+	return s.state == plane.Closed || s.server == nil && (s.state == plane.Relaying || s.state == plane.HalfClosed)
 }
 
 // giveUpLocked resets both sides if one does not take what waits for it. If

@@ -398,3 +398,24 @@ func testDeadlineInQueue(t *testing.T, newPlane New) {
 	q.rejected(balancer.TooLate)
 	q.waiting(0)
 }
+
+// Who waits has nothing in flight, so it is closed at once, as one that dials.
+func testQueueFinish(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	channel := r.serve(echo)
+	channel.SetLimit(1)
+	q := r.queueing(5, nil, channel)
+	first := q.dial()
+	exchange(t, first, "first")
+	second, third := q.wait(1), q.wait(2)
+	r.finish(second)
+	if got := readAll(t, second); got != "" {
+		t.Errorf("got %q", got)
+	}
+	if end := r.end(); end.Cause != plane.Rebalanced || end.Channel != nil {
+		t.Errorf("a session ends: %s %s", end.Cause.By(), end.Cause.How())
+	}
+	q.waiting(1)
+	first.Close()
+	exchange(t, third, "third")
+}

@@ -64,6 +64,7 @@ func Run(t *testing.T, newPlane New) {
 		"QueueShortened":     testQueueShortened,
 		"QueueAfterFailure":  testQueueAfterFailure,
 		"QueueAbort":         testQueueAbort,
+		"QueueFinish":        testQueueFinish,
 		"QueueShutdown":      testQueueShutdown,
 		"ConnectDeadline":    testConnectDeadline,
 		"DeadlineInQueue":    testDeadlineInQueue,

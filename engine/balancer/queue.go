@@ -43,7 +43,8 @@ type Queue struct {
 	first, last *waiting
 	tickets     uint64
 	demand      demand
-	due         int64 // when the next Review is, if nothing comes before; 0 if nothing changes by time
+	due         int64  // when the next Review is, if nothing comes before; 0 if nothing changes by time
+	weighings   uint64 // those that the reach of all who wait is of
 }
 
 // Waiter is who waits.
@@ -88,6 +89,7 @@ func (q *Queue) Follow(router *Router, size int, publish func()) {
 	publish()
 	q.router, q.demand = router, demand{}
 	q.size.Store(int32(size))
+	q.weighings = weighings.Load()
 	for w := q.first; w != nil; w = w.next {
 		q.move(w, w.since)
 		q.count(w, 1)
@@ -116,15 +118,22 @@ func (q *Queue) Rouse() {
 // but for a slot that Channel.Leave has given back, and at the time that it returns,
 // if that is not 0: then time alone gives a channel room.
 func (q *Queue) Review(now int64) (due int64) {
-	if q.waiting.Load() == 0 {
-		return 0
-	}
 	var woken roused
 	q.mu.Lock()
+	if q.first == nil {
+		q.due = 0 // who comes now is to say anew what is due
+		q.mu.Unlock()
+		return 0
+	}
+	weighed := weighings.Load()
+	aims := q.router.slow || q.weighings != weighed
+	q.weighings = weighed
 	free, anybody := q.router.free(now), q.router.serves(now)
 	for w := q.first; w != nil; {
 		next := w.next // stays in line: slots are handed over to those before w alone
-		q.aim(w, now)
+		if aims {
+			q.aim(w, now)
+		}
 		switch {
 		case free && w.mayGo(now) && q.seek(w.route, w, now, &woken):
 			q.serve(w, now, &woken)
@@ -141,9 +150,10 @@ func (q *Queue) Review(now int64) (due int64) {
 	return due
 }
 
-// aim finds out anew what somebody in line may have, where that changes by time.
+// aim finds out anew what somebody in line may have, where that changes by weights
+// and so by time.
 func (q *Queue) aim(w *waiting, now int64) {
-	if w.reach == nil || !q.router.slow {
+	if w.reach == nil {
 		return
 	}
 	q.count(w, -1)
@@ -154,6 +164,7 @@ func (q *Queue) aim(w *waiting, now int64) {
 // freed gives slots of the channel that are free to those who wait for them.
 func (q *Queue) freed(channel *Channel, now int64) {
 	var woken roused
+	sooner := false
 	q.mu.Lock()
 	if at, ok := q.router.spotOf(channel); ok {
 		ask := q.router.question(at.group, now)
@@ -167,9 +178,23 @@ func (q *Queue) freed(channel *Channel, now int64) {
 			}
 			w = next
 		}
+		sooner = q.first != nil && q.isSooner(ask.due(channel), now)
 	}
 	q.mu.Unlock()
 	woken.wake()
+	if sooner {
+		q.Sooner()
+	}
+}
+
+// isSooner takes note of when a review is due, and reports whether that is earlier
+// than was said before. The mutex is held; Sooner is to be called without it.
+func (q *Queue) isSooner(due, now int64) bool {
+	if q.Sooner == nil || due == 0 || q.due > now && q.due <= due {
+		return false
+	}
+	q.due = due
+	return true
 }
 
 // firstFor returns the first in line who could be given the channel there, of those
@@ -433,9 +458,7 @@ func (r *Route) Wait(waiter Waiter, now int64) Step {
 		return Reject
 	}
 	r.waiting = w
-	if due := q.router.due(now); q.Sooner != nil && due != 0 && (q.due <= now || due < q.due) {
-		q.due, sooner = due, true
-	}
+	sooner = q.isSooner(q.router.due(now), now)
 	return Wait
 }
 
@@ -534,16 +557,7 @@ func (r *Router) due(now int64) (due int64) {
 	for g := range r.groups {
 		ask := r.question(g, now)
 		for _, channel := range r.groups[g].Channels {
-			state := channel.state.Load()
-			if !ask.couldServe(channel) || !channel.slots.free() {
-				continue
-			}
-			if state&held != 0 {
-				sooner(channel.until.Load())
-			}
-			if !ask.room(channel, state) {
-				sooner(ask.roomAt(channel))
-			}
+			sooner(ask.due(channel))
 		}
 		if picker, ok := r.pickers[g].(*rendezvous); ok && ask.slow != 0 && !picker.failover {
 			if until := picker.weigh(ask).until; until < math.MaxInt64 {
@@ -552,6 +566,21 @@ func (r *Router) due(now int64) (due int64) {
 		}
 	}
 	return due
+}
+
+// due returns when time alone may next give the channel room, if it has none now
+// though a slot is free; 0 for never.
+func (q question) due(c *Channel) int64 {
+	state := c.state.Load()
+	switch {
+	case !q.couldServe(c) || !c.slots.free():
+		return 0
+	case state&held != 0 && c.until.Load() > q.now:
+		return c.until.Load()
+	case !q.room(c, state):
+		return q.roomAt(c)
+	}
+	return 0
 }
 
 // spotOf returns where the channel stands, if it does.

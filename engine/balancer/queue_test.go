@@ -672,3 +672,120 @@ func TestQueueTurnsAwayWhoWaitsForNothing(t *testing.T) {
 		}
 	}
 }
+
+// Weights are changed when those who wait are in the new router already; with hash that
+// moves some of them to another channel.
+func TestQueueFollowsWeights(t *testing.T) {
+	const clients = 20
+	queue := new(Queue)
+	group := hash("a:1", "b:1")
+	a, b := group.Channels[0], group.Channels[1]
+	a.SetWeight(10)
+	router := NewRouter([]Group{group}, Options{Queue: queue}, nil)
+	queue.Follow(router, clients, func() {})
+	if !a.slots.take() || !b.slots.take() {
+		t.Fatal("no slot")
+	}
+	var routes []*Route
+	for i := range clients {
+		route := router.Route(Client{Addr: address(i)}, 0)
+		if route.Next(0) == Wait {
+			route.Wait(Waiter{Wake: func() {}}, 0)
+		}
+		routes = append(routes, &route)
+	}
+	a.SetWeight(1)
+	queue.Review(0)
+	moved := 0
+	for _, route := range routes {
+		if from, _ := router.pickers[0].reach(router.hash(0, route.addr), question{}); from == 1 {
+			moved++
+		}
+	}
+	if n := queue.Demand()[b]; n != moved || moved < clients/4 {
+		t.Errorf("%d wait for the other channel, want %d", n, moved)
+	}
+	for range moved {
+		b.Leave(0)
+		served := slices.IndexFunc(routes, func(route *Route) bool { return route.Woken() == Dial })
+		if served < 0 {
+			t.Fatal("a slot is free, and nobody is given it who waits for it")
+		}
+		if routes[served].Channel() != b {
+			t.Fatalf("given %s", routes[served].Channel().Key())
+		}
+		routes = slices.Delete(routes, served, served+1)
+	}
+}
+
+// What is due is not forgotten with those who wait for it: who comes later says so
+// again.
+func TestQueueAsksAgain(t *testing.T) {
+	queue, asked := new(Queue), 0
+	queue.Sooner = func() { asked++ }
+	group := Group{Channels: channels("a:4"), SlowStart: 4 * time.Second}
+	router := NewRouter([]Group{group}, Options{Queue: queue}, nil)
+	queue.Follow(router, 10, func() {})
+	group.Channels[0].Warm(1)
+	first, second, third := router.Route(client, 1), router.Route(client, 1), router.Route(client, 1)
+	first.Next(1)
+	for i, route := range []*Route{&second, &third} {
+		if route.Next(1) != Wait || route.Wait(Waiter{Wake: func() {}}, 1) != Wait {
+			t.Fatal("does not wait")
+		}
+		if asked != i+1 {
+			t.Errorf("asked %d times", asked)
+		}
+		route.Close(1)
+		if due := queue.Review(1); due != 0 {
+			t.Errorf("nobody waits, and a review is due at %d", due)
+		}
+	}
+}
+
+// A slot that is given back may be one that only time lets somebody have.
+func TestQueueAsksToBeReviewedForAFreeSlot(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		make func(group *Group, a *Channel)
+		want time.Duration
+	}{
+		{"slow start", func(group *Group, a *Channel) {
+			group.SlowStart = 4 * time.Second
+			a.Warm(0)
+		}, 4 * time.Second},
+		{"held off", func(_ *Group, a *Channel) {
+			observe(a, Options{HoldOff: time.Second, HoldOffMax: time.Second})
+		}, 0},
+	} {
+		queue, asked := new(Queue), 0
+		queue.Sooner = func() { asked++ }
+		group := rr("a:4", "b:1")
+		a := group.Channels[0]
+		for range 4 {
+			a.slots.take()
+		}
+		group.Channels[1].slots.take()
+		test.make(&group, a)
+		router := NewRouter([]Group{group}, Options{Queue: queue}, nil)
+		queue.Follow(router, 10, func() {})
+		route := router.Route(client, 1)
+		if route.Next(1) != Wait || route.Wait(Waiter{Wake: func() {}}, 1) != Wait {
+			t.Fatal("does not wait")
+		}
+		queue.Review(1)
+		before := asked
+		a.Leave(1)
+		if route.Woken() != Wait || asked != before+1 {
+			t.Errorf("%s: asked %d times", test.name, asked-before)
+		}
+		due := queue.Review(1)
+		if want := int64(test.want); due == 0 || want != 0 && due != want {
+			t.Errorf("%s: due at %d", test.name, due)
+		}
+		queue.Review(due)
+		if route.Woken() != Dial {
+			t.Errorf("%s: not served when it is due", test.name)
+		}
+	}
+}

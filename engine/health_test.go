@@ -593,3 +593,39 @@ func TestHeldOffByAClockAhead(t *testing.T) {
 		t.Errorf("it is %s since %s until %s", is.State, is.Since, is.Until)
 	}
 }
+
+// A check that a reload gives to a channel that is used, and that has not come to its
+// end, closes no session: only one that fails does, and is told of before.
+func TestNotCheckedClosesNobody(t *testing.T) {
+	r := newRig(t)
+	a, b := r.server("a"), r.server("b")
+	listening, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listening.Close() })
+	address := free(t, "127.0.0.1")
+	l := checkedListener(address, spec.DefaultCheck(), []spec.Channel{a.channel()}, []spec.Channel{b.channel()})
+	l.OnDown = spec.CloseSessions
+	r.apply(declare(l))
+	c := dial(t, address)
+	checked := checkedListener(address, quick(), []spec.Channel{a.checkedBy(&verdict{port: listening.Addr().(*net.TCPAddr).AddrPort().Port()})}, []spec.Channel{b.channel()})
+	checked.Groups[0].Check.Init, checked.Groups[1].Check.Type = spec.InitDown, spec.CheckNone
+	checked.OnDown = spec.CloseSessions
+	r.apply(declare(checked))
+	check, err := listening.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.enable("web", b, false)
+	eventually(t, "the channels were looked at", func() bool { return slices.Equal(r.happened(b), []string{"disabled"}) })
+	c.works()
+	fmt.Fprintln(check, "DOWN")
+	check.Close()
+	if !c.closed() {
+		t.Error("the session is not reset")
+	}
+	if !strings.Contains(r.log.String(), `msg="channel down"`) {
+		t.Error("the session was closed before it was told that the channel is down")
+	}
+}

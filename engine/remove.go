@@ -80,7 +80,8 @@ func (e *Engine) retire(retiring *boundSocket, retired *sync.WaitGroup) {
 func (e *Engine) leave(was *listener, removed map[*balancer.Channel]bool) {
 	for key, at := range was.keys().All {
 		if channel := was.channels[key]; removed[channel] && channel.Active() > 0 {
-			e.checking.leave(channel, leaver{listener: was.config, target: target(was.config, at.Group, at.Index), health: channel.Health()})
+			health, _ := wordOf(channel)
+			e.checking.leave(channel, leaver{listener: was.config, target: target(was.config, at.Group, at.Index), health: health})
 		}
 	}
 }

@@ -182,13 +182,17 @@ func (e *Engine) lookAt(l *listener, falls map[*balancer.Channel]balancer.Standi
 			}
 			channel.Date(now)
 			e.burden(channel, &seen, now)
-			is, health := channel.Standing(now), channel.Health()
+			health, word := wordOf(channel)
+			is := channel.Standing(now)
 			changed = changed || is.State != seen.state || health != seen.health
 			fall, fell := falls[channel]
+			if !fell {
+				fall = word
+			}
 			if seen.health != balancer.Unhealthy && (fell || health == balancer.Unhealthy) {
 				down = append(down, channel)
 				changed = true
-				if health != balancer.Unhealthy && seen.state.Enabled() { // it is up again already
+				if is.State != balancer.StateDown && seen.state.Enabled() { // not any more
 					e.tell(l.config.Name, g, channel, seen.told, fall, now)
 					seen.state, seen.told = fall.State, fall.State
 				}
@@ -215,6 +219,16 @@ func (e *Engine) lookAt(l *listener, falls map[*balancer.Channel]balancer.Standi
 	}
 	e.closeDown(l, down)
 	e.closeMoved(l, back, now)
+}
+
+// wordOf returns the word of a channel's checks, and how the channel stands if that
+// is that it is down. That none has come to its end yet takes nobody's sessions.
+func wordOf(channel *balancer.Channel) (balancer.Health, balancer.Standing) {
+	o := channel.Observed()
+	if o.HealthReason == health.NotChecked {
+		return balancer.Unchecked, balancer.Standing{}
+	}
+	return o.Health, balancer.Standing{State: balancer.StateDown, Since: o.HealthSince, Reason: o.HealthReason}
 }
 
 // newSight is what a channel counts as that was not there before: whatever is
@@ -389,7 +403,7 @@ func (e *Engine) lookAtLeavers(s *state, falls map[*balancer.Channel]balancer.St
 			gone = true
 			continue
 		}
-		health := channel.Health()
+		health, _ := wordOf(channel)
 		_, fell := falls[channel]
 		if l.health != balancer.Unhealthy && (fell || health == balancer.Unhealthy) && l.listener.OnDown == spec.CloseSessions {
 			down[channel] = l.listener

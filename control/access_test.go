@@ -131,6 +131,12 @@ func TestReadersChangeNothing(t *testing.T) {
 	if text := strings.Join(lines, "\n"); strings.Contains(text, "kill") || !strings.Contains(text, "sessions") {
 		t.Errorf("what readers are offered:\n%s", text)
 	}
+	for _, line := range []string{"rollback ", "history ", "drain "} { // as the commands themselves
+		lines, _ := ask(r.server.converse(credentials{true, os.Geteuid() + 1, []int{8}}), fmt.Sprintf("complete %q", line))
+		if len(lines) > 0 {
+			t.Errorf("what readers are offered behind %q: %q", line, lines)
+		}
+	}
 	lines, status := ask(r.server.converse(credentials{true, os.Geteuid() + 1, []int{8}}), "ki")
 	if status != Failed || lines[0] != "permission denied" {
 		t.Errorf("a prefix: %q, status %d", lines, status)

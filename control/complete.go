@@ -38,7 +38,8 @@ func (c *conversation) complete(args []string) Status {
 	return OK
 }
 
-// candidates returns what may follow the words of a line.
+// candidates returns what may follow the words of a line, nothing behind a command
+// that the client may not say: that would tell what the command does.
 func (c *conversation) candidates(words []string, last string) []candidate {
 	if len(words) == 0 {
 		var list []candidate
@@ -50,7 +51,7 @@ func (c *conversation) candidates(words []string, last string) []candidate {
 		return list
 	}
 	command, ok := find(words[0])
-	if !ok {
+	if !ok || c.role() < command.may {
 		return nil
 	}
 	var list []candidate

@@ -177,20 +177,26 @@ func (r *reloader) compare(number int) (control.Comparison, error) {
 	return found, document.Locate(err)
 }
 
-// target returns the entry that a rollback without a number is about. Right after
-// a rollback that is to be written, it is what is in force: the rollback said so.
-// The caller holds mu.
-func (r *reloader) target(entries []history.Entry, write bool) (int, error) {
+// target returns the entry that a rollback is about. Without a number, and right
+// after a rollback that is to be written, it is what is in force: the rollback said
+// so. The caller holds mu.
+func (r *reloader) target(entries []history.Entry, number int, write bool) (history.Entry, error) {
 	last := len(entries) - 1
 	switch {
-	case r.waiting != nil:
-		return find(entries, r.waiting.Back)
+	case number != 0:
+		i, err := find(entries, number)
+		if err != nil {
+			return history.Entry{}, err
+		}
+		return entries[i], nil
+	case r.waiting != nil: // edits may have driven it out of the history
+		return history.Entry{Number: r.waiting.Back, Data: r.waiting.back.Data}, nil
 	case write && r.returned:
-		return last, nil
+		return entries[last], nil
 	case last < 1:
-		return 0, errors.New("there is no configuration before this one")
+		return history.Entry{}, errors.New("there is no configuration before this one")
 	}
-	return last - 1, nil
+	return entries[last-1], nil
 }
 
 // rollback puts an entry in force again, number 0 being the one before; and in the
@@ -208,23 +214,18 @@ func (r *reloader) rollback(by engine.Actor, number int, write bool) (control.Ro
 func (r *reloader) rollbackLocked(by engine.Actor, number int, write bool) (done control.Rollback, err error) {
 	r.recordEdits()
 	entries := r.entries()
-	var i int
-	if number == 0 {
-		i, err = r.target(entries, write)
-	} else {
-		i, err = find(entries, number)
-	}
+	e, err := r.target(entries, number, write)
 	if err != nil {
 		return done, err
 	}
-	e := entries[i]
+	inForce := e.Number == entries[len(entries)-1].Number
 	done.To, done.Number = e.Number, e.Number
 	document, err := r.decode(nameOf(e), e.Data)
 	if err != nil {
 		return done, err
 	}
 	var replacement *config.Replacement
-	if write && i == len(entries)-1 && r.waiting != nil {
+	if write && inForce && r.waiting != nil {
 		return done, fmt.Errorf("change %d waits to be confirmed: \"confirm\" it before it is written", r.waiting.Number)
 	}
 	if write {
@@ -236,7 +237,7 @@ func (r *reloader) rollbackLocked(by engine.Actor, number int, write bool) (done
 		}
 		defer replacement.Close()
 	}
-	if i < len(entries)-1 {
+	if !inForce {
 		done.Changes, err = r.put(r.life, act{by: by, what: "rollback", why: fmt.Sprintf("rollback to %d", e.Number), document: document})
 		if err != nil {
 			return done, err

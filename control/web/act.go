@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -17,9 +18,15 @@ import (
 // bytes.
 const maxOrder = 4 << 10
 
-// pageActor is who acts by this door: whoever bears the token, which does not
-// say more.
-var pageActor = engine.Actor{UID: -1, Door: "page"}
+// actorOf is who acts by this door: whoever bears the token, which does not say
+// more, from where the connection comes.
+func actorOf(r *http.Request) engine.Actor {
+	by := engine.Actor{UID: -1, Door: "page"}
+	if client, err := netip.ParseAddrPort(r.RemoteAddr); err == nil { // that of a unix socket is none
+		by.From = client.Addr().Unmap().String()
+	}
+	return by
+}
 
 // order is the body of a request that changes something. What an act has no use
 // for is left out.
@@ -28,6 +35,8 @@ type order struct {
 	Channel  string `json:"channel"` // as status has it
 	ID       uint64 `json:"id"`      // of a session
 	Number   int    `json:"number"`  // of a configuration; 0 for the one before
+
+	by engine.Actor // who sent it
 }
 
 // act is something that can be asked for with POST /api/v1/NAME.
@@ -63,8 +72,9 @@ func (d *Daemon) serveAct(a act) http.HandlerFunc {
 			http.Error(w, err.Error(), status)
 			return
 		}
+		o.by = actorOf(r)
 		done, err := a.run(d, o)
-		done.By, done.What = pageActor, a.name
+		done.By, done.What = o.by, a.name
 		if err != nil {
 			done.Err, done.Request = err.Error(), fmt.Sprintf("%s %s %s %d", a.name, o.Listener, o.Channel, o.ID)
 		}
@@ -143,7 +153,7 @@ func (d *Daemon) setEnabled(o order, enable bool, word string) (engine.Act, erro
 	if err != nil {
 		return did, err
 	}
-	did.Channel = c.Key.String()
+	did.Channel, did.Name = c.Key.String(), c.Name
 	changed, err := d.Engine.Enable(o.Listener, c.Key, enable)
 	did.Change = "already " + word
 	if changed {
@@ -158,7 +168,7 @@ func (d *Daemon) drain(o order) (engine.Act, error) {
 	if err != nil {
 		return did, err
 	}
-	did.Channel = c.Key.String()
+	did.Channel, did.Name = c.Key.String(), c.Name
 	sessions, err := d.Engine.Drain(o.Listener, c.Key)
 	did.Change = fmt.Sprintf("%s → draining, sessions left: %d", c.State, sessions)
 	return did, err
@@ -179,14 +189,14 @@ func (d *Daemon) rollback(o order) (engine.Act, error) {
 	if d.Rollback == nil {
 		return engine.Act{}, errNothingKept
 	}
-	done, err := d.Rollback(pageActor, o.Number, false)
+	done, err := d.Rollback(o.by, o.Number, false)
 	return engine.Act{Change: fmt.Sprintf("back to configuration %d, changes: %d", done.To, len(done.Changes))}, err
 }
 
-func (d *Daemon) confirm(order) (engine.Act, error) {
+func (d *Daemon) confirm(o order) (engine.Act, error) {
 	if d.Confirm == nil {
 		return engine.Act{}, errNothingKept
 	}
-	number, err := d.Confirm(pageActor)
+	number, err := d.Confirm(o.by)
 	return engine.Act{Change: fmt.Sprintf("change %d is kept", number)}, err
 }

@@ -35,7 +35,9 @@ func (r *rig) ordered(handler http.Handler, act, body string, change func(*http.
 func TestActs(t *testing.T) {
 	r := newRig(t)
 	one, two := r.echo(), r.echo()
-	r.apply(listener("web", group(one, two)))
+	web := listener("web", group(one, two))
+	web.Groups[0].Channels[0].Name = "w1"
+	r.apply(web)
 	handler := newHandler(&Daemon{r.daemon}, new(history), Settings{Token: testToken, Write: true})
 	r.talk(r.dial(0), 10)
 	var id uint64
@@ -63,14 +65,14 @@ func TestActs(t *testing.T) {
 		}
 		told := ""
 		for _, event := range r.engine.Events(10) {
-			if event.By == "page" && (len(before) == 0 || event.ID > before[0].ID) {
+			if event.By == "page from 192.0.2.1" && (event.Channel == "" || event.Name == "w1") && (len(before) == 0 || event.ID > before[0].ID) {
 				told += event.What
 			}
 		}
 		if told != test.event {
 			t.Errorf("%s %s: the events tell of %q", test.act, test.body, told)
 		}
-		if log := r.log.String(); !strings.Contains(log, "msg=operator by=page what="+test.act) {
+		if log := r.log.String(); !strings.Contains(log, "msg=operator by=\"page from 192.0.2.1\" what="+test.act) {
 			t.Errorf("%s is not in the log: %s", test.act, log)
 		}
 	}
@@ -101,9 +103,9 @@ func TestUndoing(t *testing.T) {
 		act, body, asked, want string
 		code                   int
 	}{
-		{"rollback", `{"number": 5}`, "rollback by page to 5, write false", "back to configuration 5", 200},
-		{"rollback", `{}`, "rollback by page to 0, write false", "back to configuration 5", 200},
-		{"confirm", `{}`, "confirm by page", "nothing waits", 409},
+		{"rollback", `{"number": 5}`, "rollback by page from 192.0.2.1 to 5, write false", "back to configuration 5", 200},
+		{"rollback", `{}`, "rollback by page from 192.0.2.1 to 0, write false", "back to configuration 5", 200},
+		{"confirm", `{}`, "confirm by page from 192.0.2.1", "nothing waits", 409},
 	} {
 		asked = ""
 		if got := r.ordered(handler, test.act, test.body, nil); got.Code != test.code || !strings.Contains(got.Body.String(), test.want) || asked != test.asked {

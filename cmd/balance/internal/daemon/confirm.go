@@ -43,7 +43,7 @@ type point struct {
 
 // here returns what is in force. The caller holds mu and has recorded the edits.
 func (r *reloader) here() point {
-	p := point{document: config.Document{Config: r.engine.Config()}, served: serving(r.engine.Snapshot())}
+	p := point{document: config.Document{Config: r.inForce}, served: serving(r.engine.Snapshot())}
 	if entries := r.entries(); len(entries) > 0 {
 		last := entries[len(entries)-1]
 		p.number, p.document.Name, p.document.Data = last.Number, nameOf(last), last.Data

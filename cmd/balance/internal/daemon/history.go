@@ -54,6 +54,7 @@ func (r *reloader) begin(document config.Document, onDisk bool) {
 			changes = spec.Diff(last.Config, document.Config)
 		}
 	}
+	r.inForce = document.Config
 	r.record(itself, "start", document, changes)
 }
 
@@ -82,7 +83,7 @@ func (r *reloader) decode(name string, data []byte) (config.Document, error) {
 // record notes in the history what has come into force. If that changes nothing,
 // the text of the last entry becomes that of the document. The caller holds mu.
 func (r *reloader) record(by engine.Actor, why string, document config.Document, changes spec.Changes) {
-	r.inForce, r.returned = r.engine.Config(), false
+	r.returned = false
 	data := document.Data
 	if data == nil {
 		data = config.Marshal(document.Config)

@@ -173,6 +173,9 @@ func (r *reloader) put(ctx context.Context, a act) (spec.Changes, error) {
 	if err != nil {
 		return nil, a.document.Locate(err)
 	}
+	if len(changes) > 0 {
+		r.inForce = a.document.Config // commands may have changed it by now
+	}
 	r.record(a.by, a.why, a.document, changes)
 	if len(changes) == 0 {
 		return nil, nil

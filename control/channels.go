@@ -239,10 +239,13 @@ func pickListeners(listeners []engine.ListenerStatus, text string) []engine.List
 
 func isPattern(text string) bool { return strings.ContainsAny(text, "*?") }
 
+var stars = regexp.MustCompile(`\*+`)
+
 // pattern returns whether a text fits one with * for any text and ? for any
 // character. Those of package path would take the brackets of an IPv6 address for
 // a class, and no slash for a *.
 func pattern(text string) func(string) bool {
+	text = stars.ReplaceAllLiteralString(text, "*") // each would be tried beside the others
 	expression := strings.NewReplacer(`\*`, `.*`, `\?`, `.`).Replace(regexp.QuoteMeta(text))
 	compiled, err := regexp.Compile(`(?s)^` + expression + `$`)
 	if err != nil { // it is too long, which no request is

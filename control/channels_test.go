@@ -93,11 +93,19 @@ func TestPatterns(t *testing.T) {
 	}{
 		{"*", "", true}, {"*", "[::1]:80", true}, {"[::1]:*", "[::1]:80", true}, {"[::1]:*", ":80", false},
 		{"w?", "w1", true}, {"w?", "w", false}, {"w?", "w12", false}, {"a.b*", "axb", false}, {"*a*", "web/a/b", true},
-		{"(*", "(", true}, {"??", "éü", true},
+		{"(*", "(", true}, {"??", "éü", true}, {"w***1", "w1", true}, {"**", "", true},
 	} {
 		if got := pattern(c.pattern)(c.text); got != c.want {
 			t.Errorf("%q fits %q: %t", c.text, c.pattern, got)
 		}
+	}
+}
+
+// A reader may ask for any pattern, as often as he likes.
+func TestPatternOfStars(t *testing.T) {
+	one := testing.AllocsPerRun(10, func() { pattern("*") })
+	if many := testing.AllocsPerRun(10, func() { pattern(strings.Repeat("*", MaxRequest)) }); many > one+5 {
+		t.Errorf("%d stars cost %.0f allocations, one %.0f", MaxRequest, many, one)
 	}
 }
 
@@ -135,6 +143,11 @@ func TestCloseMany(t *testing.T) {
 		{"listener mail", OK, ""},
 		{"close client 127.0.0.1", OK, "client 127.0.0.1: 0 sessions closed"},
 		{"close client 127.0.0.1 all", OK, "client 127.0.0.1: 1 session closed"},
+	})
+	r.sessionsOn(1)
+	r.expect(client, []exchange{
+		{"close client ::/0 ::ffff:0.0.0.0/95 all", OK, "client ::/0: 0 sessions closed\nclient ::ffff:0.0.0.0/95: 0 sessions closed"},
+		{"close client ::ffff:127.0.0.0/104 all", OK, "client ::ffff:127.0.0.0/104: 1 session closed"},
 		{"close client me", Misused, "syntax error"},
 		{"close client all", Misused, "syntax error"},
 		{"close channel", Misused, "syntax error"},
@@ -143,7 +156,7 @@ func TestCloseMany(t *testing.T) {
 		{"close 1 me", Misused, "syntax error"},
 		{"close channel nobody", Misused, "syntax error"},
 	})
-	if answer, _ := r.say(client, "events 3"); !strings.Contains(answer, "sessions of 127.0.0.1 ended: 1 (by ") {
+	if answer, _ := r.say(client, "events 3"); !strings.Contains(answer, "sessions of ::ffff:127.0.0.0/104 ended: 1 (by ") {
 		t.Errorf("the events are\n%s", answer)
 	}
 }

@@ -533,6 +533,9 @@ func (c *conversation) filter(text string) (matches func(*plane.Session) bool, p
 // address and a port, or in a network.
 func ofClient(text string) (matches func(*plane.Session) bool, ok bool) {
 	if network, err := netip.ParsePrefix(text); err == nil {
+		if inside := network.Bits() - 96; network.Addr().Is4In6() && inside >= 0 { // the address of a client is never so
+			network = netip.PrefixFrom(network.Addr().Unmap(), inside)
+		}
 		return func(s *plane.Session) bool { return network.Contains(s.Client.Addr().WithZone("")) }, true
 	}
 	if addr, err := netip.ParseAddr(text); err == nil {

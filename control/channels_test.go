@@ -75,6 +75,9 @@ func TestWordsThatAreNoChannel(t *testing.T) {
 		{"disabel w1", Misused, "syntax error\n\"disabel\" is no command: did you mean \"disable\"?"},
 		{"frobnicate", Misused, "syntax error\n\"frobnicate\" is no command; help lists them"},
 		{"disable", Misused, "syntax error\ndisable with 0 arguments makes no sense" + usage},
+		{"maxc 5", Misused, "syntax error\nmaxc with 1 argument makes no sense\nusage: maxc CH... N"},
+		{"w1 disable", Misused, "syntax error\n\"w1\" is no command: did you mean \"disable w1\"?"},
+		{"w1", Misused, "syntax error\n\"w1\" is no command; help lists them"},
 		{"maxc w1 many", Misused, "syntax error\n\"many\" is not a number\nusage: maxc CH... N"},
 	})
 	for _, l := range r.engine.Snapshot().Listeners {

@@ -52,7 +52,7 @@ func newCommands() []command {
 		{"close", "ID... | client CLIENT... [all] | channel CH...", "end sessions: by id, of clients (of all listeners with all) or on channels", member, (*conversation).closeSessions},
 		{"drain", "CH...", "give channel CH no new sessions, and disable it when the last has ended", member, (*conversation).drain},
 		{"reload", "", "apply the configuration file now", member, (*conversation).reload},
-		{"diff", "[json]", "show what reload would change", member, (*conversation).diff},
+		{"diff", "[-json]", "show what reload would change", member, (*conversation).diff},
 		{"config", "", "show the configuration in force", member, (*conversation).config},
 		{"status", "[-json]", "show version, uptime, the last reload and what is not well", reader, (*conversation).status},
 		{"why", "ADDRESS [CH] [-json]", "tell which channel a client would get, or why not CH", reader, (*conversation).why},
@@ -67,7 +67,7 @@ func newCommands() []command {
 		{"rebalance", "[PERCENT] [dry]", "end so much of the sessions that channels have above their share, 100 without PERCENT; dry: only tell which", member, (*conversation).rebalance},
 		{"history", "[N] [-json]", "show the last configurations that were in force; with N what it changed, and what going back to it would change", member, (*conversation).history},
 		{"rollback", "[N] [-write]", "put configuration N in force again, without N the one before; with -write also into the file", member, (*conversation).rollback},
-		{"apply", "FILE [confirm] [TIME]", "put FILE in force, which this client reads; undo that after TIME, unless it is confirmed", owner, (*conversation).apply},
+		{"apply", "FILE [confirm TIME]", "put FILE in force, which this client reads; undo that after TIME, unless it is confirmed", owner, (*conversation).apply},
 		{"confirm", "", "keep the last change, which would be undone", member, (*conversation).confirm},
 		{"piece", "BASE64", "", owner, (*conversation).piece},
 		{"complete", "LINE", "", reader, (*conversation).complete},
@@ -195,9 +195,13 @@ func (c *conversation) dispatch(line string, role role) Status {
 	case found && command.takes(len(words)-1):
 		status = c.run(command, words)
 	case found:
-		return c.misused("%s with %d arguments makes no sense", command.name, len(words)-1)
+		plural := "s"
+		if len(words) == 2 {
+			plural = ""
+		}
+		return c.misused("%s with %d argument%s makes no sense", command.name, len(words)-1, plural)
 	default:
-		return c.misused("%.60q is no command%s", words[0], meantCommand(words[0], c.commands()))
+		return c.misused("%.60q is no command%s", words[0], meantCommand(words, c.commands()))
 	}
 	if status == Failed {
 		c.missed(line)
@@ -205,16 +209,21 @@ func (c *conversation) dispatch(line string, role role) Status {
 	return status
 }
 
-// meantCommand tells which command may have been meant; the list of all is what help
+// meantCommand tells which command may have been meant by words of which the first is
+// none: one that stands last, or one that is spelt alike. The list of all is what help
 // is for.
-func meantCommand(word string, commands []command) string {
+func meantCommand(words []string, commands []command) string {
 	var known []string
 	for _, c := range commands {
 		if c.help != "" {
 			known = append(known, c.name)
 		}
 	}
-	if hint := meant(word, known); strings.Contains(hint, "did you mean") {
+	last := len(words) - 1
+	if last > 0 && slices.Contains(known, words[last]) {
+		return fmt.Sprintf(": did you mean %.60q?", strings.Join(append([]string{words[last]}, words[:last]...), " "))
+	}
+	if hint := meant(words[0], known); strings.Contains(hint, "did you mean") {
 		return hint
 	}
 	return "; help lists them"

@@ -508,7 +508,8 @@ func TestListeners(t *testing.T) {
 		{"maxc 0 5", OK, "maxc of channel 0 changed to 5"},
 		{"group 1", OK, ""},
 		{"listener web", OK, ""},
-		{"listener nobody", Failed, "unknown listener"},
+		{"listener nobody", Failed, `"nobody" is no listener: known here are web, my mail`},
+		{"listener wbe", Failed, `"wbe" is no listener: did you mean "web"?`},
 	})
 	listeners := r.engine.Snapshot().Listeners
 	if web, mail := listeners[0].Groups[0].Channels[0].Limit, listeners[1].Groups[0].Channels[0].Limit; web != 0 || mail != 5 {
@@ -529,7 +530,7 @@ func TestReloadTakesEditsBack(t *testing.T) {
 		{"reload", OK, "- web group 0 channel 127.0.0.3:80\n~ web group 0 channel 127.0.0.2:80 maxc 3 → 0\nreloaded, generation 4"},
 		{"reload", OK, "reloaded, generation 4"},
 		{"diff", OK, ""},
-		{"diff json", OK, "[]"},
+		{"diff -json", OK, "[]"},
 		{"diff xml", Misused, "syntax error"},
 		{"show", OK, header +
 			"  0   RR  0 dis        127.0.0.1    80    0           0    0           0           0\n" +
@@ -699,7 +700,7 @@ func TestComplete(t *testing.T) {
 		{`complete "enable 127"`, OK, "127.0.0.1:80\tuntested\n127.0.0.2:80\tuntested\n127.0.0.3:80\tuntested"},
 		{`complete "enable web/"`, OK, "web/127.0.0.1:80\tuntested, 127.0.0.1:80\nweb/127.0.0.2:80\tuntested, 127.0.0.2:80\nweb/127.0.0.3:80\tuntested, 127.0.0.3:80"},
 		{`complete "mode "`, OK, "rr\nhash\nleastconn\nrandom\nfirst"},
-		{`complete "diff "`, OK, "json"},
+		{`complete "diff "`, OK, "-json"},
 		{`complete "zzz "`, OK, ""},
 	})
 }

@@ -55,7 +55,7 @@ func (c *conversation) help(args []string) Status {
 func (c *conversation) helpWith(word string, commands []command) Status {
 	command, found := find(word)
 	if !found || command.help == "" {
-		return c.misused("%.60q is no command%s", word, meantCommand(word, commands))
+		return c.misused("%.60q is no command%s", word, meantCommand([]string{word}, commands))
 	}
 	who := "anybody who may use the socket"
 	switch {

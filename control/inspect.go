@@ -108,9 +108,9 @@ func (c *conversation) reload([]string) Status {
 
 // diff answers Differs if the file is not what runs.
 func (c *conversation) diff(args []string) Status {
-	asJSON := len(args) > 0
-	if asJSON && args[0] != "json" {
-		return c.misused("%.60q is not json", args[0])
+	args, asJSON := option(args, "-json")
+	if len(args) > 0 {
+		return c.misused("%.60q is not -json", args[0])
 	}
 	if c.daemon.Preview == nil {
 		return c.failed(errNoFile)

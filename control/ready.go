@@ -75,7 +75,7 @@ func (c *conversation) ready(args []string) Status {
 	}
 	readiness, known := c.daemon.Readiness(name)
 	if !known {
-		return c.fail("unknown listener")
+		return c.fail("%s", noListener(c.daemon.Engine.Snapshot().Listeners, name))
 	}
 	c.reply.add(readiness.Lines()...)
 	if len(readiness.Problems) > 0 {

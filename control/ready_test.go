@@ -14,7 +14,7 @@ func TestReadyCommand(t *testing.T) {
 	r.expect(client, []exchange{
 		{"ready", OK, "ready"},
 		{`ready "my mail"`, OK, "ready"},
-		{"ready nobody", Failed, "unknown listener"},
+		{"ready nobody", Failed, `"nobody" is no listener: known here are web, my mail`},
 		{"ready web mail", Misused, "syntax error"},
 		{`listener "my mail"`, OK, ""},
 		{"disable 0", OK, "channel 0 disabled"},

@@ -282,13 +282,14 @@ func addressesOf(l engine.ListenerStatus) []string {
 }
 
 func (c *conversation) chooseListener(args []string) Status {
-	for _, l := range c.daemon.Engine.Snapshot().Listeners {
+	listeners := c.daemon.Engine.Snapshot().Listeners
+	for _, l := range listeners {
 		if l.Name == args[0] {
 			c.listener, c.group = l.Name, 0
 			return OK
 		}
 	}
-	return c.fail("unknown listener")
+	return c.fail("%s", noListener(listeners, args[0]))
 }
 
 func (c *conversation) identify([]string) Status {

@@ -94,7 +94,7 @@ func Diff(o Options, asJSON bool, stdout, stderr io.Writer) int {
 	defer client.Close()
 	request := "diff"
 	if asJSON {
-		request = "diff json"
+		request = "diff -json"
 	}
 	lines, status, err := client.Ask(request)
 	text := []byte(strings.Join(append(lines, ""), "\n"))

@@ -32,7 +32,7 @@ func actorOf(r *http.Request) engine.Actor {
 // for is left out.
 type order struct {
 	Listener string `json:"listener"`
-	Channel  string `json:"channel"` // as status has it
+	Channel  string `json:"channel"` // as status has it, or its name
 	ID       uint64 `json:"id"`      // of a session
 	Number   int    `json:"number"`  // of a configuration; 0 for the one before
 
@@ -134,7 +134,7 @@ func (d *Daemon) channelOf(o order) (engine.ChannelStatus, error) {
 		}
 		for _, g := range l.Groups {
 			for _, c := range g.Channels {
-				if c.Key.String() == o.Channel {
+				if c.Key.String() == o.Channel || c.Name != "" && c.Name == o.Channel {
 					return c, nil
 				}
 			}

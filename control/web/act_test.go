@@ -51,7 +51,7 @@ func TestActs(t *testing.T) {
 	}{
 		{"disable", about, 200, "up → disabled", "disable"},
 		{"disable", about, 200, "already disabled", "disable"},
-		{"enable", about, 200, "disabled → enabled", "enable"},
+		{"enable", `{"listener": "web", "channel": "w1"}`, 200, "disabled → enabled", "enable"},
 		{"drain", about, 200, "up → draining, sessions left: 1", "drain"},
 		{"close", fmt.Sprintf(`{"id": %d}`, id), 200, fmt.Sprintf("session %d ended", id), "close"},
 		{"close", `{"id": 987654}`, 404, "there is no session 987654", ""},
@@ -71,6 +71,9 @@ func TestActs(t *testing.T) {
 		}
 		if told != test.event {
 			t.Errorf("%s %s: the events tell of %q", test.act, test.body, told)
+		}
+		if event := r.engine.Events(1)[0]; test.event != "" && test.act != "close" && (event.Channel != one.String() || event.Name != "w1") {
+			t.Errorf("%s %s: the event tells of channel %q, named %q", test.act, test.body, event.Channel, event.Name)
 		}
 		if log := r.log.String(); !strings.Contains(log, "msg=operator by=\"page from 192.0.2.1\" what="+test.act) {
 			t.Errorf("%s is not in the log: %s", test.act, log)

@@ -539,7 +539,7 @@ func (b *browser) health(t *testing.T) {
 	now := time.Now()
 	l := sick(now)
 	changes := []engine.Event{
-		{ID: 1, Time: now.Add(-time.Minute), Listener: hostile, Channel: "db1:80", What: "up"},
+		{ID: 1, Time: now.Add(-time.Minute), Listener: hostile, Channel: "db1:80", Name: "w1", What: "up"},
 		{ID: 2, Time: now.Add(-12 * time.Second), Listener: "web", Channel: "db1:80", What: "down", Reason: hostile},
 	}
 	mux := http.NewServeMux()
@@ -578,7 +578,7 @@ func (b *browser) health(t *testing.T) {
 	if got, want := text(".problems li", 0), "web w1: down, "+hostile+", since "+at(12*time.Second); got != want {
 		t.Errorf("the first problem is %q, want %q", got, want)
 	}
-	for i, want := range []string{"✕web db1:80 down: " + hostile, "●" + hostile + " db1:80 up"} {
+	for i, want := range []string{"✕web db1:80 down: " + hostile, "●" + hostile + " w1 up"} {
 		if got := text("#events li", i); !strings.HasSuffix(got, want) || len(got) != len("15:04:05")+len(want) {
 			t.Errorf("event %d is shown as %q, want %q", i, got, want)
 		}

@@ -21,11 +21,16 @@ more.addEventListener("click", () => {
 export function showEvents(events) {
   known = events.map((event) => {
     const look = eventOf(event);
-    const subject = [event.listener, event.channel].filter(Boolean).join(" ");
+    const subject = subjectOf(event);
     return { ...event, time: Date.parse(event.time), look: look.look, mark: look.mark, word: look.text, text: [subject, look.text].filter(Boolean).join(" ") };
   });
   draw();
   return known;
+}
+
+/** What an event is about, as the headline calls it. */
+function subjectOf(event) {
+  return [event.listener, event.name || event.channel].filter(Boolean).join(" ");
 }
 
 function draw() {
@@ -46,7 +51,7 @@ function draw() {
     sign.setAttribute("aria-hidden", "true");
     const parts = [make("b", "", event.word)];
     if (event.listener) {
-      const subject = make("a", "", [event.listener, event.channel].filter(Boolean).join(" "));
+      const subject = make("a", "", subjectOf(event));
       subject.href = pathOf(event.listener, event.channel || undefined);
       parts.unshift(subject, " ");
     }

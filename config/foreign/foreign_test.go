@@ -104,6 +104,31 @@ backend idle
 	}
 }
 
+// A group has one check, and its channels have the names of the servers, where these
+// can be names of channels.
+func TestHAProxyServers(t *testing.T) {
+	c, file := imported(t, "haproxy", `
+listen mail
+    bind :25
+    server mx1 10.0.0.21:25 check inter 5s fall 2
+    server mx2 10.0.0.22:25 check
+    server 3 10.0.0.23:25 check
+    server mx1 10.0.0.24:25 backup
+`)
+	var names []string
+	for _, g := range c.Listeners[0].Groups {
+		for _, ch := range g.Channels {
+			names = append(names, ch.Name)
+		}
+	}
+	if !slices.Equal(names, []string{"", "mx2", "", ""}) {
+		t.Errorf("the channels are called %q\n%s", names, file)
+	}
+	if want := "# line 5: server mx2 10.0.0.22:25 check\n#   the check of a group is one for all: "; strings.Count(file, want) != 1 || strings.Count(file, "one for all") != 2 {
+		t.Errorf("%q is missing in\n%s", want, file)
+	}
+}
+
 // What a check of HAProxy says, as that of balance.
 func TestHAProxyChecks(t *testing.T) {
 	for lines, want := range map[string]func(spec.Check) bool{

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math"
 	"net/netip"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -546,7 +547,7 @@ func (p *proxy) addServer(l line) {
 	}
 	p.queued = p.queued || settled.MaxConns > 0
 	if s.check {
-		p.checked = true
+		before := p.check
 		p.check.Interval, p.check.Rise, p.check.Fall = max(s.interval, spec.MinCheckInterval), s.rise, s.fall
 		p.check.FastInterval, p.check.DownInterval = p.check.Interval, p.check.Interval
 		if s.fast > 0 {
@@ -561,10 +562,16 @@ func (p *proxy) addServer(l line) {
 		if s.tls {
 			p.check.TLS, p.check.Insecure, p.check.CAFile, p.check.ServerName = true, s.insecure, s.ca, s.sni
 		}
+		if p.checked && !reflect.DeepEqual(p.check, before) {
+			p.leave(l, "the check of a group is one for all: that of the first server stands")
+			p.check = before
+		}
+		p.checked = true
 	} else {
 		p.unchecked = append(p.unchecked, l.words[1])
 		settled.CheckHost, settled.CheckPort = "", 0
 	}
+	settled.Name = l.words[1]
 	group := &p.group
 	if s.backup {
 		group = &p.spare
@@ -613,6 +620,26 @@ func haproxyServices(r *result, list []*proxy) {
 	slices.SortStableFunc(r.notes, func(a, b note) int { return a.line - b.line })
 }
 
+// nameChannels leaves the names that channels can have, and which are of one alone.
+func nameChannels(groups []spec.Group) {
+	taken := map[string]int{}
+	for _, g := range groups {
+		for _, c := range g.Channels {
+			taken[c.Name]++
+			if c.Host != c.Name {
+				taken[c.Host]++
+			}
+		}
+	}
+	for _, g := range groups {
+		for i, c := range g.Channels {
+			if !spec.IsChannelName(c.Name) || taken[c.Name] > 1 {
+				g.Channels[i].Name = ""
+			}
+		}
+	}
+}
+
 // become adds the service that a frontend is, with what stands behind it; a listen
 // section is both.
 func (p *proxy) become(r *result, behind *proxy) {
@@ -652,6 +679,7 @@ func (p *proxy) become(r *result, behind *proxy) {
 		}
 		s.Groups = append(s.Groups, group)
 	}
+	nameChannels(s.Groups)
 	if len(s.Listen) == 0 || len(s.Groups) == 0 {
 		r.notes = append(r.notes, s.notes...)
 		why := "it has no server that could be carried over"

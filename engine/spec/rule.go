@@ -158,6 +158,10 @@ func channelName(name string) string {
 	return ""
 }
 
+// IsChannelName reports whether a channel can have a name, in a listener where no other
+// has it.
+func IsChannelName(name string) bool { return name != "" && channelName(name) == "" }
+
 func host(name string) string {
 	if problem := badHost(name); problem != "" {
 		return fmt.Sprintf("%q %s", name, problem)

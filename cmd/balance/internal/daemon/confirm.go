@@ -90,7 +90,7 @@ func (r *reloader) keepTime(ctx context.Context, w *waiting) {
 	for {
 		select {
 		case <-half.C:
-			r.log.Warn("the change is still not confirmed", "change", w.Number, "by", w.By, "left", time.Until(w.Until).Round(time.Millisecond))
+			r.log.Warn("the change is still not confirmed", "change", w.Number, "by", w.By, "left", time.Until(w.Until).Round(time.Second))
 		case <-end.C:
 			r.undo(w, fmt.Sprintf("nobody confirmed it within %s", within))
 			return

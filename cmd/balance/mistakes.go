@@ -172,7 +172,14 @@ func (o *options) mistakenPort() error {
 		return did("-c " + quoted(commandLine(args)) + port)
 	}
 	if info, err := os.Stat(first); strings.HasSuffix(first, ".toml") || err == nil && info.Mode().IsRegular() {
-		return did("-config " + quoted(first))
+		run := "-config " + quoted(first)
+		switch {
+		case o.check:
+			run = "-check " + run
+		case o.probe:
+			run = "-probe " + run
+		}
+		return did(run)
 	}
 	if near, ok := spelling.Nearest(first, control.Words()); ok && len(o.classic.Args) == 1 {
 		return did("-c " + near)

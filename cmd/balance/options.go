@@ -182,12 +182,12 @@ func (o *options) contradiction(flags *pflag.FlagSet) error {
 		return o.mistakenCommand()
 	case o.config == "" && len(o.classic.Args) > 0 && o.mistakenPort() != nil:
 		return o.mistakenPort()
-	case o.config == "" && len(o.classic.Args) == 0:
-		return errors.New("a port and a host are needed, or -config FILE, or -demo")
 	case o.config == "" && o.check:
 		return errors.New("-check goes with -config FILE")
 	case o.config == "" && o.probe:
 		return errors.New("-probe goes with -config FILE")
+	case o.config == "" && len(o.classic.Args) == 0:
+		return errors.New("a port and a host are needed, or -config FILE, or -demo")
 	case o.config != "":
 		for _, name := range classicOptions {
 			if flags.Changed(name) {

@@ -358,3 +358,31 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// Where the directory above belongs to somebody else, what he puts in the place of
+// ours leads nowhere.
+func TestMovedAway(t *testing.T) {
+	parent, elsewhere := t.TempDir(), t.TempDir()
+	all, err := openDirectory(nil, filepath.Join(parent, "history"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.Close()
+	if err := os.Rename(all.Name(), filepath.Join(parent, "ours")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(elsewhere, all.Name()); err != nil {
+		t.Fatal(err)
+	}
+	p, err := openOne(all, "key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	if names, _ := os.ReadDir(elsewhere); len(names) > 0 {
+		t.Errorf("%v was made elsewhere", names)
+	}
+	if _, err := os.Stat(filepath.Join(parent, "ours", "key", "lock")); err != nil {
+		t.Error(err)
+	}
+}

@@ -75,7 +75,7 @@ func openPlace(directory, key string) (*place, error) {
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return nil, err
 	}
-	all, err := openDirectory(filepath.Join(directory, "history"))
+	all, err := openDirectory(nil, filepath.Join(directory, "history"))
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func openPlace(directory, key string) (*place, error) {
 		if i > 0 {
 			name += fmt.Sprintf(".%d", i+1)
 		}
-		p, err := openOne(filepath.Join(all.Name(), name))
+		p, err := openOne(all, name)
 		if !errors.Is(err, errTaken) {
 			return p, err
 		}
@@ -95,8 +95,8 @@ func openPlace(directory, key string) (*place, error) {
 	return nil, taken
 }
 
-func openOne(path string) (*place, error) {
-	dir, err := openDirectory(path)
+func openOne(all *os.File, name string) (*place, error) {
+	dir, err := openDirectory(all, name)
 	if err != nil {
 		return nil, err
 	}
@@ -114,18 +114,23 @@ func openOne(path string) (*place, error) {
 	}
 	if err != nil {
 		dir.Close()
-		return nil, fmt.Errorf("directory %q: %w", path, err)
+		return nil, fmt.Errorf("directory %q: %w", dir.Name(), err)
 	}
 	return p, nil
 }
 
 // openDirectory opens a directory of this user, that nobody else may write to,
-// and makes it if it is missing. It is no symbolic link.
-func openDirectory(path string) (*os.File, error) {
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
+// and makes it if it is missing: in another, or where its path leads if that is
+// nil. It is no symbolic link.
+func openDirectory(in *os.File, name string) (*os.File, error) {
+	at, path := unix.AT_FDCWD, name
+	if in != nil {
+		at, path = int(in.Fd()), filepath.Join(in.Name(), name)
 	}
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err := unix.Mkdirat(at, name, 0o700); err != nil && err != unix.EEXIST {
+		return nil, &fs.PathError{Op: "mkdir", Path: path, Err: err}
+	}
+	fd, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open directory %q: %w", path, err)
 	}

@@ -123,3 +123,28 @@ func TestHistoryIsBounded(t *testing.T) {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }
+
+// A directory for state may stand in one that everybody may write to.
+func TestPlantedHistory(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("skipped: only root can make files of another user")
+	}
+	state := t.TempDir()
+	t.Setenv("XDG_STATE_HOME", state)
+	planted := filepath.Join(state, "balance")
+	for _, err := range []error{os.Mkdir(planted, 0o755), os.Lchown(planted, 54321, 54321)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	h, err := openHistory()
+	if err == nil || !strings.Contains(err.Error(), "it belongs to user 54321") {
+		t.Errorf("%v", err)
+	}
+	if err := h.add("enable 1"); err != nil {
+		t.Error(err)
+	}
+	if names, _ := os.ReadDir(planted); len(names) > 0 {
+		t.Errorf("%v was written there", names)
+	}
+}

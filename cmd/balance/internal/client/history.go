@@ -78,12 +78,27 @@ func stateDirectory(uid int, getenv func(string) string) string {
 	}
 }
 
-// openState opens the directory, and makes it if it is missing.
+// openState opens the directory, which has to be this user's, and makes it if it is
+// missing.
 func openState(path string) (*os.Root, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
-	return os.OpenRoot(path)
+	directory, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := directory.Stat(".")
+	if err == nil {
+		if uid := int(info.Sys().(*syscall.Stat_t).Uid); uid != os.Geteuid() {
+			err = fmt.Errorf("it belongs to user %d", uid)
+		}
+	}
+	if err != nil {
+		directory.Close()
+		return nil, err
+	}
+	return directory, nil
 }
 
 // read takes the last lines of the file. One that has grown long is written

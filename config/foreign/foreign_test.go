@@ -170,6 +170,7 @@ stream {
   server { listen 127.0.0.1:5432 so_keepalive=on; proxy_pass db; proxy_connect_timeout 3; proxy_bind 127.0.0.2; }
   server { listen [::1]:53; listen 53 udp; proxy_pass dns.example:53; ssl_preread on; }
   server { listen 99; proxy_pass $name; }
+  upstream idle { server 10.0.0.8:5432; }
 }
 `)
 	if len(c.Listeners) != 2 || c.Loops != 2 {
@@ -187,6 +188,7 @@ stream {
 	for _, want := range []string{
 		"# line 5: http\n#   HTTP is not ended", "# line 13: server unix:/run/x.sock\n", "# line 16: listen 53 udp\n#   balance relays TCP alone",
 		"# line 16: ssl_preread on\n", "# line 17: proxy_pass $name\n#   it leads to no server",
+		"# line 18: upstream idle\n#   no server passes to it",
 	} {
 		if !strings.Contains(file, want) {
 			t.Errorf("%q is missing in\n%s", want, file)

@@ -153,6 +153,16 @@ func readStream(r *result, block []directive) {
 			nginxServer(r, d, preset, upstreams)
 		}
 	}
+	passes := func(server directive, to string) bool {
+		return slices.ContainsFunc(server.block, func(inner directive) bool { return slices.Equal(inner.words, []string{"proxy_pass", to}) })
+	}
+	for _, d := range block {
+		if d.words[0] == "upstream" && !slices.ContainsFunc(block, func(other directive) bool {
+			return len(d.words) > 1 && other.words[0] == "server" && passes(other, d.words[1])
+		}) {
+			r.notes = append(r.notes, note{d.line, d.text(), "no server passes to it"})
+		}
+	}
 }
 
 // nginxTime reads a time: seconds, or numbers with units.

@@ -201,8 +201,12 @@ func (e Entry) is(word string) bool {
 	return word[dot+1:] == e.Key && (dot < 0 || e.in(word[:dot]))
 }
 
-// in reports whether the key may stand in a table of that name, whole or its last part.
+// in reports whether the key may stand in a table of that name, whole or its last
+// part; a channel is called so, too.
 func (e Entry) in(table string) bool {
+	if table == "channel" {
+		table = string(spec.ChannelTable)
+	}
 	return table != "" && (strings.HasSuffix("."+string(e.table), "."+table) || slices.ContainsFunc(e.Tables, func(heading string) bool {
 		return strings.HasSuffix("."+strings.Trim(heading, "[]"), "."+table)
 	}))

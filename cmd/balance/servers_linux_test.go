@@ -214,6 +214,9 @@ func TestRedisFailover(t *testing.T) {
 	dir := serverDir(t)
 	first, a := startRedis(t, dir)
 	_, b := startRedis(t, dir, "--replicaof", "127.0.0.1 "+portOf(a))
+	for _, server := range []net.Addr{a, b} { // one that still starts would be down from the first
+		awaitRedis(t, server, "PING", "+PONG")
+	}
 	writes, reads := address(t), address(t)
 	file := filepath.Join(dir, "redis.toml")
 	writeFile(t, file, example(t, "redis.toml", "127.0.0.1:6379", writes.String(), "127.0.0.1:6380", reads.String(),

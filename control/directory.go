@@ -184,19 +184,28 @@ func openLock(dir *os.File) (*os.File, error) {
 		return nil, &fs.PathError{Op: "open", Path: lockName, Err: err}
 	}
 	file := os.NewFile(uintptr(fd), filepath.Join(dir.Name(), lockName))
-	info, err := file.Stat()
-	switch {
-	case err != nil:
-	case !info.Mode().IsRegular():
-		err = fmt.Errorf("%s is not a regular file", lockName)
-	case int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid():
-		err = fmt.Errorf("%s belongs to user %d", lockName, info.Sys().(*syscall.Stat_t).Uid)
-	case info.Mode().Perm() != 0o600:
-		err = file.Chmod(0o600)
-	}
-	if err != nil {
+	if err := OwnFile(file, lockName); err != nil {
 		file.Close()
 		return nil, err
 	}
 	return file, nil
+}
+
+// OwnFile returns an error unless an open file, called name there, is a regular one of
+// this user, and takes its mode from others: it is 0600 then.
+func OwnFile(file *os.File, name string) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	owner := int(info.Sys().(*syscall.Stat_t).Uid)
+	switch {
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%q is not a regular file", name)
+	case owner != os.Geteuid():
+		return fmt.Errorf("%q belongs to user %d", name, owner)
+	case info.Mode().Perm() != 0o600:
+		return file.Chmod(0o600)
+	}
+	return nil
 }

@@ -148,17 +148,7 @@ func (h *history) open(flags int) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := file.Stat()
-	switch {
-	case err != nil:
-	case !info.Mode().IsRegular():
-		err = fmt.Errorf("%q is not a regular file", historyName)
-	case int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid():
-		err = fmt.Errorf("%q belongs to user %d", historyName, info.Sys().(*syscall.Stat_t).Uid)
-	case info.Mode().Perm() != 0o600:
-		err = file.Chmod(0o600)
-	}
-	if err != nil {
+	if err := control.OwnFile(file, historyName); err != nil {
 		file.Close()
 		return nil, err
 	}

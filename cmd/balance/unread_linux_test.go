@@ -58,15 +58,8 @@ func TestSyslogUnread(t *testing.T) {
 // TestStartUnread cannot start and cannot say so: a signal ends it.
 func TestStartUnread(t *testing.T) {
 	a, _ := serverAndAddress(t)
-	reader, writer, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	reader, writer := fullPipe(t)
 	defer reader.Close()
-	writer.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-	if n, err := writer.Write(make([]byte, 2<<20)); err == nil {
-		t.Fatalf("%d bytes do not fill the pipe", n)
-	}
 	program := exec.Command("balance", "-f", "-b", "127.0.0.1", portOf(a), a.String())
 	program.Stderr = writer
 	if err := program.Start(); err != nil {
@@ -85,6 +78,27 @@ func TestStartUnread(t *testing.T) {
 	if err := program.Wait(); err == nil || !strings.Contains(err.Error(), "terminated") {
 		t.Errorf("it ended: %v", err)
 	}
+}
+
+// fullPipe returns a pipe whose writers wait until somebody reads.
+func fullPipe(t *testing.T) (reader, writer *os.File) {
+	t.Helper()
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	reader, writer = os.NewFile(uintptr(ends[0]), "reader"), os.NewFile(uintptr(ends[1]), "writer")
+	var err error
+	for page := make([]byte, os.Getpagesize()); err == nil || err == unix.EINTR; {
+		_, err = unix.Write(ends[1], page)
+	}
+	if err != unix.EAGAIN {
+		t.Fatal(err)
+	}
+	if err := unix.SetNonblock(ends[1], false); err != nil {
+		t.Fatal(err)
+	}
+	return reader, writer
 }
 
 // writesToStderr reports whether a thread of the process is in a write to its

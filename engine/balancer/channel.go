@@ -24,10 +24,21 @@ type Key struct {
 	Nth  int
 }
 
-// String returns host:port, with IPv6 addresses in brackets and the repeats
-// of one address numbered from #2.
+// Unix returns the path of the unix socket that the channel is, if it is one: the
+// host is "unix:" and the path then, and the port 0. Its only address is the zero
+// AddrPort.
+func (k Key) Unix() (path string, ok bool) { return strings.CutPrefix(k.Host, "unix:") }
+
+// String returns host:port, with IPv6 addresses in brackets, or unix: and a path,
+// and the repeats of one address numbered from #2.
 func (k Key) String() string {
 	host := k.Host
+	if _, ok := k.Unix(); ok {
+		if k.Nth > 0 {
+			return fmt.Sprintf("%s#%d", host, k.Nth+1)
+		}
+		return host
+	}
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
@@ -82,7 +93,8 @@ type Channel struct {
 	// Dials belong to this process; it is never nil.
 	Dials *DialStats
 
-	name atomic.Pointer[string]
+	name      atomic.Pointer[string]
+	sendProxy atomic.Uint32
 
 	// For the log: that it began to fail, and that it answered again.
 	Failings, Recoveries Throttle
@@ -124,6 +136,13 @@ func (c *Channel) SetName(name string) {
 		c.name.Store(&name)
 	}
 }
+
+// SendProxy returns the version of the PROXY header that the channel is sent before
+// anything else, which may change at any time; 0 if none is.
+func (c *Channel) SendProxy() int { return int(c.sendProxy.Load()) }
+
+// SetSendProxy changes the version: 0, 1 or 2.
+func (c *Channel) SetSendProxy(version int) { c.sendProxy.Store(uint32(version)) }
 
 // Active returns how many slots are taken: sessions that run or are being
 // dialled.

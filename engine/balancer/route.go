@@ -9,8 +9,13 @@ import (
 // Client is what a router knows of the one who asks.
 type Client struct {
 	// Addr is the address that the client has come from. It alone counts, so
-	// that an IPv4 client is the same on an IPv6 socket.
+	// that an IPv4 client is the same on an IPv6 socket. It is not valid for a
+	// client of a unix socket.
 	Addr netip.Addr
+	// ServerName and ALPN are what its ClientHello names, in lower case; empty if it
+	// sent none.
+	ServerName string
+	ALPN       []string
 }
 
 // Step is what a route has its client do next.

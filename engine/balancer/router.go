@@ -57,6 +57,8 @@ type Group struct {
 	// SlowStart is over which time a channel that begins to serve (Channel.Warm)
 	// comes to its share, linearly, in weight and limit; 0 for at once.
 	SlowStart time.Duration
+	// For is whom the group is for; nil for everybody.
+	For *Audience
 }
 
 // Router holds the groups of a listener in the order in which they are tried.

@@ -110,7 +110,7 @@ func (l *loop) begin(fd int32, peer netip.AddrPort, listener *plane.Listener) {
 	s.sides[server].fd = -1
 	s.listener = l.listener(listener)
 	s.search = l.searches.get()
-	s.search.Begin(&l.plane.options, listener, balancer.Client{Addr: peer.Addr()}, l.now)
+	s.search.Begin(&l.plane.options, listener, s.id, peer, nil, l.now)
 	s.listener.sessions++
 	l.live.Add(1)
 	if errno := l.kernel.watch(l.epoll, fd, s.token(client)); errno != 0 {

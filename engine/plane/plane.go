@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"balance/engine/admit"
 	"balance/engine/balancer"
 	"balance/engine/socket"
 )
@@ -68,6 +69,8 @@ type Listener struct {
 	Accepted atomic.Uint64                      // clients accepted
 	Rejected [balancer.Rejections]atomic.Uint64 // clients for whom no channel was found, by the reason
 	Ended    [Causes]atomic.Uint64              // sessions that have ended, by the cause; the engine counts them
+	Refused  [admit.Refusals]atomic.Uint64      // clients that were not let in, by the reason
+	Sources  *admit.Sources                     // of its clients; set before the listener is used, not nil
 }
 
 // Service returns what is in force now: sessions ask again each time they
@@ -101,6 +104,8 @@ type Service struct {
 	QueueSize        int           // how many clients may wait for a slot
 	QueueTimeout     time.Duration // for how long; 0 = for ever
 	ConnectDeadline  time.Duration // for a client to be connected, from the queue to the last attempt; 0 = never
+	Transparent      bool          // dial from the address of the client
+	Edge             *Edge         // nil if clients are asked nothing
 	// ResetUnserved resets clients for whom no channel can be had; else they are
 	// closed.
 	ResetUnserved bool
@@ -110,8 +115,10 @@ type Service struct {
 
 // Session is a picture of one session.
 type Session struct {
-	ID       uint64 // counts from 1 in the life of the plane
-	Client   netip.AddrPort
+	ID       uint64         // counts from 1 in the life of the plane
+	Client   netip.AddrPort // not valid for one of a unix socket
+	Peer     netip.AddrPort // who has connected, if that is another: a proxy
+	Refusal  admit.Refusal  // why it ended for Refused
 	Listener *Listener
 	Channel  *balancer.Channel // nil until the first is tried
 	Group    int               // of the channel, when it was chosen
@@ -126,8 +133,8 @@ type Session struct {
 
 // State is where a session stands:
 //
-//	queued ◄──► dialing ──► relaying ──► half-closed ──► closed
-//	   └───────────┴───────────┴───────────────────────────►
+//	greeting ──► queued ◄──► dialing ──► relaying ──► half-closed ──► closed
+//	   └────────────┴───────────┴───────────┴───────────────────────────►
 type State uint8
 
 // The states of a session.
@@ -137,11 +144,12 @@ const (
 	Relaying
 	HalfClosed
 	Closed
+	Greets // see Greeting
 )
 
 // String returns the state in words.
 func (s State) String() string {
-	return [...]string{"dialing", "queued", "relaying", "half-closed", "closed"}[s]
+	return [...]string{"dialing", "queued", "relaying", "half-closed", "closed", "greeting"}[s]
 }
 
 // End is a session that has ended, and why.
@@ -176,7 +184,8 @@ const (
 	QueueFull  // too many waited for a slot
 	QueueTimeout
 	ConnectDeadline
-	Causes // is none: their number, and one
+	Refused // see Session.Refusal
+	Causes  // is none: their number, and one
 )
 
 var causes = [...]struct{ by, how string }{
@@ -198,6 +207,7 @@ var causes = [...]struct{ by, how string }{
 	QueueFull:        {"balance", "queue full"},
 	QueueTimeout:     {"balance", "queue timeout"},
 	ConnectDeadline:  {"balance", "connect deadline"},
+	Refused:          {"balance", "refused"},
 }
 
 // By returns who ended the session: client, channel, operator or balance.

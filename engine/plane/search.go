@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/netip"
 	"time"
 
 	"balance/engine/balancer"
@@ -15,7 +16,7 @@ import (
 // session in search of one needs. The plane makes the attempts, several of which
 // may be under way:
 //
-//	s.Begin(options, listener, client, now)
+//	s.Begin(options, listener, id, client, greeting, now)
 //	for s.Next(now) == balancer.Dial { // or Wait: see Enqueue
 //		for pause, ok := s.Wait(now); ok; pause, ok = s.Wait(now) {
 //			for a, due := s.Attempt(now); due; a, due = s.Attempt(now) {
@@ -37,8 +38,10 @@ import (
 type Search struct {
 	options  *Options
 	listener *Listener
-	client   balancer.Client
-	service  *Service // what the route is made of
+	id       uint64
+	client   netip.AddrPort
+	greeting *Greeting // nil if the client was asked nothing
+	service  *Service  // what the route is made of
 	route    balancer.Route
 
 	began  int64 // when the client came
@@ -54,15 +57,20 @@ type Search struct {
 	outcome Outcome
 }
 
-// Begin starts the search for a client of the listener.
-func (s *Search) Begin(options *Options, listener *Listener, client balancer.Client, now int64) {
-	*s = Search{options: options, listener: listener, client: client, began: now}
+// Begin starts the search of the session with the id for a client of the listener,
+// which has passed the greeting, if there was one.
+func (s *Search) Begin(options *Options, listener *Listener, id uint64, client netip.AddrPort, greeting *Greeting, now int64) {
+	*s = Search{options: options, listener: listener, id: id, client: client, greeting: greeting, began: now}
 	s.follow(listener.Service(), now)
 }
 
 func (s *Search) follow(service *Service, now int64) {
 	s.service = service
-	s.route = service.Router.Route(s.client, now)
+	client := balancer.Client{Addr: s.client.Addr()}
+	if s.greeting != nil {
+		client.ServerName, client.ALPN = s.greeting.hello.ServerName, s.greeting.hello.ALPN
+	}
+	s.route = service.Router.Route(client, now)
 }
 
 // Next goes on to the next channel, a slot of which is reserved then; or returns

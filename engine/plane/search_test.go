@@ -23,7 +23,7 @@ func search(t *testing.T, options *Options, listener *Listener, err error) {
 	t.Helper()
 	now := time.Now().UnixNano()
 	var s Search
-	s.Begin(options, listener, balancer.Client{Addr: netip.MustParseAddr("127.0.0.1")}, now)
+	s.Begin(options, listener, 1, netip.MustParseAddrPort("127.0.0.1:1"), nil, now)
 	defer s.Close(now)
 	if s.Next(now) != balancer.Dial {
 		t.Fatal("the channel is not to be had")
@@ -141,7 +141,7 @@ func serving(channels ...*balancer.Channel) *Service {
 
 func begin(l *Listener, now int64) *Search {
 	s := new(Search)
-	s.Begin(&Options{Log: slog.New(slog.DiscardHandler)}, l, balancer.Client{Addr: netip.MustParseAddr("198.51.100.1")}, now)
+	s.Begin(&Options{Log: slog.New(slog.DiscardHandler)}, l, 1, netip.MustParseAddrPort("198.51.100.1:1"), nil, now)
 	return s
 }
 
@@ -300,7 +300,7 @@ func TestTriedIsTold(t *testing.T) {
 	now := second
 	for _, err := range []error{nil, syscall.ECONNREFUSED, syscall.ECONNREFUSED, syscall.EADDRNOTAVAIL, nil, nil} {
 		var s Search
-		s.Begin(options, l, balancer.Client{}, now)
+		s.Begin(options, l, 1, netip.AddrPort{}, nil, now)
 		if s.Next(now) != balancer.Dial {
 			t.Fatal("the channel is not to be had")
 		}

@@ -67,7 +67,7 @@ func (p *Plane) serve(client *net.TCPConn, l *plane.Listener) {
 	service := l.Service()
 	keepAlive(client, service.KeepAlive)
 	userTimeout(client, service.UserTimeout)
-	s.search.Begin(&p.options, l, balancer.Client{Addr: s.peer.Addr()}, p.Now())
+	s.search.Begin(&p.options, l, s.id, s.peer, nil, p.Now())
 	if s.connect(ctx) {
 		s.relay()
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"balance/engine/admit"
 	"balance/engine/balancer"
 )
 
@@ -45,10 +46,16 @@ func (c *Config) Clone() *Config {
 	for i := range copied.Listeners {
 		l := &copied.Listeners[i]
 		l.Listen = slices.Clone(l.Listen)
+		l.ProxyProtocol.Accept = slices.Clone(l.ProxyProtocol.Accept)
+		l.Admit.Allow = slices.Clone(l.Admit.Allow)
+		l.Admit.Deny = slices.Clone(l.Admit.Deny)
 		l.Groups = slices.Clone(l.Groups)
 		for g := range l.Groups {
 			group := &l.Groups[g]
 			group.Channels = slices.Clone(group.Channels)
+			group.ServerName = slices.Clone(group.ServerName)
+			group.ALPN = slices.Clone(group.ALPN)
+			group.From = slices.Clone(group.From)
 			group.Check.Headers = maps.Clone(group.Check.Headers)
 			group.Check.Status = slices.Clone(group.Check.Status)
 			group.Check.Command = slices.Clone(group.Check.Command)
@@ -229,7 +236,62 @@ type Listener struct {
 	// Rebalance is how much of the sessions that a channel has above its share is
 	// finished a minute, 0 to 100 percent. Zero means none.
 	Rebalance Percent
-	Groups    []Group
+	// PrefaceTimeout is how long a client has for its ClientHello, where a group
+	// looks at one, until it counts as one that names nothing: one millisecond to
+	// MaxTimeout.
+	PrefaceTimeout time.Duration
+	// Transparent dials channels from the client's own address. Linux only; it takes
+	// CAP_NET_ADMIN.
+	Transparent   bool
+	Unix          Unix
+	ProxyProtocol ProxyProtocol
+	Admit         Admit
+	Groups        []Group
+}
+
+// Unix says how the unix sockets of a listener are made.
+type Unix struct {
+	// Mode is that of the file, 0600 to 0666.
+	Mode FileMode
+	// Group is the name or the number of the group of users that the file belongs
+	// to; empty leaves that to the kernel.
+	Group string
+}
+
+// ProxyProtocol says whose connections begin with a PROXY header (haproxy,
+// doc/proxy-protocol.txt).
+type ProxyProtocol struct {
+	// Accept are the networks of the peers that must begin with one, as ParseNetwork
+	// takes them. The client is then whom the header names.
+	Accept []string
+	// Timeout is how long they have for it: one millisecond to MaxTimeout.
+	Timeout time.Duration
+}
+
+// Admit says which clients are let in.
+type Admit struct {
+	// Allow and Deny are networks, as ParseNetwork takes them. The longest match
+	// decides, Deny on a tie; where there is nothing to allow, who is not denied is
+	// let in.
+	Allow, Deny []string
+	// AllowFile and DenyFile are absolute paths of files with more of them, as
+	// admit.ParseList reads them; empty for none.
+	AllowFile, DenyFile string
+	// MaxSessions limits the sessions of one source, 0 to MaxMaxConns; 0 means no
+	// limit.
+	MaxSessions int
+	// Rate limits the new connections of one source, those that are refused
+	// counted too. The zero Rate does not.
+	Rate admit.Rate
+	// Burst is how many may come at once, 0 to MaxMaxConns; 0 means as many as
+	// Rate counts.
+	Burst int
+	// IPv4Bits and IPv6Bits, 1 to 32 and 128, are how many leading bits of an
+	// address make a source.
+	IPv4Bits IPv4Bits
+	IPv6Bits SourceIPv6Bits
+	// Refuse is how clients are sent away.
+	Refuse RefuseBy
 }
 
 // TCPUserTimeout returns what UserTimeout comes to. Without a word of its own it is
@@ -256,6 +318,14 @@ type Group struct {
 	// SlowStart is over which time a channel that came up, was enabled or created
 	// gets its share, at most MaxTimeout. Zero means at once.
 	SlowStart time.Duration
+	// ServerName are the names of servers in the ClientHello of clients that the
+	// group is for: exact, or "*." and a domain, for one label before it. Without
+	// any it is for all clients; likewise ALPN with protocols and From with networks
+	// of clients, as ParseNetwork takes them.
+	ServerName, ALPN, From []string
+	// SendProxy is the PROXY header that channels are sent which do not say
+	// otherwise.
+	SendProxy SendProxy
 	// Check is what the tables of checks around the group come to.
 	Check    Check
 	Channels []Channel
@@ -288,9 +358,10 @@ type Channel struct {
 	// letters, digits, '-', '_' and '.'; no other channel of the listener has it.
 	// Empty means that the channel has none.
 	Name string
-	// Host is a name or the text of an IP address, without brackets.
+	// Host is a name or the text of an IP address, without brackets, or a unix
+	// socket, see UnixPath.
 	Host string
-	// Port is never 0.
+	// Port is never 0, but with a unix socket, which has none.
 	Port uint16
 	// MaxConns limits the simultaneous sessions; 0 means no limit.
 	MaxConns int
@@ -303,6 +374,10 @@ type Channel struct {
 	// leave that to its group.
 	CheckHost string
 	CheckPort uint16
+	// SendProxy is the PROXY header that is sent to the channel before anything
+	// else. In a file it is that of the group where the channel does not say
+	// otherwise.
+	SendProxy SendProxy
 }
 
 // Integer is written as an integer in the file. What it holds is that less the
@@ -342,6 +417,16 @@ func (b IPv6Bits) Int() int { return int(b) + 128 }
 // SetInt sets how many bits count.
 func (b *IPv6Bits) SetInt(n int) { *b = IPv6Bits(n - 128) }
 
+// SourceIPv6Bits is how many leading bits of an IPv6 address make a source, less
+// the 64 of a network (RFC 4291, 2.5.1).
+type SourceIPv6Bits int
+
+// Int returns how many bits count.
+func (b SourceIPv6Bits) Int() int { return int(b) + 64 }
+
+// SetInt sets how many bits count.
+func (b *SourceIPv6Bits) SetInt(n int) { *b = SourceIPv6Bits(n - 64) }
+
 // MaxMaxConns is the highest limit a channel can have: slots are counted in
 // 32 bits.
 const MaxMaxConns = balancer.MaxLimit
@@ -379,6 +464,9 @@ func Defaults() Listener {
 		HoldOffMax:       30 * time.Second,
 		StallAfter:       10 * time.Second,
 		MaxAgeJitter:     10,
+		PrefaceTimeout:   3 * time.Second,
+		Unix:             Unix{Mode: 0o660},
+		ProxyProtocol:    ProxyProtocol{Timeout: 3 * time.Second},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"balance/engine/admit"
 	"balance/engine/balancer"
 )
 
@@ -29,6 +30,10 @@ const (
 	ListenerTable Table = "listener"
 	GroupTable    Table = "listener.group"
 	ChannelTable  Table = "listener.group.channels"
+
+	UnixTable          Table = "listener.unix"
+	ProxyProtocolTable Table = "listener.proxy_protocol"
+	AdmitTable         Table = "listener.admit"
 
 	DefaultsCheckTable Table = "defaults.check"
 	ListenerCheckTable Table = "listener.check"
@@ -130,6 +135,20 @@ var (
 	KeyCheckHost      = Key{ChannelTable, "check_host"}
 	KeyCheckPort      = Key{ChannelTable, "check_port"}
 
+	KeyUnixGroup       = Key{UnixTable, "group"}
+	KeyAcceptProxy     = Key{ProxyProtocolTable, "accept"}
+	KeyAllow           = Key{AdmitTable, "allow"}
+	KeyDeny            = Key{AdmitTable, "deny"}
+	KeyAllowFile       = Key{AdmitTable, "allow_file"}
+	KeyDenyFile        = Key{AdmitTable, "deny_file"}
+	KeyBurst           = Key{AdmitTable, "burst"}
+	KeyTransparent     = Key{ListenerTable, "transparent"}
+	KeyGroupServerName = Key{GroupTable, "server_name"}
+	KeyALPN            = Key{GroupTable, "alpn"}
+	KeyFrom            = Key{GroupTable, "from"}
+	KeyGroupSendProxy  = Key{GroupTable, "send_proxy"}
+	KeySendProxy       = Key{ChannelTable, "send_proxy"}
+
 	KeyCheckType   = Key{GroupCheckTable, "type"}
 	KeySend        = Key{GroupCheckTable, "send"}
 	KeySendHex     = Key{GroupCheckTable, "send_hex"}
@@ -159,6 +178,7 @@ var (
 	structure = []Key{
 		{RootTable, "defaults"}, {RootTable, "process"}, {RootTable, "log"}, {RootTable, "control"},
 		KeyListeners, KeyGroups, KeyChannels,
+		{ListenerTable, "unix"}, {ListenerTable, "proxy_protocol"}, {ListenerTable, "admit"},
 		{DefaultsTable, KeyCheck.name}, {ListenerTable, KeyCheck.name}, KeyCheck,
 	}
 )
@@ -350,6 +370,23 @@ var ListenerSettings = []Setting[Listener]{
 	setting(Key{ListenerTable, "max_age_jitter"}, func(l *Listener) *int { return &l.MaxAgeJitter }, numbers[int](0, 100, ""), Inherited, Live),
 	setting(Key{ListenerTable, "max_sessions"}, func(l *Listener) *int { return &l.MaxSessions }, numbers[int](0, MaxMaxConns, "no limit"), Inherited),
 	setting(Key{ListenerTable, "rebalance"}, func(l *Listener) *Percent { return &l.Rebalance }, by(percentage, "\"0%\" to \"100%\""), Inherited, Live),
+	setting(Key{ListenerTable, "preface_timeout"}, func(l *Listener) *time.Duration { return &l.PrefaceTimeout }, durations(time.Millisecond, MaxTimeout), Inherited),
+	setting(KeyTransparent, func(l *Listener) *bool { return &l.Transparent }, nil, Inherited),
+
+	setting(Key{UnixTable, "mode"}, func(l *Listener) *FileMode { return &l.Unix.Mode }, by(unixMode, "\"0600\" to \"0666\"")),
+	setting(KeyUnixGroup, func(l *Listener) *string { return &l.Unix.Group }, by(groupOfUsers, "the name or the number of a group of users")),
+	settingOf(KeyAcceptProxy, func(l *Listener) *[]string { return &l.ProxyProtocol.Accept }, slices.Equal, said[[]string]("an array of networks")),
+	setting(Key{ProxyProtocolTable, "timeout"}, func(l *Listener) *time.Duration { return &l.ProxyProtocol.Timeout }, durations(time.Millisecond, MaxTimeout)),
+	settingOf(KeyAllow, func(l *Listener) *[]string { return &l.Admit.Allow }, slices.Equal, said[[]string]("an array of networks")),
+	settingOf(KeyDeny, func(l *Listener) *[]string { return &l.Admit.Deny }, slices.Equal, said[[]string]("an array of networks")),
+	setting(KeyAllowFile, func(l *Listener) *string { return &l.Admit.AllowFile }, by(absoluteFile, "an absolute path")),
+	setting(KeyDenyFile, func(l *Listener) *string { return &l.Admit.DenyFile }, by(absoluteFile, "an absolute path")),
+	setting(Key{AdmitTable, "max_sessions"}, func(l *Listener) *int { return &l.Admit.MaxSessions }, numbers[int](0, MaxMaxConns, "no limit")),
+	setting(Key{AdmitTable, "rate"}, func(l *Listener) *admit.Rate { return &l.Admit.Rate }, said[admit.Rate]("a number of connections and a time, such as \"20/s\", \"100/m\" or \"1000/h\"; \"0/s\" (no limit)")),
+	setting(KeyBurst, func(l *Listener) *int { return &l.Admit.Burst }, numbers[int](0, MaxMaxConns, "as many as the rate counts")),
+	setting(Key{AdmitTable, "ipv4_bits"}, func(l *Listener) *IPv4Bits { return &l.Admit.IPv4Bits }, integers[IPv4Bits](1, 32, "")),
+	setting(Key{AdmitTable, "ipv6_bits"}, func(l *Listener) *SourceIPv6Bits { return &l.Admit.IPv6Bits }, integers[SourceIPv6Bits](1, 128, "")),
+	setting(Key{AdmitTable, "refuse"}, func(l *Listener) *RefuseBy { return &l.Admit.Refuse }, nil),
 }
 
 // GroupSettings are those of a group, but for its check and its channels.
@@ -359,6 +396,10 @@ var GroupSettings = []Setting[Group]{
 	setting(KeyHashIPv6Bits, func(g *Group) *IPv6Bits { return &g.HashIPv6Bits }, integers[IPv6Bits](1, 128, "")),
 	setting(KeyHashLoad, func(g *Group) *int { return &g.HashLoad }, by(hashLoad, "0 (no bound), or 101 to 10000")),
 	setting(Key{GroupTable, "slow_start"}, func(g *Group) *time.Duration { return &g.SlowStart }, durations(0, MaxTimeout)),
+	settingOf(KeyGroupServerName, func(g *Group) *[]string { return &g.ServerName }, slices.Equal, said[[]string]("an array of names, each whole or such as \"*.example.net\"")),
+	settingOf(KeyALPN, func(g *Group) *[]string { return &g.ALPN }, slices.Equal, said[[]string]("an array of names of protocols")),
+	settingOf(KeyFrom, func(g *Group) *[]string { return &g.From }, slices.Equal, said[[]string]("an array of networks")),
+	setting(KeyGroupSendProxy, func(g *Group) *SendProxy { return &g.SendProxy }, nil),
 }
 
 // ChannelSettings are those of a channel.
@@ -371,6 +412,7 @@ var ChannelSettings = []Setting[Channel]{
 	setting(Key{ChannelTable, "disabled"}, func(c *Channel) *bool { return &c.Disabled }, nil),
 	setting(KeyCheckHost, func(c *Channel) *string { return &c.CheckHost }, by(hostOrNone, "a name or an IP address")),
 	setting(KeyCheckPort, func(c *Channel) *uint16 { return &c.CheckPort }, nil),
+	setting(KeySendProxy, func(c *Channel) *SendProxy { return &c.SendProxy }, nil),
 }
 
 // CheckSettings are those of a check. What they are to one another and to its type

@@ -100,6 +100,13 @@ func socketMode(mode FileMode) string {
 	return ""
 }
 
+func unixMode(mode FileMode) string {
+	if mode&0o600 != 0o600 || mode&^0o666 != 0 {
+		return fmt.Sprintf("%q is not one of \"0600\" to \"0666\": readable and writable for the owner at least", mode)
+	}
+	return ""
+}
+
 func groupOfUsers(name string) string {
 	if len(name) > maxName || !isPrintable(name) {
 		return fmt.Sprintf("%.60q is not the name of a group", name)

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"math"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -87,7 +88,28 @@ const (
 	Close
 )
 
+// RefuseBy is how a client is sent away.
+type RefuseBy uint8
+
+// The client sees a reset, or an end of stream.
+const (
+	ByReset RefuseBy = iota
+	ByClose
+)
+
+// SendProxy is which PROXY header a channel is sent.
+type SendProxy uint8
+
+// None, or one of version 1 or 2.
+const (
+	NoProxy SendProxy = iota
+	ProxyV1
+	ProxyV2
+)
+
 var (
+	refuses     = words[RefuseBy]{{ByReset, "reset"}, {ByClose, "close"}}
+	sendProxies = words[SendProxy]{{NoProxy, ""}, {ProxyV1, "v1"}, {ProxyV2, "v2"}}
 	dataPlanes  = words[DataPlane]{{Auto, "auto"}, {Portable, "portable"}, {EventLoop, "eventloop"}}
 	onRemoves   = words[OnRemove]{{Keep, "keep"}, {Drain, "drain"}, {Close, "close"}}
 	logLevels   = words[LogLevel]{{LogDebug, "debug"}, {LogInfo, "info"}, {LogWarn, "warn"}, {LogError, "error"}}
@@ -131,6 +153,8 @@ func (w words[T]) parse(text []byte, into *T) error {
 }
 
 var (
+	_ encoding.TextUnmarshaler = (*RefuseBy)(nil)
+	_ encoding.TextUnmarshaler = (*SendProxy)(nil)
 	_ encoding.TextUnmarshaler = (*LogLevel)(nil)
 	_ encoding.TextUnmarshaler = (*LogFormat)(nil)
 	_ encoding.TextUnmarshaler = (*SessionLog)(nil)
@@ -141,6 +165,28 @@ var (
 	_ encoding.TextUnmarshaler = (*Size)(nil)
 	_ encoding.TextUnmarshaler = (*Percent)(nil)
 )
+
+// Words returns those that UnmarshalText takes.
+func (RefuseBy) Words() []string { return refuses.all() }
+
+func (r RefuseBy) String() string { return refuses.of(r) }
+
+// MarshalText returns the word that UnmarshalText takes.
+func (r RefuseBy) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText takes "reset" or "close".
+func (r *RefuseBy) UnmarshalText(text []byte) error { return refuses.parse(text, r) }
+
+// Words returns those that UnmarshalText takes.
+func (SendProxy) Words() []string { return sendProxies.all() }
+
+func (s SendProxy) String() string { return sendProxies.of(s) }
+
+// MarshalText returns the word that UnmarshalText takes.
+func (s SendProxy) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText takes "", "v1" or "v2".
+func (s *SendProxy) UnmarshalText(text []byte) error { return sendProxies.parse(text, s) }
 
 // Words returns those that UnmarshalText takes.
 func (DataPlane) Words() []string { return dataPlanes.all() }
@@ -290,4 +336,20 @@ func (p *Percent) UnmarshalText(text []byte) error {
 	}
 	*p = Percent(number)
 	return nil
+}
+
+// ParseNetwork takes a network such as "192.0.2.0/24" or "2001:db8::/32", or one
+// address, which stands for itself. Bits beyond the prefix have to be 0.
+func ParseNetwork(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" && !addr.Is4In6() {
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(text)
+	switch {
+	case err != nil || prefix.Addr().Is4In6():
+		return netip.Prefix{}, fmt.Errorf("%.60q is not a network such as \"192.0.2.0/24\"", text)
+	case prefix != prefix.Masked():
+		return netip.Prefix{}, fmt.Errorf("%q has bits beyond its prefix: %q is the network", text, prefix.Masked())
+	}
+	return prefix, nil
 }

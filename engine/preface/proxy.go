@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -30,8 +31,9 @@ type Proxy struct {
 	Source, Destination netip.AddrPort
 
 	// Unix are the paths of source and destination if those are unix sockets
-	// (version 2). Each is at most 108 bytes, without the zeros behind it; it may
-	// be empty, begin with a zero, and hold bytes that no terminal should see.
+	// (version 2), without the zeros behind them. Each has at most 108 bytes. It may
+	// be empty, begin with a zero (an abstract one, unix(7)), and hold bytes that no
+	// terminal should see.
 	Unix [2]string
 
 	// TLVs are the type-length-value entries of version 2 (section 2.2), one behind
@@ -79,7 +81,10 @@ const (
 	tlvUniqueID = 0x05
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	noChecksum = make([]byte, checksumSize-3) // what stands in its place while it is computed
+)
 
 // errTLVs is a fault of its own, since what stands behind an unknown family need
 // not be TLVs.
@@ -239,8 +244,7 @@ func readV2(b []byte) (Proxy, int, error) {
 		p.Source = netip.AddrPortFrom(netip.AddrFrom16([16]byte(a)).Unmap(), binary.BigEndian.Uint16(a[32:]))
 		p.Destination = netip.AddrPortFrom(netip.AddrFrom16([16]byte(a[16:])).Unmap(), binary.BigEndian.Uint16(a[34:]))
 	case familyUnix:
-		p.Unix[0] = string(bytes.TrimRight(a[:unixPath], "\x00"))
-		p.Unix[1] = string(bytes.TrimRight(a[unixPath:unixSize], "\x00"))
+		p.Unix = [2]string{unixName(a[:unixPath]), unixName(a[unixPath:unixSize])}
 	}
 
 	var err error
@@ -275,17 +279,27 @@ func readTLVs(header []byte, from int) ([]byte, error) {
 		}
 	}
 	if checksum == 0 {
-		return bytes.Clone(header[from:]), nil
+		return slices.Concat(header[from:]), nil
 	}
 
 	behind := checksum + checksumSize
 	sum := crc32.Update(0, castagnoli, header[:checksum+3])
-	sum = crc32.Update(sum, castagnoli, make([]byte, 4))
+	sum = crc32.Update(sum, castagnoli, noChecksum)
 	sum = crc32.Update(sum, castagnoli, header[behind:])
 	if sum != binary.BigEndian.Uint32(header[checksum+3:]) {
 		return nil, errors.New("PROXY header: wrong checksum")
 	}
-	return append(bytes.Clone(header[from:checksum]), header[behind:]...), nil
+	return slices.Concat(header[from:checksum], header[behind:]), nil
+}
+
+// unixName is the path in a field of that size: up to the first zero, as behind it
+// there may be anything, or of an abstract one up to the zeros at its end.
+func unixName(field []byte) string {
+	if field[0] == 0 {
+		return string(bytes.TrimRight(field, "\x00"))
+	}
+	path, _, _ := bytes.Cut(field, []byte{0})
+	return string(path)
 }
 
 // AppendProxy appends to b the header that says p in that version, 1 or 2, which
@@ -343,7 +357,8 @@ func AppendProxy(b []byte, version int, p *Proxy, uniqueID []byte) []byte {
 		b = append(b, tlvUniqueID, 0, byte(len(uniqueID)))
 		b = append(b, uniqueID...)
 	}
-	b = append(b, tlvChecksum, 0, 4, 0, 0, 0, 0)
+	b = append(b, tlvChecksum, 0, checksumSize-3)
+	b = append(b, noChecksum...)
 	header := b[from:]
 	binary.BigEndian.PutUint16(header[14:], uint16(len(header)-fixedSize))
 	binary.BigEndian.PutUint32(header[len(header)-4:], crc32.Checksum(header, castagnoli))

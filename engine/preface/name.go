@@ -33,7 +33,7 @@ func ValidName(pattern string) error {
 		return fmt.Errorf("%q: a * stands for one whole label, the first", pattern)
 	case strings.HasSuffix(name, "."):
 		return fmt.Errorf("%q: clients send no dot at the end", pattern)
-	case !isHostName(name):
+	case !isHostName(name) || len(pattern) > maxName:
 		return fmt.Errorf("%q is no host name", pattern)
 	}
 	return nil

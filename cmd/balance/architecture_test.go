@@ -37,6 +37,7 @@ var arrows = map[string][]string{
 	"engine/plane/planetest":             {"engine/plane", "engine/socket", "engine/balancer"},
 	"engine/balancer":                    {},
 	"engine/preface":                     {},
+	"engine/admit":                       {},
 	"cmd/balance-bench/internal/load":    {"cmd/balance-bench/internal/process"},
 	"cmd/balance-bench/internal/peers":   {"cmd/balance-bench/internal/load", "cmd/balance-bench/internal/process"},
 	"cmd/balance-bench/internal/process": {},

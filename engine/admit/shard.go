@@ -1,0 +1,264 @@
+package admit
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"math"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// source is what clients are counted for: a network, for one listener.
+type source struct {
+	addr  [16]byte // one of IPv4 is IPv4-mapped
+	owner uint32   // Sources.number
+	bits  uint8    // of addr; a source of other bits is another one, so a ticket knows its own
+}
+
+func (s *source) network() netip.Prefix {
+	addr := netip.AddrFrom16(s.addr)
+	if addr.Is4In6() && s.bits >= 96 {
+		return netip.PrefixFrom(addr.Unmap(), int(s.bits)-96)
+	}
+	return netip.PrefixFrom(addr, int(s.bits))
+}
+
+// hash spreads sources. Its seed is of its own, so that nobody can choose addresses
+// that meet.
+type hash struct{ seed maphash.Seed }
+
+func newHash() hash { return hash{maphash.MakeSeed()} }
+
+func (h hash) of(s *source) uint64 {
+	var bytes [21]byte
+	copy(bytes[:], s.addr[:])
+	binary.NativeEndian.PutUint32(bytes[16:], s.owner)
+	bytes[20] = s.bits
+	return maphash.Bytes(h.seed, bytes[:])
+}
+
+// entry is what is kept of a source. It has no pointers: there may be a million.
+type entry struct {
+	source
+	sessions int32
+	serial   uint32 // which of those that have been in this place; 0 for none
+	next     int32  // of its chain, or of the free ones, counted from 1
+	rank     int32  // in shard.order
+	full     int64  // when its bucket is full
+	refused  uint64
+	first    uint32 // the second of the clock, counted from 1, in which the present refusals began
+	last     uint32 // and of the latest; 0 for none
+	lately   lately
+}
+
+// lately counts connections in windows of ten seconds.
+type lately struct {
+	window       uint32
+	now, earlier uint32 // in this window, and in the one before it
+}
+
+const window = 10 * time.Second
+
+// advance goes on to the window of a time.
+func (l *lately) advance(now int64) {
+	switch current := uint32(now / int64(window)); {
+	case current == l.window+1:
+		*l = lately{current, 0, l.now}
+	case current > l.window:
+		*l = lately{current, 0, 0}
+	}
+}
+
+func (l *lately) add(now int64) {
+	l.advance(now)
+	l.now++
+}
+
+// count returns how many there were in the length of a window up to now, as if those of
+// the one before had come evenly.
+func (l lately) count(now int64) float64 {
+	l.advance(now)
+	gone := float64(now%int64(window)) / float64(window)
+	return float64(l.now) + float64(l.earlier)*(1-gone)
+}
+
+// limitedFor is how long after a refusal a source counts as limited.
+const limitedFor = 60 // seconds
+
+func second(now int64) uint32 { return uint32(now/int64(time.Second)) + 1 }
+
+// refuse notes that a connection was refused.
+func (e *entry) refuse(now int64) {
+	if !e.limited(now) {
+		e.first = second(now)
+	}
+	e.last = second(now)
+	e.refused++
+}
+
+func (e *entry) limited(now int64) bool { return e.last > 0 && second(now) <= e.last+limitedFor }
+
+// judge says what comes of one more connection, and when the bucket is full after it.
+func (e *entry) judge(limits *Limits, now int64) (full int64, refusal Refusal) {
+	full, ok := limits.take(e.full, now)
+	switch {
+	case !ok:
+		return full, TooFast
+	case limits.MaxSessions > 0 && int(e.sessions) >= limits.MaxSessions:
+		return full, TooManySessions
+	}
+	return full, Admitted
+}
+
+// told returns what there is to tell.
+func (e *entry) told(now int64) Source {
+	source := Source{
+		Network: e.network(), Sessions: int(e.sessions), Refused: e.refused,
+		PerSecond: e.lately.count(now) / window.Seconds(),
+	}
+	if e.limited(now) {
+		source.Limited, source.Since = true, int64(e.first-1)*int64(time.Second)
+	}
+	return source
+}
+
+// shard is a part of a table: a hash table with chains, in memory that is taken by the
+// chunk as it is needed.
+type shard struct {
+	mu     sync.Mutex
+	room   int
+	chains []int32 // the first of each, counted from 1; 0 for none
+	chunks []*[chunk]entry
+	begun  int32 // entries of the chunks that have been used
+	free   int32 // the first of those that are free again, counted from 1
+	serial uint32
+	order  []idle   // a heap, the one first that has been idle for longest
+	_      [64]byte // the next one is on a cache line of its own
+}
+
+const (
+	chunk     = 128 // entries; a size for which the allocator has a class
+	entryBits = 24  // of a ticket; the others are the shard's
+)
+
+func (s *shard) at(at int32) *entry { return &s.chunks[at/chunk][at%chunk] }
+
+func (s *shard) kept() int { return len(s.order) }
+
+func (s *shard) chain(hash uint64) *int32 { return &s.chains[hash>>32&uint64(len(s.chains)-1)] }
+
+// find looks for the entry of a source.
+func (s *shard) find(source *source, hash uint64) (at int32, known bool) {
+	if s.chains == nil {
+		return 0, false
+	}
+	for i := *s.chain(hash); i != 0; i = s.at(i - 1).next {
+		if s.at(i-1).source == *source {
+			return i - 1, true
+		}
+	}
+	return 0, false
+}
+
+// insert makes an entry for a source. There is room.
+func (s *shard) insert(source source, hash uint64) int32 {
+	if s.chains == nil {
+		length := 1
+		for length < s.room {
+			length *= 2
+		}
+		s.chains = make([]int32, length)
+	}
+	at := s.free - 1
+	if at >= 0 {
+		s.free = s.at(at).next
+	} else {
+		at = s.begun
+		if at%chunk == 0 {
+			s.chunks = append(s.chunks, new([chunk]entry))
+		}
+		s.begun++
+	}
+	if s.serial++; s.serial == 0 {
+		s.serial++
+	}
+	chain := s.chain(hash)
+	*s.at(at) = entry{source: source, serial: s.serial, next: *chain, rank: int32(len(s.order))}
+	*chain = at + 1
+	s.order = append(s.order, idle{never, at})
+	return at
+}
+
+// remove gives an entry back.
+func (s *shard) remove(at int32, hash uint64) {
+	e := s.at(at)
+	link := s.chain(hash)
+	for *link != at+1 {
+		link = &s.at(*link - 1).next
+	}
+	*link = e.next
+	rank, last := int(e.rank), len(s.order)-1
+	s.swap(rank, last)
+	s.order = s.order[:last]
+	if rank < last {
+		s.sift(rank)
+	}
+	*e = entry{next: s.free}
+	s.free = at + 1
+}
+
+// oldest returns the source that has been idle for longest, or will be idle first, and
+// since when.
+func (s *shard) oldest() (at int32, since int64) {
+	if s.kept() == 0 {
+		return 0, never
+	}
+	return s.order[0].at, s.order[0].since
+}
+
+// settle puts an entry where it belongs by when it is idle.
+func (s *shard) settle(at int32, now int64) {
+	e := s.at(at)
+	since := int64(never)
+	if e.sessions == 0 {
+		since = max(e.full, now)
+	}
+	s.order[e.rank].since = since
+	s.sift(int(e.rank))
+}
+
+// idle is an entry in the order of a shard.
+type idle struct {
+	since int64 // or from when on; never while there are sessions
+	at    int32
+}
+
+const never = math.MaxInt64
+
+// sift restores the order, which is a heap, after a change at a rank.
+func (s *shard) sift(rank int) {
+	for rank > 0 && s.order[rank].since < s.order[(rank-1)/2].since {
+		s.swap(rank, (rank-1)/2)
+		rank = (rank - 1) / 2
+	}
+	for {
+		first := rank
+		for child := 2*rank + 1; child <= 2*rank+2 && child < len(s.order); child++ {
+			if s.order[child].since < s.order[first].since {
+				first = child
+			}
+		}
+		if first == rank {
+			return
+		}
+		s.swap(rank, first)
+		rank = first
+	}
+}
+
+func (s *shard) swap(a, b int) {
+	s.order[a], s.order[b] = s.order[b], s.order[a]
+	s.at(s.order[a].at).rank = int32(a)
+	s.at(s.order[b].at).rank = int32(b)
+}

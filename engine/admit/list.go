@@ -3,6 +3,7 @@ package admit
 import (
 	"cmp"
 	"encoding/binary"
+	"math/bits"
 	"net/netip"
 	"slices"
 )
@@ -40,7 +41,10 @@ type network struct {
 type place struct{ high, low uint64 }
 
 func (p place) compare(other place) int {
-	return cmp.Or(cmp.Compare(p.high, other.high), cmp.Compare(p.low, other.low))
+	if p.high != other.high {
+		return cmp.Compare(p.high, other.high)
+	}
+	return cmp.Compare(p.low, other.low)
 }
 
 // placeOf takes an address that is not IPv4-mapped.
@@ -94,11 +98,7 @@ func NewList(rules []Rule) *List {
 		})
 		l.allows = l.allows || rule.Allow
 	}
-	// What contains another stands before it, and of equals the one that decides is first.
-	slices.SortFunc(l.networks, func(a, b network) int {
-		return cmp.Or(compareBools(a.v6, b.v6), a.from.compare(b.from), cmp.Compare(a.bits, b.bits),
-			compareBools(a.allow, b.allow), cmp.Compare(a.order, b.order))
-	})
+	slices.SortFunc(l.networks, order)
 	l.networks = slices.CompactFunc(l.networks, func(a, b network) bool {
 		return a.v6 == b.v6 && a.from == b.from && a.bits == b.bits
 	})
@@ -106,6 +106,17 @@ func NewList(rules []Rule) *List {
 	l.v4 = l.cover(0, v6)
 	l.v6 = l.cover(v6, len(l.networks))
 	return l
+}
+
+// order puts what contains another before it, and of equals the one that decides first.
+func order(a, b network) int {
+	if a.v6 != b.v6 {
+		return compareBools(a.v6, b.v6)
+	}
+	if c := a.from.compare(b.from); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(a.bits, b.bits), compareBools(a.allow, b.allow), cmp.Compare(a.order, b.order))
 }
 
 func compareBools(a, b bool) int {
@@ -121,8 +132,8 @@ func compareBools(a, b bool) int {
 // ranges divide all addresses of a family: from each of its places to the next, one
 // network decides.
 type ranges struct {
-	from []place // ascending
-	by   []int32 // index in List.networks, or nobody
+	high, low []uint64 // the places, ascending
+	by        []int32  // index in List.networks, or nobody
 }
 
 // nobody stands for no network.
@@ -130,12 +141,14 @@ const nobody = -1
 
 // cover makes ranges of the networks from first to last, which are sorted.
 func (l *List) cover(first, last int) (r ranges) {
+	most := 2 * (last - first) // a network begins, and what is around it goes on
+	r.high, r.low, r.by = make([]uint64, 0, most), make([]uint64, 0, most), make([]int32, 0, most)
 	begin := func(at place, by int32) {
-		if n := len(r.from); n > 0 && r.from[n-1] == at {
+		if n := len(r.by); n > 0 && (place{r.high[n-1], r.low[n-1]}) == at {
 			r.by[n-1] = by
 			return
 		}
-		r.from, r.by = append(r.from, at), append(r.by, by)
+		r.high, r.low, r.by = append(r.high, at.high), append(r.low, at.low), append(r.by, by)
 	}
 	var open []int32 // the networks that we are in, each within the one before it
 	leave := func() {
@@ -167,19 +180,35 @@ func (l *List) cover(first, last int) (r ranges) {
 
 // find returns the network that decides for an address.
 func (r *ranges) find(at place) int32 {
-	low, high := 0, len(r.from) // r.from[low-1] <= at < r.from[high]
-	for low < high {
-		middle := int(uint(low+high) / 2)
-		if from := &r.from[middle]; from.high < at.high || from.high == at.high && from.low <= at.low {
-			low = middle + 1
-		} else {
-			high = middle
+	end := upTo(r.high, at.high)
+	if end > 0 && r.high[end-1] == at.high {
+		begin := 0
+		if at.high > 0 {
+			begin = upTo(r.high[:end], at.high-1)
 		}
+		end = begin + upTo(r.low[begin:end], at.low)
 	}
-	if low == 0 {
+	if end == 0 {
 		return nobody
 	}
-	return r.by[low-1]
+	return r.by[end-1]
+}
+
+// upTo returns how many of the numbers, which ascend, are not above a limit. No branch
+// depends on them: the processor would guess every other one wrong, and each of these
+// costs as much as the memory.
+func upTo(numbers []uint64, limit uint64) int {
+	if len(numbers) == 0 || numbers[0] > limit {
+		return 0
+	}
+	last := 0 // not above the limit
+	for left := len(numbers); left > 1; {
+		half := left / 2
+		_, above := bits.Sub64(limit, numbers[last+half], 0)
+		last += half & (int(above) - 1)
+		left -= half
+	}
+	return last + 1
 }
 
 // Verdict reports whether a client is let in, and the rule that decided; ok is false

@@ -37,15 +37,16 @@ type Table struct {
 	owners atomic.Pointer[[]*Sources] // changed under mu, by a copy; nil where one was closed
 }
 
-// NewTable returns a table with room for max sources.
-func NewTable(max int) *Table {
+// NewTable returns a table with room for a number of sources, to MaxSources.
+func NewTable(room int) *Table {
+	room = max(0, min(room, MaxSources))
 	shards := 1
-	for shards < maxShards && max/(2*shards) >= minPart {
+	for shards < maxShards && room/(2*shards) >= minPart {
 		shards *= 2
 	}
 	t := &Table{hash: newHash(), shards: make([]shard, shards)}
 	for i := range t.shards {
-		t.shards[i].room = max / shards
+		t.shards[i].room = room / shards
 	}
 	t.owners.Store(new([]*Sources))
 	return t
@@ -185,7 +186,7 @@ func (s *Sources) Arrive(limits *Limits, addr netip.Addr, now int64) (Ticket, Re
 	return Ticket{uint32(number)<<entryBits | uint32(at), e.serial}, Admitted
 }
 
-// Leave gives a session back.
+// Leave gives a session back; it may be called once for each ticket.
 func (s *Sources) Leave(ticket Ticket, now int64) {
 	if ticket == (Ticket{}) {
 		return

@@ -166,7 +166,11 @@ func (c *conversation) why(args []string) Status {
 	full, last := false, ""
 	for _, v := range verdicts {
 		full = full || v.Reason == balancer.IsFull
-		last = fmt.Sprintf("group %d channel %d %s: %s", v.Group, v.Index, titled(v.Channel.Key().String(), v.Channel.Name()), v.Words)
+		if v.Channel == nil {
+			last = fmt.Sprintf("group %d: %s", v.Group, v.Words)
+		} else {
+			last = fmt.Sprintf("group %d channel %d %s: %s", v.Group, v.Index, titled(v.Channel.Key().String(), v.Channel.Name()), v.Words)
+		}
 		if len(args) == 1 && !asJSON {
 			c.say("%s", last)
 		}

@@ -349,7 +349,8 @@ type WhyReport struct {
 	Outcome string `json:"outcome"`
 }
 
-// VerdictReport is what becomes of a channel.
+// VerdictReport is what becomes of a channel, or of a whole group that is for other
+// clients: Number is -1 then, and Channel the zero Key, which is "" in JSON.
 type VerdictReport struct {
 	Group   int          `json:"group"`
 	Number  int          `json:"number"` // of the channel in its group
@@ -362,6 +363,10 @@ type VerdictReport struct {
 func reportWhy(client netip.Addr, listener string, verdicts []balancer.Verdict) WhyReport {
 	report := WhyReport{Client: client, Listener: listener, Verdicts: []VerdictReport{}}
 	for _, v := range verdicts {
+		if v.Channel == nil {
+			report.Verdicts = append(report.Verdicts, VerdictReport{Group: v.Group, Number: -1, Reason: v.Reason.String(), Words: v.Words})
+			continue
+		}
 		report.Verdicts = append(report.Verdicts, VerdictReport{v.Group, v.Index, v.Channel.Key(), v.Channel.Name(), v.Reason.String(), v.Words})
 	}
 	return report

@@ -378,7 +378,7 @@ func (e *Engine) closeMoved(l *listener, back []*balancer.Channel, now int64) {
 		if !known || at == 0 {
 			return false
 		}
-		verdicts := l.router.Why(balancer.Client{Addr: s.Client.Addr()}, now)
+		verdicts := l.router.Why(balancer.Client{Addr: s.Client.Addr(), Like: l.router.Groups()[at].For}, now)
 		if len(verdicts) == 0 {
 			return false
 		}

@@ -48,8 +48,13 @@ func (k Key) String() string {
 	return fmt.Sprintf("%s:%d", host, k.Port)
 }
 
-// MarshalText returns what String does, for logs and JSON.
-func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+// MarshalText returns what String does, for logs and JSON; nothing for the zero Key.
+func (k Key) MarshalText() ([]byte, error) {
+	if k == (Key{}) {
+		return nil, nil
+	}
+	return []byte(k.String()), nil
+}
 
 // Counters are what a channel has done so far. The struct holds nothing but
 // atomics of fixed size, and fills one cache line.

@@ -77,6 +77,7 @@ func (w *walk) ahead() (list []*Channel) {
 
 // model compares a router with what was told of its channels.
 type model struct {
+	halves   []int // whom the groups are for
 	t        *testing.T
 	options  Options
 	router   *Router
@@ -121,8 +122,28 @@ func preferred(channels []*Channel, client uint64) *Channel {
 	})
 }
 
+// halves are whom groups are for: everybody, or one half of the clients.
+var halves = []half{
+	{nil, func(byte) bool { return true }},
+	{NewAudience(nil, nil, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/25")}), func(last byte) bool { return last < 128 }},
+	{NewAudience(nil, nil, []netip.Prefix{netip.MustParsePrefix("10.0.0.128/25")}), func(last byte) bool { return last >= 128 }},
+}
+
+type half struct {
+	audience *Audience
+	has      func(last byte) bool
+}
+
+// isFor reports whether the group is for the client.
+func (m *model) isFor(group int, client Client) bool {
+	return halves[m.halves[group]].has(client.Addr.As4()[3])
+}
+
 // offered reports whether the group would offer its channel to the client at all.
 func (m *model) offered(c *Channel, client Client) bool {
+	if !m.isFor(m.told[c].group, client) {
+		return false
+	}
 	group := m.router.groups[m.told[c].group]
 	if group.Mode != Hash || m.options.HashFailover {
 		return true
@@ -198,8 +219,17 @@ func (m *model) rejection(w *walk) Rejection {
 		return NoneAnswered
 	}
 	rejection := NoneInService
+	if len(m.halves) > 0 {
+		rejection = ForOthers
+	}
+	for g := range m.halves {
+		if m.isFor(g, w.client) {
+			rejection = NoneInService
+		}
+	}
 	for _, t := range m.told {
 		switch {
+		case !m.isFor(t.group, w.client):
 		case !t.enabled() || t.nohost:
 		case t.weight == 0 && !(t.down && !m.panicking(t.group)):
 		case t.down && !m.panicking(t.group):
@@ -306,6 +336,12 @@ func FuzzRoute(f *testing.F) {
 		var groups []Group
 		for g := range 1 + pick(3) {
 			group := Group{Mode: Mode(pick(len(allModes)))}
+			half := 0
+			if pick(2) == 0 {
+				half = pick(len(halves))
+			}
+			group.For = halves[half].audience
+			m.halves = append(m.halves, half)
 			for i := range pick(5) {
 				c := NewChannel(Key{Host: fmt.Sprintf("h%d-%d", g, i), Port: 1})
 				c.SetAddresses(somewhere)

@@ -615,9 +615,9 @@ func (r *Route) hopes(now int64) bool {
 // couldBeServed reports whether there is a channel that the client may have, and did
 // not try, that is in service.
 func (r *Route) couldBeServed(now int64) bool {
-	for g, picker := range r.router.pickers {
+	for g := range r.router.groups {
 		ask := r.router.question(g, now)
-		from, to := picker.reach(r.router.hash(g, r.addr), ask)
+		from, to := r.reach(g, ask)
 		for i := from; i < to; i++ {
 			if ask.couldServe(r.router.groups[g].Channels[i]) && !r.tried.has(r.router.firsts[g]+i) {
 				return true
@@ -630,9 +630,9 @@ func (r *Route) couldBeServed(now int64) bool {
 // prospects yields the channels that the client may wait for, and did not try.
 func (r *Route) prospects(now int64) func(yield func(*Channel) bool) {
 	return func(yield func(*Channel) bool) {
-		for g, picker := range r.router.pickers {
+		for g := range r.router.groups {
 			ask := r.router.question(g, now)
-			from, to := picker.reach(r.router.hash(g, r.addr), ask)
+			from, to := r.reach(g, ask)
 			for i := from; i < to; i++ {
 				channel := r.router.groups[g].Channels[i]
 				if ask.worth(channel) && !r.tried.has(r.router.firsts[g]+i) && !yield(channel) {
@@ -646,8 +646,8 @@ func (r *Route) prospects(now int64) func(yield func(*Channel) bool) {
 // spans returns what the client may have of each group, nil if that is all.
 func (r *Route) spans(now int64) []span {
 	narrow, spans := false, make([]span, 0, 4)
-	for g, picker := range r.router.pickers {
-		from, to := picker.reach(r.router.hash(g, r.addr), r.router.question(g, now))
+	for g := range r.router.groups {
+		from, to := r.reach(g, r.router.question(g, now))
 		narrow = narrow || to-from < len(r.router.groups[g].Channels)
 		spans = append(spans, span{from, to})
 	}

@@ -64,6 +64,9 @@ func (h *hall) could(g *guest, c *Channel) bool {
 	}
 	at := h.router.spots[c]
 	group := h.router.groups[at.group]
+	if !slices.ContainsFunc(halves, func(half half) bool { return half.audience == group.For && half.has(g.name) }) {
+		return false
+	}
 	if group.Mode != Hash || h.options.HashFailover {
 		return true
 	}
@@ -227,6 +230,9 @@ func (h *hall) build(random *rand.Rand) {
 		group := Group{Mode: Mode(random.IntN(int(Modes))), Channels: rest[:n], SlowStart: time.Duration(random.IntN(2)) * 8 * time.Second}
 		if random.IntN(2) == 0 {
 			group.HashLoad = 125
+		}
+		if random.IntN(2) == 0 {
+			group.For = halves[random.IntN(len(halves))].audience
 		}
 		groups = append(groups, group)
 		rest = rest[n:]
@@ -698,7 +704,7 @@ func TestQueueFollowsWeights(t *testing.T) {
 	queue.Review(0)
 	moved := 0
 	for _, route := range routes {
-		if from, _ := router.pickers[0].reach(router.hash(0, route.addr), question{}); from == 1 {
+		if from, _ := router.pickers[0].reach(router.hash(0, route.asks.Addr), question{}); from == 1 {
 			moved++
 		}
 	}

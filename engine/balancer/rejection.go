@@ -12,6 +12,7 @@ const (
 	QueueFull                      // it could have waited, but too many did
 	QueueTimeout                   // it waited for a slot for too long
 	TooLate                        // it was not connected in the time that all attempts have together
+	ForOthers                      // no group is for it (see Group.For)
 	Rejections                     // how many there are
 )
 
@@ -25,6 +26,7 @@ func (r Rejection) String() string {
 		QueueFull:     "queue full",
 		QueueTimeout:  "queue timeout",
 		TooLate:       "deadline",
+		ForOthers:     "for others",
 	}[r]
 }
 
@@ -40,8 +42,17 @@ func (r *Route) Rejection() Rejection {
 	if r.router == nil {
 		return NoneInService
 	}
-	rejection := NoneInService
+	rejection := ForOthers
+	if len(r.router.groups) == 0 {
+		rejection = NoneInService
+	}
 	for g := range r.router.groups {
+		if !r.router.groups[g].For.Has(r.asks) {
+			continue
+		}
+		if rejection == ForOthers {
+			rejection = NoneInService
+		}
 		ask := r.router.question(g, 0)
 		ask.obstacles &^= held
 		for _, channel := range r.router.groups[g].Channels {

@@ -16,6 +16,9 @@ type Client struct {
 	// sent none.
 	ServerName string
 	ALPN       []string
+	// Like, if not nil, is the audience of a group that the client was given to by a
+	// ClientHello that is not known any more: in its place.
+	Like *Audience
 }
 
 // Step is what a route has its client do next.
@@ -35,17 +38,17 @@ const (
 // goroutine at a time and not copied after the first call of Next.
 type Route struct {
 	router  *Router
-	channel *Channel   // the channel whose slot is held, or nil
-	addr    netip.Addr // of the client
-	client  uint64     // hash of what counts of it in the group
-	place   place      // in the group
-	group   int32      // being searched
-	chance  uint32     // generation of the channel's state when its slot was taken
-	failed  bool       // connecting to a channel failed
-	held    bool       // a channel was passed over that is held off
-	over    bool       // no group has another channel that is not
-	tried   *numbers   // channels that could not be connected to
-	refused bool       // for the reason that follows
+	channel *Channel // the channel whose slot is held, or nil
+	asks    Client   // who goes
+	client  uint64   // hash of what counts of it in the group
+	place   place    // in the group
+	group   int32    // being searched
+	chance  uint32   // generation of the channel's state when its slot was taken
+	failed  bool     // connecting to a channel failed
+	held    bool     // a channel was passed over that is held off
+	over    bool     // no group has another channel that is not
+	tried   *numbers // channels that could not be connected to
+	refused bool     // for the reason that follows
 	refusal Rejection
 	ticket  uint64   // its turn among those who wait; 0 if it never did
 	waiting *waiting // in the queue, or served and not told so
@@ -53,11 +56,20 @@ type Route struct {
 
 // Route starts the journey of a client. A nil Router has no channels.
 func (r *Router) Route(client Client, now int64) Route {
-	route := Route{router: r, addr: client.Addr}
+	route := Route{router: r, asks: client}
 	if r != nil && len(r.groups) > 0 {
 		route.client = r.hash(0, client.Addr)
 	}
 	return route
+}
+
+// reach returns which channels of a group the client may have: none, where the group
+// is not for it.
+func (r *Route) reach(group int, ask question) (from, to int) {
+	if !r.router.groups[group].For.Has(r.asks) {
+		return 0, 0
+	}
+	return r.router.pickers[group].reach(r.router.hash(group, r.asks.Addr), ask)
 }
 
 // hash returns that of what counts in the group of a client's address.
@@ -143,7 +155,7 @@ func (r *Route) adopt(channel *Channel, at spot) {
 func (r *Route) again() {
 	r.group, r.place, r.held, r.over = 0, place{}, false, false
 	if len(r.router.groups) > 0 {
-		r.client = r.router.hash(0, r.addr)
+		r.client = r.router.hash(0, r.asks.Addr)
 	}
 }
 
@@ -167,20 +179,22 @@ func (r *Route) candidate(now int64, demand *demand, all bool) *Channel {
 		return nil
 	}
 	for int(r.group) < len(r.router.pickers) {
-		ask := r.router.question(int(r.group), now)
-		ask.tried, ask.demand = r.tried, demand
-		if all {
-			ask.obstacles |= everyone
+		if r.router.groups[r.group].For.Has(r.asks) {
+			ask := r.router.question(int(r.group), now)
+			ask.tried, ask.demand = r.tried, demand
+			if all {
+				ask.obstacles |= everyone
+			}
+			at, channel := r.router.pickers[r.group].next(r.client, r.place, ask)
+			if channel != nil {
+				r.place = at
+				return channel
+			}
+			r.held = r.held || all || at.mark&held != 0
+			r.place = place{}
 		}
-		at, channel := r.router.pickers[r.group].next(r.client, r.place, ask)
-		if channel != nil {
-			r.place = at
-			return channel
-		}
-		r.held = r.held || all || at.mark&held != 0
-		r.place = place{}
 		if r.group++; int(r.group) < len(r.router.pickers) {
-			r.client = r.router.hash(int(r.group), r.addr)
+			r.client = r.router.hash(int(r.group), r.asks.Addr)
 		}
 	}
 	r.over = true
@@ -195,10 +209,10 @@ func (r *Route) leftover(now int64) *Channel {
 	}
 	var soonest *Channel
 	var earliest int64
-	for g, picker := range r.router.pickers {
+	for g := range r.router.groups {
 		ask := r.router.question(g, now)
 		ask.obstacles &^= held
-		from, to := picker.reach(r.router.hash(g, r.addr), ask)
+		from, to := r.reach(g, ask)
 		for i := from; i < to; i++ {
 			channel := r.router.groups[g].Channels[i]
 			state := channel.state.Load()

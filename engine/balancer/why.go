@@ -2,11 +2,12 @@ package balancer
 
 import "fmt"
 
-// Verdict is what a router would say about one channel to a client.
+// Verdict is what a router would say about one channel to a client, or about a whole
+// group, which is NotFor it.
 type Verdict struct {
 	Group   int
-	Index   int // of the channel in the group
-	Channel *Channel
+	Index   int      // of the channel in the group
+	Channel *Channel // nil of a group
 	Reason  Reason
 	Words   string // the reason, with since when and why
 }
@@ -18,18 +19,22 @@ type Reason State
 const (
 	Chosen = Reason(StateUp)
 	IsFull = Reason(StateFull)
+	NotFor = Reason(StateRemoved + 1) // the group is for other clients
 )
 
 // String returns the reason in a word.
 func (r Reason) String() string {
-	if r == Chosen {
+	switch r {
+	case Chosen:
 		return "chosen"
+	case NotFor:
+		return "for others"
 	}
 	return State(r).String()
 }
 
 // Why returns the channels that a journey of the client would come by now, in
-// their order: one that is held off when its turn is, and again if nothing better
+// their order, and the groups that are for others between them: one that is held off when its turn is, and again if nothing better
 // is left. The last is Chosen; where none is, the client would be turned away. It
 // reserves nothing and takes no turn, so another client may come first.
 func (r *Router) Why(client Client, now int64) []Verdict {
@@ -39,8 +44,11 @@ func (r *Router) Why(client Client, now int64) []Verdict {
 	if r != nil {
 		demand = r.demand()
 	}
+	looked := 0 // at as many groups
 	for channel := route.candidate(now, demand, true); channel != nil; channel = route.candidate(now, demand, true) {
 		route.pass()
+		verdicts = route.passedOver(verdicts, looked)
+		looked = route.Group()
 		ask := r.question(route.Group(), now)
 		ask.demand = demand
 		verdict := route.verdict(channel, ask)
@@ -49,11 +57,23 @@ func (r *Router) Why(client Client, now int64) []Verdict {
 			return verdicts
 		}
 	}
+	verdicts = route.passedOver(verdicts, looked)
 	route.tried = nil
 	if channel := route.leftover(now); channel != nil {
 		ask := r.question(route.Group(), now)
 		ask.obstacles &^= held
 		verdicts = append(verdicts, route.verdict(channel, ask))
+	}
+	return verdicts
+}
+
+// passedOver appends what there is to say of the groups before the current one, from
+// that number on, which are not for the client.
+func (r *Route) passedOver(verdicts []Verdict, from int) []Verdict {
+	for g := from; g < int(r.group); g++ {
+		if For := r.router.groups[g].For; !For.Has(r.asks) {
+			verdicts = append(verdicts, Verdict{Group: g, Reason: NotFor, Words: "passed over: " + For.lacks(r.asks)})
+		}
 	}
 	return verdicts
 }

@@ -12,7 +12,6 @@ import (
 
 	"pgregory.net/rapid"
 
-	"balance/engine/plane/planetest"
 )
 
 const ms = int64(time.Millisecond)
@@ -562,7 +561,7 @@ func TestConcurrent(t *testing.T) {
 
 // TestMemory fills a table. What it takes is counted with all that belongs to it.
 func TestMemory(t *testing.T) {
-	if testing.Short() || planetest.RaceDetector {
+	if testing.Short() || raceDetector {
 		t.Skip("counts memory")
 	}
 	before := heap()

@@ -20,16 +20,19 @@ type logging struct {
 	queue   *logQueue
 }
 
-// newLogging logs to stderr, until close. If that is the journal, each line has
-// its priority there.
+// newLogging logs to stderr, until close, or to the journal if that is it.
 func newLogging(stderr io.Writer) *logging {
 	if isJournal(stderr) {
-		return logTo(func(format spec.LogFormat, level slog.Leveler) slog.Handler {
-			return newSyslogHandler(journalSink{stderr}, format, level)
-		}, func() {})
+		return newJournaling(&journal{path: journalSocket, lines: stderr})
 	}
 	return logTo(func(format spec.LogFormat, level slog.Leveler) slog.Handler {
 		return newHandler(stderr, format, &slog.HandlerOptions{Level: level})
+	}, func() {})
+}
+
+func newJournaling(j *journal) *logging {
+	return logTo(func(format spec.LogFormat, level slog.Leveler) slog.Handler {
+		return newJournalHandler(j, format, level)
 	}, func() {})
 }
 
@@ -39,7 +42,7 @@ func newSyslogging(dial func() (*syslog.Writer, error)) (*logging, error) {
 	s := &syslogSink{dial: dial}
 	connected := make(chan error, 1)
 	l := logTo(func(format spec.LogFormat, level slog.Leveler) slog.Handler {
-		return newSyslogHandler(s, format, level)
+		return &syslogHandler{newLineHandler(format, level), s}
 	}, func() { connected <- s.connect() })
 	select {
 	case err := <-connected:

@@ -65,23 +65,17 @@ func (s *syslogSink) write(level slog.Level, line string) error {
 	return s.done(send(line))
 }
 
-// sink takes lines, each with the severity of its level.
-type sink interface {
-	write(level slog.Level, line string) error
-}
-
-// syslogHandler gives each record the severity of its level. Time and level
-// are those of syslog, or of the journal, so they are left out of the text; but
-// its time is when it was told, so a record that had to wait brings its own.
-type syslogHandler struct {
+// lineHandler writes lines without level and time, which are those of syslog, or
+// of the journal; but its time is when it was told, so a record that had to wait
+// brings its own.
+type lineHandler struct {
 	slog.Handler // writes to buf
-	sink         sink
 	buf          *bytes.Buffer
 }
 
-func newSyslogHandler(sink sink, format spec.LogFormat, level slog.Leveler) slog.Handler {
+func newLineHandler(format spec.LogFormat, level slog.Leveler) lineHandler {
 	buf := new(bytes.Buffer)
-	options := &slog.HandlerOptions{
+	return lineHandler{newHandler(buf, format, &slog.HandlerOptions{
 		Level: level,
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 			own := a.Key == slog.LevelKey ||
@@ -91,22 +85,34 @@ func newSyslogHandler(sink sink, format spec.LogFormat, level slog.Leveler) slog
 			}
 			return a
 		},
-	}
-	return &syslogHandler{newHandler(buf, format, options), sink, buf}
+	}), buf}
+}
+
+// line returns the line of a record.
+func (h lineHandler) line(ctx context.Context, record slog.Record) (string, error) {
+	h.buf.Reset()
+	err := h.Handler.Handle(ctx, record)
+	return h.buf.String(), err
+}
+
+// syslogHandler gives each record the severity of its level.
+type syslogHandler struct {
+	lineHandler
+	sink *syslogSink
 }
 
 func (h *syslogHandler) Handle(ctx context.Context, record slog.Record) error {
-	h.buf.Reset()
-	if err := h.Handler.Handle(ctx, record); err != nil {
+	line, err := h.line(ctx, record)
+	if err != nil {
 		return err
 	}
-	return h.sink.write(record.Level, h.buf.String())
+	return h.sink.write(record.Level, line)
 }
 
 func (h *syslogHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &syslogHandler{h.Handler.WithAttrs(attrs), h.sink, h.buf}
+	return &syslogHandler{lineHandler{h.Handler.WithAttrs(attrs), h.buf}, h.sink}
 }
 
 func (h *syslogHandler) WithGroup(name string) slog.Handler {
-	return &syslogHandler{h.Handler.WithGroup(name), h.sink, h.buf}
+	return &syslogHandler{lineHandler{h.Handler.WithGroup(name), h.buf}, h.sink}
 }

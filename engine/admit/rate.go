@@ -98,6 +98,6 @@ func (l *Limits) take(full, now int64) (after int64, ok bool) {
 	}
 	interval := max(int64(l.Rate.Per)/int64(l.Rate.Count), 1)
 	empty := now + int64(min(burst, MaxCount))*interval // when a bucket that is empty now is full
-	after = min(max(full, now), empty) + interval       // bounded, since it may come from other limits
+	after = max(full, now) + interval
 	return min(after, empty), after <= empty
 }

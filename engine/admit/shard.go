@@ -144,6 +144,21 @@ const (
 
 func (s *shard) at(at int32) *entry { return &s.chunks[at/chunk][at%chunk] }
 
+// each calls a function with the entries of an owner, under the lock, which is held for
+// no longer than one chunk takes.
+func (s *shard) each(owner uint32, do func(at int32)) {
+	for first, begun := int32(0), int32(chunk); first < begun; first += chunk {
+		s.mu.Lock()
+		begun = s.begun
+		for at := first; at < min(first+chunk, begun); at++ {
+			if e := s.at(at); e.serial != 0 && e.owner == owner {
+				do(at)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
 func (s *shard) kept() int { return len(s.order) }
 
 func (s *shard) chain(hash uint64) *int32 { return &s.chains[hash>>32&uint64(len(s.chains)-1)] }

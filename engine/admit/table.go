@@ -99,13 +99,7 @@ func (s *Sources) Close() {
 	t := s.table
 	for i := range t.shards {
 		shard := &t.shards[i]
-		shard.mu.Lock()
-		for at := range shard.begun {
-			if e := shard.at(at); e.serial != 0 && e.owner == s.number {
-				t.remove(shard, at)
-			}
-		}
-		shard.mu.Unlock()
+		shard.each(s.number, func(at int32) { t.remove(shard, at) })
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -23,38 +23,17 @@ func (s *Sources) Top(n int, now int64) []Source {
 		return nil
 	}
 	var top []Source
-	keep := func() {
+	for i := range s.table.shards {
+		shard := &s.table.shards[i]
+		shard.each(s.number, func(at int32) { top = append(top, shard.at(at).told(now)) })
 		slices.SortFunc(top, func(a, b Source) int {
 			return cmp.Or(cmp.Compare(b.busy(), a.busy()), cmp.Compare(b.Refused, a.Refused), a.Network.Addr().Compare(b.Network.Addr()))
 		})
 		top = top[:min(n, len(top))]
 	}
-	for i := range s.table.shards {
-		for first, more := int32(0), true; more; first += chunk {
-			top, more = s.table.shards[i].tell(top, s.number, first, now)
-			if len(top) > 2*n+chunk {
-				keep()
-			}
-		}
-	}
-	keep()
 	return top
 }
 
 func (s *Source) busy() float64 {
 	return float64(s.Sessions) + s.PerSecond*window.Seconds()
-}
-
-// tell adds the sources of an owner that are in one chunk, and says whether there are
-// more chunks. The lock is held for no longer than one takes.
-func (s *shard) tell(told []Source, owner uint32, first int32, now int64) (all []Source, more bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	last := min(first+chunk, s.begun)
-	for at := first; at < last; at++ {
-		if e := s.at(at); e.serial != 0 && e.owner == owner {
-			told = append(told, e.told(now))
-		}
-	}
-	return told, last < s.begun
 }

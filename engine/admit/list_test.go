@@ -85,6 +85,16 @@ func TestVerdictOfNothing(t *testing.T) {
 	}
 }
 
+func TestVerdictDoesNotAllocate(t *testing.T) {
+	list := NewList(rules("+10.0.0.0/8 -2001:db8::/32"))
+	for _, addr := range []string{"10.0.0.1", "11.0.0.1", "2001:db8::1", "::1", "::ffff:10.0.0.1"} {
+		addr := netip.MustParseAddr(addr)
+		if allocations := testing.AllocsPerRun(100, func() { list.Verdict(addr) }); allocations > 0 {
+			t.Errorf("%v: %v allocations", addr, allocations)
+		}
+	}
+}
+
 // drawNetwork draws from few bits, so that networks contain one another and meet at
 // their ends.
 func drawNetwork(t *rapid.T) netip.Prefix {

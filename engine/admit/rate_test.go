@@ -1,6 +1,7 @@
 package admit
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -81,7 +82,7 @@ func TestTake(t *testing.T) {
 		{"never more than full", Limits{Rate: Rate{1, time.Second}, Burst: 2}, []int64{0, 99 * s, 99 * s, 99 * s}, "yyyn"},
 		{"a third of a second, rounded down", Limits{Rate: Rate{3, time.Second}, Burst: 1}, []int64{0, 333_333_333, 666_666_665}, "yyn"},
 		{"an hour", Limits{Rate: Rate{1, time.Hour}}, []int64{5, 3600*s + 4, 7200*s + 4}, "yny"},
-		{"the most there is", Limits{Rate: Rate{1, time.Hour}, Burst: 1 << 62}, []int64{1 << 61, 1 << 61}, "yy"},
+		{"the most there is", Limits{Rate: Rate{1, time.Hour}, Burst: math.MaxInt}, []int64{1 << 61, 1 << 61}, "yy"},
 	} {
 		full, got := int64(0), ""
 		for _, now := range test.at {

@@ -1,7 +1,6 @@
 package admit
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 	"sync"
@@ -116,25 +115,6 @@ func (s *Sources) Len() int { return int(s.kept.Load()) }
 type Ticket struct {
 	at     uint32 // shard and entry
 	serial uint32 // of the entry; 0 for no ticket
-}
-
-// sourceOf returns what a client with an address is counted for.
-func (s *Sources) sourceOf(limits *Limits, addr netip.Addr) source {
-	addr = addr.Unmap().WithZone("")
-	bits := cmp.Or(limits.IPv6Bits, DefaultIPv6Bits)
-	if addr.Is4() {
-		bits = cmp.Or(limits.IPv4Bits, DefaultIPv4Bits)
-	}
-	network, err := addr.Prefix(bits)
-	if err != nil { // more bits than there are
-		network = netip.PrefixFrom(addr, addr.BitLen())
-	}
-	if addr.Is4() {
-		bits = network.Bits() + 96
-	} else {
-		bits = network.Bits()
-	}
-	return source{network.Addr().As16(), s.number, uint8(bits)}
 }
 
 // Arrive asks for a new connection of a client. If it is admitted, one session of its

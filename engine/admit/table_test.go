@@ -302,7 +302,7 @@ type kept struct {
 	idle     int64 // since when, if it has no sessions
 }
 
-func (k *kept) go_(now int64) {
+func (k *kept) pass(now int64) {
 	k.lacks, k.at = max(0, k.lacks-(now-k.at)), now
 }
 
@@ -371,11 +371,6 @@ func (m *model) arrive(t *rapid.T, owner *Sources, limits *Limits, addr netip.Ad
 			}
 		}
 	}
-	wantSessions := 0
-	want := Admitted
-	if one != nil {
-		wantSessions = one.sessions
-	}
 	would, _ := owner.Would(limits, addr, now)
 	ticket, got := owner.Arrive(limits, addr, now)
 	if one == nil {
@@ -391,7 +386,8 @@ func (m *model) arrive(t *rapid.T, owner *Sources, limits *Limits, addr netip.Ad
 		}
 		return
 	}
-	one.go_(now)
+	one.pass(now)
+	want := Admitted
 	if limits.Rate.Count > 0 {
 		burst := int64(limits.Burst)
 		if burst == 0 {
@@ -405,7 +401,7 @@ func (m *model) arrive(t *rapid.T, owner *Sources, limits *Limits, addr netip.Ad
 			one.lacks += interval
 		}
 	}
-	if want == Admitted && limits.MaxSessions > 0 && wantSessions >= limits.MaxSessions {
+	if want == Admitted && limits.MaxSessions > 0 && one.sessions >= limits.MaxSessions {
 		want = TooManySessions
 	}
 	if got != want || would != want || (ticket != Ticket{}) != (want == Admitted) {
@@ -457,7 +453,7 @@ func TestTableIsItsModel(t *testing.T) {
 				one := sessions[i]
 				sessions = append(sessions[:i:i], sessions[i+1:]...)
 				one.owner.Leave(one.ticket, now)
-				one.of.go_(now)
+				one.of.pass(now)
 				one.of.sessions--
 				one.of.settle(now)
 			},

@@ -2,19 +2,8 @@ package admit
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 )
-
-// Source is what is known of one.
-type Source struct {
-	Network   netip.Prefix
-	Sessions  int
-	PerSecond float64 // new connections of about the last ten seconds, refused ones too
-	Refused   uint64  // in all
-	Limited   bool    // refused within the last minute
-	Since     int64   // when it was, the time at which that began
-}
 
 // MaxTop is how many sources are told of at most: each is put in its place while others
 // wait.

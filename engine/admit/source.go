@@ -26,12 +26,7 @@ func (s *Sources) sourceOf(limits *Limits, addr netip.Addr) source {
 	if err != nil { // more bits than there are
 		network = netip.PrefixFrom(addr, addr.BitLen())
 	}
-	if addr.Is4() {
-		bits = network.Bits() + 96
-	} else {
-		bits = network.Bits()
-	}
-	return source{network.Addr().As16(), s.number, uint8(bits)}
+	return source{network.Addr().As16(), s.number, uint8(network.Bits() + 128 - addr.BitLen())}
 }
 
 func (s *source) network() netip.Prefix {

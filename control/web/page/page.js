@@ -34,6 +34,7 @@ let samples = [];
 let paused = false;
 let answered = null; // when the daemon answered last
 let timer = 0;
+let asking = 0; // the last question that was put
 let locked = false; // until somebody gives the token
 let curvesAt = 0; // when the small curves were asked for
 let routed = false; // whether what the address names has been shown
@@ -44,6 +45,7 @@ async function refresh() {
   if (paused || locked || document.hidden) {
     return;
   }
+  const mine = ++asking;
   const asked = Date.now();
   const wantsCurves = asked - curvesAt >= curvesEvery;
   try {
@@ -53,6 +55,9 @@ async function refresh() {
       ask(`api/v1/history?after=${samples.at(-1)?.time ?? 0}`),
       wantsCurves ? ask("api/v1/curves") : null,
     ]);
+    if (mine !== asking) {
+      return; // what was asked later has been shown, or will be
+    }
     answered = new Date();
     if (curves) {
       curvesAt = asked;
@@ -62,6 +67,9 @@ async function refresh() {
     unlock();
     lost(false);
   } catch (error) {
+    if (mine !== asking) {
+      return;
+    }
     if (error instanceof Locked) {
       if (error.given === currentToken()) {
         lock();

@@ -32,7 +32,11 @@ function question({ title, text, verb, danger, act, about }, done) {
 }
 
 yes.addEventListener("click", () => pending?.());
-dialog.addEventListener("close", () => { pending = null; });
+dialog.addEventListener("close", () => { // which comes late: the next question may have been put
+  if (!dialog.open) {
+    pending = null;
+  }
+});
 
 /** What can be done with a channel in its state. */
 export const channelActs = (channel) =>

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ import (
 	"balance/control"
 	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/spec"
 )
 
 // browser is a headless browser with one tab, and what it complains of.
@@ -220,6 +222,23 @@ func (b *browser) until(t *testing.T, expression string) {
 	}
 }
 
+// press clicks on what a selector finds, once that can be seen.
+func (b *browser) press(t *testing.T, selector string) {
+	t.Helper()
+	b.until(t, fmt.Sprintf(`Boolean(document.querySelector(%q)?.checkVisibility())`, selector))
+	eval[chromedp.Void](t, b, fmt.Sprintf(`document.querySelector(%q).click()`, selector))
+}
+
+// asks waits for a question, and compares what it says.
+func (b *browser) asks(t *testing.T, title, text, verb string) {
+	t.Helper()
+	b.until(t, `document.querySelector("#question").open`)
+	got := eval[[]string](t, b, `["#question-title", "#question-text", "#question .yes"].map((of) => document.querySelector(of).textContent)`)
+	if want := []string{title, text, verb}; !slices.Equal(got, want) {
+		t.Errorf("it is asked %q, want %q", got, want)
+	}
+}
+
 const hostile = `<img src=x onerror="alert(1)"><script>alert(2)</script>&amp;'"`
 
 // TestPage looks at the page with a browser, one for all: it takes longest to start.
@@ -230,6 +249,8 @@ func TestPage(t *testing.T) {
 	t.Run("TenThousand", b.tenThousand)
 	t.Run("Views", b.views)
 	t.Run("Acts", b.acts)
+	t.Run("Undoing", b.undoing)
+	t.Run("Late", b.late)
 	t.Run("Token", b.token)
 	t.Run("Health", b.health)
 	t.Run("Pictures", b.pictures)
@@ -438,11 +459,7 @@ func (b *browser) acts(t *testing.T) {
 	b.do(t, chromedp.KeyEvent(testToken+"\r"))
 	b.until(t, `document.querySelectorAll(".cell tbody tr").length === 2`)
 	eval[chromedp.Void](t, b, `document.querySelector("tbody .link").click()`)
-	press := func(selector string) {
-		t.Helper()
-		b.until(t, fmt.Sprintf(`Boolean(document.querySelector(%q))`, selector))
-		eval[chromedp.Void](t, b, fmt.Sprintf(`document.querySelector(%q).click()`, selector))
-	}
+	press := func(selector string) { t.Helper(); b.press(t, selector) }
 	state := func() string { return r.engine.Snapshot().Listeners[0].Groups[0].Channels[0].State.String() }
 
 	press("tr.detail .acts button")
@@ -475,6 +492,230 @@ func (b *browser) acts(t *testing.T) {
 	b.forgive("status of 401")
 	b.do(t, chromedp.Evaluate[chromedp.Void](`sessionStorage.clear()`))
 	b.check(t, base)
+}
+
+// undo plays the part of the daemon that keeps configurations.
+type undo struct {
+	mu      sync.Mutex
+	kept    []control.Configuration // guarded by mu
+	waiting *control.Unconfirmed    // guarded by mu
+	refuses error                   // guarded by mu
+	calls   []string                // guarded by mu
+}
+
+// serve has a daemon keep them so.
+func (u *undo) serve(d *control.Daemon) {
+	d.History = func() []control.Configuration {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return slices.Clone(u.kept)
+	}
+	d.Compare = func(number int) (control.Comparison, error) {
+		return control.Comparison{Before: number - 1,
+			Changed:  spec.Changes{{Sign: spec.Added, Listener: "web", Channel: "10.0.0.19:8080"}, {Sign: spec.Removed, Listener: hostile}},
+			Rollback: spec.Changes{{Sign: spec.Changed, Listener: "web", Channel: "10.0.0.10:8080", Key: "weight", Old: "3", New: "1"}}}, nil
+	}
+	d.Unconfirmed = func() *control.Unconfirmed {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return u.waiting
+	}
+	d.Confirm = func(by engine.Actor) (int, error) {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.calls = append(u.calls, fmt.Sprintf("confirm by %s", by))
+		u.waiting = nil
+		return len(u.kept), nil
+	}
+	d.Rollback = func(by engine.Actor, number int, write bool) (control.Rollback, error) {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.calls = append(u.calls, fmt.Sprintf("rollback to %d by %s, write %t", number, by, write))
+		if u.refuses != nil {
+			return control.Rollback{}, u.refuses
+		}
+		u.waiting = nil
+		u.keepLocked(fmt.Sprintf("rollback %d", number))
+		return control.Rollback{To: number, Number: len(u.kept)}, nil
+	}
+}
+
+func (u *undo) keepLocked(why string) {
+	for i := range u.kept {
+		u.kept[i].InForce = false
+	}
+	u.kept = append(u.kept, control.Configuration{Number: len(u.kept) + 1, Time: time.Now(), By: "ann (1000), control", Why: why, Changes: 1, InForce: true})
+}
+
+// set puts a configuration in force that waits to be confirmed, if it is to, and
+// says what becomes of the next rollback.
+func (u *undo) set(why string, waits bool, refuses error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.keepLocked(why)
+	u.refuses = refuses
+	if n := len(u.kept); waits {
+		u.waiting = &control.Unconfirmed{Number: n, Back: n - 1, By: "ann (1000), control", Why: why, Since: time.Now(), Until: time.Now().Add(10 * time.Minute)}
+	}
+}
+
+// called returns what was asked for since it was called last.
+func (u *undo) called() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	defer func() { u.calls = nil }()
+	return strings.Join(u.calls, ", ")
+}
+
+// undoing reads the history, goes back in it, and answers for a change that
+// waits to be confirmed.
+func (b *browser) undoing(t *testing.T) {
+	r, u := newRig(t), new(undo)
+	r.apply(listener("web", group(r.echo())))
+	u.serve(&r.daemon)
+	u.set("start", false, nil)
+	u.set("reload", false, nil)
+	u.set("apply new.toml", true, errors.New("it cannot listen"))
+	server := NewServer(r.daemon, r.logger())
+	t.Cleanup(server.Close)
+	r.put(server, Settings{Address: "127.0.0.1:0", Token: testToken, Write: true})
+	base := server.URL()
+	b.open(t, base+"#/configuration", 1366, 768)
+	b.until(t, `document.activeElement.id === "token"`)
+	b.do(t, chromedp.KeyEvent(testToken+"\r"))
+
+	// The history, the latest first, and a diff of it.
+	const entries = `[...document.querySelectorAll("#past li")].map((li) => li.innerText.replace(/\s+/g, " ").replace(/ \d+\/.* [AP]M /, " ").trim())`
+	expect := func(want ...string) {
+		t.Helper()
+		b.until(t, fmt.Sprintf(`%s.length === %d`, entries, len(want)))
+		if got := eval[[]string](t, b, entries); !slices.Equal(got, want) {
+			t.Errorf("the history is %q, want %q", got, want)
+		}
+	}
+	const by = ", by ann (1000), control, 1 change"
+	expect("3 apply new.toml"+by+", in force", "2 reload"+by+" Go back to it…", "1 start"+by+" Go back to it…")
+	for entry, want := range map[int]string{
+		2: "What it changed from 1\n+ web channel 10.0.0.19:8080\n- " + hostile + "\n\nWhat going back to it would change now\n~ web channel 10.0.0.10:8080 weight 3 → 1\n",
+		1: "What it changed from 2\n+ web channel 10.0.0.19:8080\n- " + hostile + "\n",
+	} {
+		diff := fmt.Sprintf(`document.querySelector("#past li:nth-child(%d) .diff")`, entry)
+		if eval[bool](t, b, diff+`.checkVisibility()`) {
+			t.Errorf("diff %d is there before it is asked for", entry)
+		}
+		b.press(t, fmt.Sprintf("#past li:nth-child(%d) summary", entry))
+		b.until(t, diff+`.checkVisibility() && `+diff+`.textContent !== ""`)
+		if got := eval[string](t, b, diff+`.textContent`); got != want {
+			t.Errorf("diff %d is %q, want %q", entry, got, want)
+		}
+	}
+	if got := eval[string](t, b, `[...document.querySelectorAll("#past li:nth-child(2) .diff span")].map((line) => line.className).join()`); got != "added,removed,changed" {
+		t.Errorf("the lines of a diff look like %s", got)
+	}
+
+	// The banner, whose clock runs down, is answered.
+	const left = `(([, min, s]) => 60 * min + Number(s ?? 0))(document.querySelector("#confirm p").textContent.match(/itself in (\d+) min(?: (\d+) s)?,/))`
+	b.until(t, `document.querySelector("#confirm").checkVisibility()`)
+	banner := eval[string](t, b, `document.querySelector("#confirm p").textContent.replace(/\d+ min( \d+ s)?/, "TIME")`)
+	if want := "Change 3 (apply new.toml, by ann (1000), control) is undone by itself in TIME, unless somebody confirms it. Configuration 2 comes back then."; banner != want {
+		t.Errorf("the banner says %q, want %q", banner, want)
+	}
+	b.until(t, fmt.Sprintf(`%s < %d`, left, eval[int](t, b, left)))
+	b.accessible(t, "unconfirmed")
+	b.fits(t)
+
+	const confirm, back = `#confirm [data-act="confirm"]`, `#confirm [data-act="rollback"]`
+	const closed = `!document.querySelector("#question").open`
+	const calm = closed + ` && !document.querySelector("#confirm").checkVisibility()`
+	const stays = "It is put in force as one more change; the file on disk stays as it is, and differs from then on."
+	b.press(t, confirm)
+	b.asks(t, "Keep this configuration?", "It stays in force, and does not go back by itself any more.", "Confirm")
+	b.do(t, chromedp.KeyEvent(kb.Escape))
+	b.until(t, closed)
+	b.press(t, back)
+	b.asks(t, "Go back to the configuration before?", stays, "Go back")
+	if got := u.called(); got != "" {
+		t.Errorf("nothing was answered, but there came %s", got)
+	}
+	b.press(t, "#question .yes")
+	b.until(t, `document.querySelector("#question .problem").textContent === "It was not done: it cannot listen"`)
+	if got, want := u.called(), "rollback to 0 by page from 127.0.0.1, write false"; got != want {
+		t.Errorf("there came %q, want %q", got, want)
+	}
+	b.do(t, chromedp.KeyEvent(kb.Escape))
+	b.until(t, closed)
+	b.press(t, confirm)
+	b.asks(t, "Keep this configuration?", "It stays in force, and does not go back by itself any more.", "Confirm")
+	if got := eval[string](t, b, `document.querySelector("#question .problem").textContent`); got != "" {
+		t.Errorf("the new question shows the old problem: %q", got)
+	}
+	b.press(t, "#question .yes")
+	b.until(t, calm)
+	if got, want := u.called(), "confirm by page from 127.0.0.1"; got != want {
+		t.Errorf("there came %q, want %q", got, want)
+	}
+
+	// Back to one of the history, and from a banner.
+	u.set("weight 0 3", true, nil)
+	b.until(t, `document.querySelector("#confirm").checkVisibility()`)
+	b.press(t, "#past li:nth-child(3) button")
+	b.asks(t, "Go back to configuration 1?", stays, "Go back")
+	b.press(t, "#question .yes")
+	b.until(t, calm)
+	expect("5 rollback 1"+by+", in force", "4 weight 0 3"+by+" Go back to it…", "3 apply new.toml"+by+" Go back to it…",
+		"2 reload"+by+" Go back to it…", "1 start"+by+" Go back to it…")
+	u.set("maxc 0 9", true, nil)
+	b.press(t, back)
+	b.press(t, "#question .yes")
+	b.until(t, calm)
+	if got, want := u.called(), "rollback to 1 by page from 127.0.0.1, write false, rollback to 0 by page from 127.0.0.1, write false"; got != want {
+		t.Errorf("there came %q, want %q", got, want)
+	}
+	b.forgive("status of 401")
+	b.forgive("status of 409") // of what was refused
+	b.do(t, chromedp.Evaluate[chromedp.Void](`sessionStorage.clear()`))
+	b.check(t, base)
+}
+
+// late has an answer come after a later one: it is not shown any more.
+func (b *browser) late(t *testing.T) {
+	made := scene{listeners: 1, channels: 2}
+	var asked atomic.Uint64
+	release := make(chan struct{})
+	page := made.handler(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/api/v1/status" {
+			page.ServeHTTP(w, r)
+			return
+		}
+		turn := asked.Add(1)
+		if turn == 2 {
+			select {
+			case <-release:
+			case <-r.Context().Done(): // nobody waits for it any more
+			}
+		}
+		answer := made.status(time.Now(), 0)
+		answer.Generation = turn
+		writeJSON(w, answer)
+	}))
+	t.Cleanup(server.Close)
+
+	b.open(t, server.URL+"/#/configuration", 1366, 768)
+	eventually(t, "it is asked again", func() bool { return asked.Load() == 2 })
+	eval[chromedp.Void](t, b, `window.seen = [], new MutationObserver(() => seen.push(document.querySelectorAll("#configuration .facts dd")[1].textContent))
+		.observe(document.querySelector("#configuration .facts"), { subtree: true, childList: true, characterData: true })`)
+	for _, want := range []string{"true", "false"} { // Pause, and on
+		b.press(t, "#pause")
+		b.until(t, fmt.Sprintf(`document.querySelector("#pause").getAttribute("aria-pressed") === %q`, want))
+	}
+	b.until(t, `seen.includes("3")`)
+	close(release)
+	b.until(t, `seen.includes("5")`)
+	if seen := eval[[]string](t, b, `seen`); slices.Contains(seen, "2") {
+		t.Errorf("generations are seen as %q", seen)
+	}
+	b.check(t, server.URL)
 }
 
 // token reads a page that shows nothing without one.

@@ -165,6 +165,12 @@ func past(now time.Time, step, samples, active int) []sample {
 
 // serve serves the page, and the scene as what the daemon says.
 func (s scene) serve(t *testing.T) *httptest.Server {
+	server := httptest.NewServer(s.handler(t))
+	t.Cleanup(server.Close)
+	return server
+}
+
+func (s scene) handler(t *testing.T) http.Handler {
 	began := time.Now()
 	mux := http.NewServeMux()
 	mux.Handle("GET /", newHandler(&Daemon{newRig(t).daemon}, new(history), Settings{}))
@@ -234,7 +240,5 @@ func (s scene) serve(t *testing.T) *httptest.Server {
 		}
 		writeJSON(w, map[string]string{"change": "done"})
 	})
-	server := httptest.NewServer(mux)
-	t.Cleanup(server.Close)
-	return server
+	return mux
 }

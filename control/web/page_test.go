@@ -585,7 +585,7 @@ func (b *browser) undoing(t *testing.T) {
 	b.do(t, chromedp.KeyEvent(testToken+"\r"))
 
 	// The history, the latest first, and a diff of it.
-	const entries = `[...document.querySelectorAll("#past li")].map((li) => li.innerText.replace(/\s+/g, " ").replace(/ \d+\/.* [AP]M /, " ").trim())`
+	const entries = `[...document.querySelectorAll("#past li")].map((li) => ["b", ".muted", ":scope > button"].map((part) => li.querySelector(part)?.textContent.trim()).filter(Boolean).join(" "))`
 	expect := func(want ...string) {
 		t.Helper()
 		b.until(t, fmt.Sprintf(`%s.length === %d`, entries, len(want)))
@@ -874,18 +874,22 @@ func (b *browser) pictures(t *testing.T) {
 	if dir == "" {
 		t.Skip("BALANCE_SCREENSHOT names no directory")
 	}
-	many := scene{listeners: 20, channels: 10, trouble: true}.serve(t)
+	many := scene{listeners: 20, channels: 10, trouble: true}
+	unconfirmed := many
+	unconfirmed.write, unconfirmed.unconfirmed = true, true
 	for _, picture := range []struct {
 		name          string
+		scene         scene
 		width, height int64
 		scheme        string
 	}{
-		{"page-laptop", 1366, 900, "light"},
-		{"page-wide", 2560, 1440, "dark"},
-		{"page-phone", 390, 844, "light"},
+		{"page-laptop", many, 1366, 900, "light"},
+		{"page-wide", many, 2560, 1440, "dark"},
+		{"page-phone", many, 390, 844, "light"},
+		{"page-confirm", unconfirmed, 1366, 300, "light"},
 	} {
 		b.paint(t, picture.scheme)
-		b.open(t, many.URL, picture.width, picture.height)
+		b.open(t, picture.scene.serve(t).URL, picture.width, picture.height)
 		b.until(t, `document.querySelectorAll(".cell").length === 20 && document.querySelector("#traffic path.one").getAttribute("d").length > 10`)
 		b.until(t, `/\d/.test(document.querySelector("td.rate").textContent)`) // a second look has been taken
 		data, err := chromedp.Run(b, chromedp.CaptureScreenshot())

@@ -22,6 +22,7 @@ type scene struct {
 	listeners, channels int // of each listener
 	trouble             bool
 	write               bool
+	unconfirmed         bool      // the last change is undone in a while
 	calls               *[]string // what was asked to be done; nil for none
 }
 
@@ -63,6 +64,9 @@ func (s scene) status(now time.Time, turn int) status {
 	answer := status{Version: "4.0.0", PID: 812, Started: now.Add(-53 * time.Hour), Now: now, Generation: 12, File: "/etc/balance.toml",
 		Problems: []string{}, Warnings: []string{}, Loops: []int{}, Write: s.write, Listeners: []listenerStatus{},
 		LastReload: &control.ReloadReport{Time: now.Add(-47 * time.Minute), OK: true, Errors: []string{}, Hash: "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"}}
+	if s.unconfirmed {
+		answer.Confirm = &control.Unconfirmed{Number: 12, Back: 11, By: "ann (1000), control", Why: "apply new.toml", Since: now.Add(-13 * time.Second), Until: now.Add(47 * time.Second)}
+	}
 	for i := range s.listeners {
 		l := listenerStatus{Name: s.name(i), Addresses: []string{fmt.Sprintf("10.0.0.1:%d", 8000+i)}, Usable: true, Rejected: map[string]uint64{}, Groups: []control.GroupReport{}}
 		if i == 0 && s.trouble {

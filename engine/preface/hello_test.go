@@ -137,9 +137,24 @@ func wholeAndInPart(t *testing.T, hello string, want Hello) {
 			t.Fatalf("with %d bytes behind it: %+v, %v; want %+v", len(data), h, err, want)
 		}
 	}
-	for n := range hello {
+	step := 1
+	if len(hello) > 12<<10 {
+		step = 5 // no part of a record of 1 byte, which has 6 with its header
+	}
+	for n := 0; n < len(hello); n += step {
 		if h, err := ReadHello([]byte(hello[:n])); err != ErrShort || !reflect.DeepEqual(h, Hello{}) {
 			t.Fatalf("its first %d of %d bytes: %+v, %v", n, len(hello), h, err)
+		}
+	}
+}
+
+// TestHelloEnds: it ends where its length says, also within a record.
+func TestHelloEnds(t *testing.T) {
+	whole := message(serverName("example.net"))
+	for _, size := range []int{1, 10, len(whole) - 1, len(whole), len(whole) + 1, recordMax} {
+		b := records(whole+"\x0b\x00\x00\x10more of the handshake", size)
+		if h, err := ReadHello([]byte(b)); err != nil || h.ServerName != "example.net" {
+			t.Errorf("in records of %d bytes: %+v, %v", size, h, err)
 		}
 	}
 }

@@ -307,8 +307,9 @@ func unixName(field []byte) string {
 //
 // Version 2 has the addresses, the TLVs of p, uniqueID if it is not empty and p
 // has none (of more than MaxUniqueID bytes the first), and a checksum as the
-// last. Without addresses it is UNSPEC. LOCAL is 16 bytes and nothing behind them,
-// as the specification asks for.
+// last. LOCAL is 16 bytes and nothing behind them, as the specification asks for,
+// and without addresses it is LOCAL as well: it could be UNSPEC, but HAProxy 2.6
+// and go-proxyproto refuse that. HAProxy 2.6 refuses unix sockets, too.
 //
 // Version 1 has no LOCAL, and checks that use it should have the addresses of
 // their own connection (section 2.1). What it has no words for is UNKNOWN.
@@ -325,7 +326,7 @@ func AppendProxy(b []byte, version int, p *Proxy, uniqueID []byte) []byte {
 
 	from := len(b)
 	b = append(b, signatureV2...)
-	if p.Local {
+	if p.Local || !known && p.Unix == [2]string{} {
 		return append(b, 0x20, familyUnspec, 0, 0)
 	}
 	switch {
@@ -337,15 +338,13 @@ func AppendProxy(b []byte, version int, p *Proxy, uniqueID []byte) []byte {
 		b = append(b, 0x21, familyTCP6, 0, 0)
 		s, d := source.Addr().As16(), destination.Addr().As16()
 		b = append(append(b, s[:]...), d[:]...)
-	case p.Unix != [2]string{}:
+	default:
 		b = append(b, 0x21, familyUnix, 0, 0)
 		for _, path := range p.Unix {
 			var field [unixPath]byte
 			copy(field[:], path)
 			b = append(b, field[:]...)
 		}
-	default:
-		b = append(b, 0x21, familyUnspec, 0, 0)
 	}
 	if known {
 		b = binary.BigEndian.AppendUint16(b, source.Port())

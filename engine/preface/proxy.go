@@ -171,8 +171,7 @@ func readV1(b []byte) (Proxy, int, error) {
 }
 
 // parseEnd reads an address and its port. Of IPv6 the form with an IPv4 address
-// at its end is taken too: the specification has it not, but HAProxy and nginx
-// send it.
+// at its end is taken too: the specification has it not, but HAProxy sends it.
 func parseEnd(family, address, port string) (netip.AddrPort, error) {
 	a, err := netip.ParseAddr(address)
 	if err != nil || a.Zone() != "" || a.Is4() != (family == "TCP4 ") {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -13,18 +14,25 @@ import (
 // port.
 func parseListen(text string) (address string, port uint16, err error) {
 	host, service, err := net.SplitHostPort(text)
-	if err == nil {
+	if err == nil && !isSocket(text) {
 		port, err = spec.ParsePort(service, 0)
 		if err != nil {
 			return "", 0, fmt.Errorf("listen %q: %w", text, err)
 		}
 		text = joinHostPort(host, port)
 	}
-	host, port, err = spec.SplitListen(text)
+	key, err := spec.ParseListen(text)
 	if err != nil {
 		return "", 0, fmt.Errorf("listen %q: %w", text, err)
 	}
-	return joinHostPort(host, port), port, nil
+	return key.String(), key.Port, nil
+}
+
+// isSocket reports whether an address to listen on, or the short form of a channel,
+// means a unix socket. Without a slash it is a host that is called unix, and its port.
+func isSocket(text string) bool {
+	path, ok := spec.UnixPath(text)
+	return ok && strings.Contains(path, "/")
 }
 
 func joinHostPort(host string, port uint16) string {
@@ -34,14 +42,28 @@ func joinHostPort(host string, port uint16) string {
 // listening is the port that a channel takes that has none of its own.
 type listening struct {
 	port uint16
+	unix bool // there is none, for all addresses of the listener are unix sockets
 	ok   bool // false if the port of the listener is not known, which is reported elsewhere
 }
 
-const noPort = "the port is missing, and the listener's first address has port 0"
+const (
+	noPort   = "the port is missing, and the listener's first address has port 0"
+	unixOnly = "the port is missing, and the listener has unix sockets only"
+)
+
+// socketWithLimit is a unix socket with what looks like the port or the limit of the
+// short form.
+var socketWithLimit = regexp.MustCompile(`^(.*[^:]):+([0-9]+)$`)
 
 // shortChannel returns the channel that text says in its short form,
-// host[:port[:maxc]].
+// host[:port[:maxc]], or unix: and a path.
 func (f *faults) shortChannel(path spec.Path, where, text string, inherited listening) spec.Channel {
+	if isSocket(text) {
+		if words := socketWithLimit.FindStringSubmatch(text); words != nil {
+			f.add(path, where, "%q has no port and no maxc in the short form: write {host = %q, maxc = %s}", text, words[1], words[2])
+		}
+		return spec.Channel{Host: text}
+	}
 	host, port, maxc, err := splitChannel(text)
 	if err != nil {
 		f.add(path, where, "%s", err)
@@ -68,6 +90,8 @@ func (f *faults) inherit(path spec.Path, where string, inherited listening) {
 	switch path := path.Key(spec.KeyPort); {
 	case !inherited.ok:
 		f.cover(path)
+	case inherited.unix:
+		f.add(path, where, unixOnly)
 	case inherited.port == 0:
 		f.add(path, where, noPort)
 	}

@@ -157,7 +157,7 @@ func (p *classicParser) listen(c Classic, l *spec.Listener) listening {
 		p.cover(listenPath)
 	}
 	l.Listen = []string{joinHostPort(host, port)}
-	return listening{port, wrongPort == nil}
+	return listening{port: port, ok: wrongPort == nil}
 }
 
 // groups reads the operands after the first.

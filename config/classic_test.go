@@ -77,6 +77,7 @@ func TestParseOptions(t *testing.T) {
 		ConnectTimeout: 3 * time.Second, IdleTimeout: time.Minute, HalfCloseTimeout: time.Hour,
 		KeepAlive: 15 * time.Second, UserTimeout: spec.AutoUserTimeout, DrainTimeout: 30 * time.Second, AutoDisable: true, HashFailover: true,
 		HoldOffMax: 30 * time.Second, StallAfter: 10 * time.Second, QueueTimeout: 10 * time.Second, MaxAgeJitter: 10,
+		PrefaceTimeout: 3 * time.Second, Unix: spec.Unix{Mode: 0o660}, ProxyProtocol: spec.ProxyProtocol{Timeout: 3 * time.Second},
 		Groups: []spec.Group{{Channels: []spec.Channel{{Host: "h1", Port: 110}}}},
 	}}
 	if !reflect.DeepEqual(got.Config, want) {

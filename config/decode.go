@@ -4,6 +4,7 @@ import (
 	"balance/engine/spec"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -119,6 +120,9 @@ func (d *decoder) listener(i int, value any) {
 	t := d.open(spec.ListenerTable, spec.ListenerAt(i), "listener "+label(i, value), value)
 	l := d.defaults
 	read(t, spec.ListenerSettings, &l)
+	for _, kind := range spec.ListenerTables {
+		read(t.table(kind), spec.ListenerSettings, &l)
+	}
 	if _, ok := t.values[spec.KeyName.Name()].(string); !ok {
 		if len(l.Listen) > 0 {
 			l.Name = l.Listen[0]
@@ -127,6 +131,7 @@ func (d *decoder) listener(i int, value any) {
 	}
 	d.holdOff(t)
 	inherited := d.listen(t, &l)
+	d.useless(t, &l)
 	checks := d.check(t, spec.ListenerCheckTable, d.checks)
 	for g, value := range t.array(spec.KeyGroups.Name(), "an array of tables: write [[listener.group]]") {
 		l.Groups = append(l.Groups, d.group(t.path.Group(g), fmt.Sprintf("%s group %d", t.where, g), value, inherited, &checks))
@@ -171,9 +176,9 @@ func label(i int, value any) string {
 
 // listen gives the addresses of a listener the form that they have in a Config.
 // One that is not valid stays as it is written, so that the others keep their
-// places.
+// places. The port is that of the first which is no unix socket.
 func (d *decoder) listen(t table, l *spec.Listener) listening {
-	var first listening
+	first, found := listening{ok: len(l.Listen) > 0, unix: true}, false
 	for i, text := range l.Listen {
 		path := t.path.Key(spec.KeyListen).Element(i)
 		address, port, err := parseListen(text)
@@ -182,8 +187,8 @@ func (d *decoder) listen(t table, l *spec.Listener) listening {
 		} else if !d.covers(path) {
 			d.add(path, t.where, "%s", err)
 		}
-		if i == 0 {
-			first = listening{port, err == nil}
+		if !found && !isSocket(text) {
+			first, found = listening{port: port, ok: err == nil}, true
 		}
 	}
 	return first
@@ -193,17 +198,54 @@ func (d *decoder) group(path spec.Path, where string, value any, inherited liste
 	t := d.open(spec.GroupTable, path, where, value)
 	var group spec.Group
 	read(t, spec.GroupSettings, &group)
-	d.useless(t, &group)
+	for i, name := range group.ServerName {
+		group.ServerName[i] = lower(name)
+	}
+	d.uselessToMode(t, &group)
 	group.Check = d.groupCheck(t, outer)
 	for k, value := range t.array(spec.KeyChannels.Name(), "an array of channels") {
-		group.Channels = append(group.Channels, d.channel(path.Channel(k), fmt.Sprintf("%s channel %d", where, k), value, inherited))
+		group.Channels = append(group.Channels, d.channel(path.Channel(k), fmt.Sprintf("%s channel %d", where, k), value, inherited, group.SendProxy))
 	}
 	return group
 }
 
-// useless reports the keys that stand in a group and are of no use to its mode,
+// lower returns a name with the letters of ASCII in lower case: what else there is
+// stays, to be told as it was written.
+func lower(name string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, name)
+}
+
+// useless reports the keys that stand in the tables of a listener and are of no use
+// without another one, unless they say the default.
+func (d *decoder) useless(t table, l *spec.Listener) {
+	preset := spec.Defaults()
+	for _, s := range spec.ListenerSettings {
+		needed := l.Useless(s.Key)
+		values, _ := t.values[s.Table().Name()].(map[string]any)
+		if _, ok := values[s.Name()]; !ok || needed == nil || value(s.Field(l)) == value(s.Field(&preset)) ||
+			slices.ContainsFunc(needed, func(key spec.Key) bool { return d.covers(t.path.Key(key)) }) {
+			continue
+		}
+		var names []string
+		for _, key := range needed {
+			names = append(names, key.Name())
+		}
+		without := strings.Join(names, " or ")
+		if needed[0] == spec.KeyListen {
+			without = "a unix socket in listen"
+		}
+		d.add(t.path.Key(s.Key), t.where+" "+s.Table().Name(), "%s is of no use without %s", s.Name(), without)
+	}
+}
+
+// uselessToMode reports the keys that stand in a group and are of no use to its mode,
 // unless they say the default.
-func (d *decoder) useless(t table, group *spec.Group) {
+func (d *decoder) uselessToMode(t table, group *spec.Group) {
 	if d.covers(t.path.Key(spec.KeyMode)) {
 		return
 	}
@@ -215,26 +257,32 @@ func (d *decoder) useless(t table, group *spec.Group) {
 	}
 }
 
-func (d *decoder) channel(path spec.Path, where string, value any, inherited listening) spec.Channel {
+func (d *decoder) channel(path spec.Path, where string, value any, inherited listening, sendProxy spec.SendProxy) spec.Channel {
 	switch value := value.(type) {
 	case string:
-		return d.shortChannel(path, where, value, inherited)
+		channel := d.shortChannel(path, where, value, inherited)
+		channel.SendProxy = sendProxy
+		return channel
 	case map[string]any:
-		return d.channelTable(d.open(spec.ChannelTable, path, where, value), inherited)
+		return d.channelTable(d.open(spec.ChannelTable, path, where, value), inherited, sendProxy)
 	default:
 		d.add(path, where, "the channel is %s, not a string such as \"host:port:maxc\" or a table such as {host = \"host\"}", describe(value))
 		return spec.Channel{}
 	}
 }
 
-func (d *decoder) channelTable(t table, inherited listening) spec.Channel {
-	channel := spec.Channel{Port: inherited.port}
+func (d *decoder) channelTable(t table, inherited listening, sendProxy spec.SendProxy) spec.Channel {
+	channel := spec.Channel{Port: inherited.port, SendProxy: sendProxy}
 	read(t, spec.ChannelSettings, &channel)
 	path := t.path.Key(spec.KeyHost)
 	if _, ok := t.values[spec.KeyHost.Name()]; !ok && !d.covers(path) {
 		d.add(path, t.where, "host is missing")
 	}
-	if _, ok := t.values[spec.KeyPort.Name()]; !ok {
+	switch _, ok := t.values[spec.KeyPort.Name()]; {
+	case ok: // of a unix socket, too, which Validate finds
+	case channel.IsUnix():
+		channel.Port = 0
+	default:
 		d.inherit(t.path, t.where, inherited)
 	}
 	return channel

@@ -78,6 +78,9 @@ group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
 			StallAfter:     10 * time.Second,
 			QueueTimeout:   10 * time.Second,
 			MaxAgeJitter:   10,
+			PrefaceTimeout: 3 * time.Second,
+			Unix:           spec.Unix{Mode: 0o660},
+			ProxyProtocol:  spec.ProxyProtocol{Timeout: 3 * time.Second},
 			Groups: []spec.Group{{Channels: []spec.Channel{
 				{Host: "h1", Port: 110}, {Host: "h2", Port: 25, MaxConns: 16}, {Host: "h3", Port: 110, MaxConns: 7},
 				{Host: "h4", Port: 25}, {Host: "2001:db8::1", Port: 110}, {Host: "2001:db8::2", Port: 80, MaxConns: 3},
@@ -99,6 +102,9 @@ group = [{mode = "hash", channels = ["h1"]}, {mode = "rr", channels = ["h1"]}]
 			StallAfter:       10 * time.Second,
 			QueueTimeout:     10 * time.Second,
 			MaxAgeJitter:     10,
+			PrefaceTimeout:   3 * time.Second,
+			Unix:             spec.Unix{Mode: 0o660},
+			ProxyProtocol:    spec.ProxyProtocol{Timeout: 3 * time.Second},
 			Groups: []spec.Group{
 				{Mode: balancer.Hash, Channels: []spec.Channel{{Host: "h1", Port: 8080}}},
 				{Channels: []spec.Channel{{Host: "h1", Port: 8080}}},
@@ -151,11 +157,11 @@ shutdown_timeout = "5s"
 f:1: unknown key "lgo": did you mean "log"?
 f:3: log: unknown key "lvel": did you mean "level"?
 f:5: defaults: unknown key "conn_timeout": did you mean "connect_timeout"?
-f:6: defaults: unknown key "time": known here are connect_timeout, connect_deadline, queue, queue_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout, hold_off, hold_off_max, on_down, on_return, close_spread, panic, when_unusable, stall_after, max_age, max_age_jitter, max_sessions, rebalance, shutdown_timeout, shutdown_delay, data_plane, loops, check
+f:6: defaults: unknown key "time": known here are connect_timeout, connect_deadline, queue, queue_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout, hold_off, hold_off_max, on_down, on_return, close_spread, panic, when_unusable, stall_after, max_age, max_age_jitter, max_sessions, rebalance, preface_timeout, transparent, shutdown_timeout, shutdown_delay, data_plane, loops, check
 f:8: control: unknown key "wat\x1b": did you mean "watch"?
 f:9: control: unknown key "a.b": known here are watch, confirm_within, mode, group, read_group, stats_file, http, http_token_file, http_write, pprof
 f:12: listener ":80": unknown key "Name": did you mean "name"?
-f:13: listener ":80": unknown key "shutdown_timeout": known here are name, listen, source, group, check, connect_timeout, connect_deadline, queue, queue_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout, hold_off, hold_off_max, on_down, on_return, close_spread, panic, when_unusable, stall_after, max_age, max_age_jitter, max_sessions, rebalance
+f:13: listener ":80": unknown key "shutdown_timeout": known here are name, listen, source, group, unix, proxy_protocol, admit, check, connect_timeout, connect_deadline, queue, queue_timeout, idle_timeout, half_close_timeout, keepalive, user_timeout, auto_disable, hash_failover, on_remove, drain_timeout, hold_off, hold_off_max, on_down, on_return, close_spread, panic, when_unusable, stall_after, max_age, max_age_jitter, max_sessions, rebalance, preface_timeout, transparent
 f:15: listener ":80" group 0: unknown key "chanels": did you mean "channels"?
 f:17: listener ":80" group 1: unknown key "mod": did you mean "mode"?
 f:19: listener ":80" group 1 channel 0: unknown key "maxcon": did you mean "maxc"?
@@ -397,7 +403,7 @@ f:17: listener ":80" group 3: hash_load is the string "10%", not an integer
 f:17: listener ":80" group 3: hash_ipv4_bits is of no use to mode "random"
 f:18: listener ":80" group 4: mode "fist" is none of "rr", "hash", "leastconn", "random", "first"
 f:19: listener ":80" group 5: hash_load -1 is neither 0 (no bound) nor one of 101 to 10000
-f:20: listener ":80" group 6: unknown key "wieght": known here are mode, hash_ipv4_bits, hash_ipv6_bits, hash_load, slow_start, channels, check
+f:20: listener ":80" group 6: unknown key "wieght": known here are mode, hash_ipv4_bits, hash_ipv6_bits, hash_load, slow_start, server_name, alpn, from, send_proxy, channels, check
 f:20: listener ":80" group 6 channel 0: unknown key "wieght": did you mean "weight"?
 f:20: listener ":80" group 6: hash_load 10001 is neither 0 (no bound) nor one of 101 to 10000`,
 	}, {

@@ -11,9 +11,9 @@ import (
 )
 
 // Marshal returns a TOML document that declares c, which must be valid: Decode
-// turns it back into an equal Config, if the addresses to listen on are in the
-// form that Decode and Parse give them. What equals the documented default is
-// left out, and so is what is of no use to a group.
+// turns it back into an equal Config, if the addresses to listen on and the names of
+// servers are in the form that Decode and Parse give them. What equals the documented
+// default is left out, and so is what is of no use to a listener or a group.
 func Marshal(c *spec.Config) []byte {
 	var w writer
 	preset := spec.DefaultConfig()
@@ -43,9 +43,12 @@ func (w *writer) listener(l *spec.Listener) {
 	preset, presetCheck := spec.Defaults(), spec.DefaultCheck()
 	preset.Name = l.Listen[0]
 	w.table("[[listener]]", changed(spec.ListenerTable, spec.ListenerSettings, l, &preset))
+	for _, table := range spec.ListenerTables {
+		w.table(fmt.Sprintf("[%s]", table), changed(table, l.Settings(), l, &preset))
+	}
 	for i := range l.Groups {
 		group := &l.Groups[i]
-		channels := "channels = " + array(group.Channels, channelValue)
+		channels := "channels = " + array(group.Channels, func(c spec.Channel) string { return channelValue(c, group.SendProxy) })
 		w.table("[[listener.group]]", append(changed(spec.GroupTable, group.Settings(), group, &spec.Group{}), channels))
 		w.table("[listener.group.check]", changed(spec.GroupCheckTable, group.Check.Settings(), &group.Check, &presetCheck))
 	}
@@ -84,17 +87,20 @@ func value(field any) string {
 	}
 }
 
-// channelValue returns the short form of a channel, if that says all of it.
-func channelValue(c spec.Channel) string {
+// channelValue returns the short form of a channel, if that says all of it in a group
+// that has sendProxy.
+func channelValue(c spec.Channel, sendProxy spec.SendProxy) string {
 	short := c.String()
 	if c.MaxConns != 0 {
 		short += fmt.Sprintf(":%d", c.MaxConns)
 	}
 	var wrong faults
-	if again := wrong.shortChannel(wholeFile, "", short, listening{}); len(wrong.list) == 0 && again == c {
+	again := wrong.shortChannel(wholeFile, "", short, listening{})
+	again.SendProxy = sendProxy
+	if len(wrong.list) == 0 && again == c {
 		return quote(short)
 	}
-	return "{" + strings.Join(changed(spec.ChannelTable, spec.ChannelSettings, &c, &spec.Channel{}), ", ") + "}"
+	return "{" + strings.Join(changed(spec.ChannelTable, spec.ChannelSettings, &c, &spec.Channel{SendProxy: sendProxy}), ", ") + "}"
 }
 
 func array[T any](values []T, format func(T) string) string {

@@ -237,20 +237,51 @@ func (g generator) config() *spec.Config {
 			Rebalance:        pick(g, spec.Percent(0), 7, 100),
 			MaxSessions:      pick(g, 0, 1, spec.MaxMaxConns),
 			Source:           pick(g, netip.Addr{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1%eth0")),
+			PrefaceTimeout:   max(time.Millisecond, g.duration(spec.MaxTimeout)),
+			ProxyProtocol:    spec.ProxyProtocol{Accept: g.networks(), Timeout: max(time.Millisecond, g.duration(spec.MaxTimeout))},
+			Admit: spec.Admit{Allow: g.networks(), Deny: g.networks(), AllowFile: pick(g, "", "/a"), DenyFile: pick(g, "", "/a b/é \"#"),
+				MaxSessions: pick(g, 0, 1, spec.MaxMaxConns), Burst: pick(g, 0, 5), Refuse: pick(g, spec.ByReset, spec.ByClose)},
+			Unix: spec.Unix{Mode: pick(g, spec.FileMode(0o660), 0o600, 0o666), Group: pick(g, "", "adm", "a \"b\" é")},
 		}
+		l.Transparent = g.bool() && !l.Source.IsValid()
+		if err := l.Admit.Rate.UnmarshalText([]byte(pick(g, "0/s", "20/s", "100/m", "1000000/h"))); err != nil {
+			panic(err)
+		}
+		l.Admit.IPv4Bits.SetInt(1 + g.IntN(32))
+		l.Admit.IPv6Bits.SetInt(1 + g.IntN(128))
 		for k := range 1 + g.IntN(2) {
 			l.Listen = append(l.Listen, fmt.Sprintf("%s:%d", pick(g, "", "h1", "[::]", "0.0.0.0", "[fe80::1%eth0]"), 1000+10*i+k))
 		}
 		l.Name = pick(g, l.Listen[0], fmt.Sprint(i), fmt.Sprintf("\"l'%d\" \\n é #=[]", i))
+		if g.bool() {
+			l.Listen = append(l.Listen, fmt.Sprintf("unix:/run/%d é\".sock", i))
+		}
+		preset := spec.Defaults() // what is of no use is not written
+		for _, s := range spec.ListenerSettings {
+			if l.Useless(s.Key) != nil {
+				s.Set(&l, &preset)
+			}
+		}
 		for range 1 + g.IntN(3) {
-			group := spec.Group{Mode: balancer.Mode(g.IntN(int(balancer.Modes))), SlowStart: g.duration(spec.MaxTimeout), Check: g.check()}
+			group := spec.Group{Mode: balancer.Mode(g.IntN(int(balancer.Modes))), SlowStart: g.duration(spec.MaxTimeout), Check: g.check(), SendProxy: g.sendProxy(),
+				ServerName: pick(g, nil, []string{"example.net"}, []string{"*.a_b.example.net", "xn--mller-kva"}), ALPN: pick(g, nil, []string{"h2", "acme-tls/1"}, []string{`a "b"`}), From: g.networks()}
 			if group.Mode == balancer.Hash {
 				group.HashIPv4Bits.SetInt(1 + g.IntN(32))
 				group.HashIPv6Bits.SetInt(1 + g.IntN(128))
 				group.HashLoad = pick(g, 0, spec.MinHashLoad, spec.MaxHashLoad)
 			}
 			for range 1 + g.IntN(4) {
-				group.Channels = append(group.Channels, spec.Channel{Host: g.host(), Port: uint16(1 + g.IntN(math.MaxUint16)), MaxConns: g.maxc(), Weight: pick(g, 0, spec.WeightOf(g.IntN(1+balancer.MaxWeight))), Disabled: g.bool(),
+				if g.IntN(4) == 0 {
+					channel := spec.Channel{Host: pick(g, "unix:/run/app.sock", "unix:/a b:3", "unix:/é\""), MaxConns: g.maxc(), CheckHost: pick(g, "", g.host()), SendProxy: g.sendProxy()}
+					if channel.CheckHost != "" {
+						channel.CheckPort = 77
+					} else if group.Check.TLS {
+						group.Check.ServerName = "h1"
+					}
+					group.Channels = append(group.Channels, channel)
+					continue
+				}
+				group.Channels = append(group.Channels, spec.Channel{SendProxy: pick(g, group.SendProxy, g.sendProxy()), Host: g.host(), Port: uint16(1 + g.IntN(math.MaxUint16)), MaxConns: g.maxc(), Weight: pick(g, 0, spec.WeightOf(g.IntN(1+balancer.MaxWeight))), Disabled: g.bool(),
 					CheckHost: pick(g, "", g.host()), CheckPort: uint16(pick(g, 0, g.IntN(math.MaxUint16)))})
 			}
 			l.Groups = append(l.Groups, group)
@@ -258,6 +289,14 @@ func (g generator) config() *spec.Config {
 		c.Listeners = append(c.Listeners, l)
 	}
 	return c
+}
+
+func (g generator) networks() []string {
+	return pick(g, nil, []string{"10.0.0.0/8"}, []string{"192.0.2.7", "2001:db8::/32", "::/0", "::1"})
+}
+
+func (g generator) sendProxy() spec.SendProxy {
+	return pick(g, spec.NoProxy, spec.ProxyV1, spec.ProxyV2)
 }
 
 func (g generator) check() spec.Check {

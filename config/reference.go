@@ -53,6 +53,9 @@ var Reference = sync.OnceValue(func() []Entry {
 		list = append(list, entries(table, spec.DaemonSettings, false, notes)...)
 	}
 	list = append(list, entries(spec.ListenerTable, spec.ListenerSettings, false, notes)...)
+	for _, table := range spec.ListenerTables {
+		list = append(list, entries(table, spec.ListenerSettings, false, notes)...)
+	}
 	list = append(list, entries(spec.GroupTable, spec.GroupSettings, false, notes)...)
 	list = append(list, entries(spec.ChannelTable, spec.ChannelSettings, false, notes)...)
 	return append(list, entries(spec.GroupCheckTable, spec.CheckSettings, false, notes)...)

@@ -38,6 +38,11 @@ func TestExplain(t *testing.T) {
 		{"channel.weight", "a channel", 1},
 		{"control.http", "[control]", 1},
 		{"log", "[log]", len(spec.LogTable.Keys())},
+		{"admit", "[listener.admit]", len(spec.AdmitTable.Keys())},
+		{"max_sessions", "[defaults]", 3},
+		{"admit.max_sessions", "[listener.admit]", 1},
+		{"listener.unix.mode", "[listener.unix]", 1},
+		{"send_proxy", "[[listener.group]]", 2},
 	} {
 		entries, err := Explain(test.word)
 		if err != nil || len(entries) != test.count || entries[0].Tables[0] != test.first {
@@ -83,6 +88,9 @@ func TestSchemaHasEveryKey(t *testing.T) {
 	}
 	for _, table := range spec.DaemonTables {
 		tables[table] = at(schema, "properties", string(table))
+	}
+	for _, table := range spec.ListenerTables {
+		tables[table] = at(listener, "properties", table.Name())
 	}
 	for table, schema := range tables {
 		properties := at(schema, "properties")

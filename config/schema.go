@@ -30,10 +30,13 @@ func Schema() []byte {
 	group := tableOf(spec.GroupTable)
 	group["properties"].(object)[spec.KeyCheck.Name()] = check
 	group["properties"].(object)[spec.KeyChannels.Name()] = object{
-		"type": "array", "items": object{"anyOf": []object{{"type": "string", "description": "host, host:port or host:port:maxc"}, channel}},
+		"type": "array", "items": object{"anyOf": []object{{"type": "string", "description": "host, host:port or host:port:maxc, or unix: and an absolute path"}, channel}},
 	}
 	group["required"] = []string{spec.KeyChannels.Name()}
 	listener := tableOf(spec.ListenerTable)
+	for _, table := range spec.ListenerTables {
+		listener["properties"].(object)[table.Name()] = tableOf(table)
+	}
 	listener["properties"].(object)[spec.KeyCheck.Name()] = check
 	listener["properties"].(object)[spec.KeyGroups.Name()] = object{"type": "array", "items": group}
 	listener["required"] = []string{spec.KeyListen.Name(), spec.KeyGroups.Name()}

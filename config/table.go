@@ -60,7 +60,7 @@ func (t table) fault(key, format string, args ...any) {
 
 // table returns a table in this one; an empty one if there is none.
 func (t table) table(kind spec.Table) table {
-	key := string(kind[strings.LastIndex(string(kind), ".")+1:])
+	key := kind.Name()
 	value, ok := t.values[key]
 	if !ok {
 		value = map[string]any(nil)

@@ -141,10 +141,14 @@ func (c *Check) Text() string {
 	return b.String()
 }
 
-// CheckOf returns where checks of a channel of the group go.
+// CheckOf returns where checks of a channel of the group go. A unix socket has no
+// port, and that of the group is not for it.
 func (g *Group) CheckOf(c *Channel) (host string, port uint16) {
 	host, port = c.CheckHost, c.CheckPort
 	if host == "" {
+		if c.IsUnix() {
+			return c.Host, 0
+		}
 		host = c.Host
 	}
 	if port == 0 {

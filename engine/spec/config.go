@@ -39,6 +39,21 @@ type Config struct {
 	Listeners []Listener
 }
 
+// Files returns the files beside the one that declares the configuration which are
+// read when it is applied, and are watched with it: each once, in the order of the
+// file.
+func (c *Config) Files() []string {
+	var files []string
+	for i := range c.Listeners {
+		for _, file := range []string{c.Listeners[i].Admit.AllowFile, c.Listeners[i].Admit.DenyFile} {
+			if file != "" && !slices.Contains(files, file) {
+				files = append(files, file)
+			}
+		}
+	}
+	return files
+}
+
 // Clone returns a copy that shares nothing with the original.
 func (c *Config) Clone() *Config {
 	copied := *c
@@ -162,8 +177,8 @@ type Listener struct {
 	// Name is unique within a Config.
 	Name string
 	// Listen holds at least one address, each "host:port" with a numeric
-	// port. An empty host means every address of the machine, IPv4 and IPv6.
-	// Port 0 lets the kernel pick.
+	// port, or a unix socket, see UnixPath. An empty host means every address of
+	// the machine, IPv4 and IPv6. Port 0 lets the kernel pick.
 	Listen []string
 	// Source is the local address to dial from; the zero Addr leaves the
 	// choice to the kernel.
@@ -294,6 +309,35 @@ type Admit struct {
 	Refuse RefuseBy
 }
 
+// Settings returns those of ListenerSettings that are of use to the listener.
+func (l *Listener) Settings() []Setting[Listener] {
+	return slices.DeleteFunc(slices.Clone(ListenerSettings), func(s Setting[Listener]) bool { return l.Useless(s.Key) != nil })
+}
+
+// Useless returns nil if the setting with that key is of use to the listener, and
+// else the keys of which one would have to be set for that.
+func (l *Listener) Useless(key Key) (without []Key) {
+	switch key {
+	case KeyUnixMode, KeyUnixGroup:
+		if !slices.ContainsFunc(l.ListenKeys(), func(k ListenKey) bool { _, unix := k.Unix(); return unix }) {
+			return []Key{KeyListen}
+		}
+	case KeyProxyTimeout:
+		if len(l.ProxyProtocol.Accept) == 0 {
+			return []Key{KeyAcceptProxy}
+		}
+	case KeyBurst:
+		if l.Admit.Rate == (admit.Rate{}) {
+			return []Key{KeyRate}
+		}
+	case KeySourceIPv4Bits, KeySourceIPv6Bits:
+		if l.Admit.MaxSessions == 0 && l.Admit.Rate == (admit.Rate{}) {
+			return []Key{KeySourceSessions, KeyRate}
+		}
+	}
+	return nil
+}
+
 // TCPUserTimeout returns what UserTimeout comes to. Without a word of its own it is
 // when keep-alive gives up a connection on which nothing is under way: after
 // one interval and nine probes (tcp_keepalive_probes in tcp(7)), an interval
@@ -378,6 +422,17 @@ type Channel struct {
 	// else. In a file it is that of the group where the channel does not say
 	// otherwise.
 	SendProxy SendProxy
+}
+
+// Settings returns those of ChannelSettings that are of use to the channel.
+func (c *Channel) Settings() []Setting[Channel] {
+	return slices.DeleteFunc(slices.Clone(ChannelSettings), func(s Setting[Channel]) bool { return s.Key == KeyPort && c.IsUnix() })
+}
+
+// IsUnix reports whether the channel is a unix socket.
+func (c *Channel) IsUnix() bool {
+	_, ok := UnixPath(c.Host)
+	return ok
 }
 
 // Integer is written as an integer in the file. What it holds is that less the
@@ -481,8 +536,11 @@ func DefaultConfig() *Config {
 }
 
 // String returns the channel as its classic specification, host:port with
-// IPv6 addresses in brackets.
+// IPv6 addresses in brackets, or unix: and a path.
 func (c Channel) String() string {
+	if c.IsUnix() {
+		return c.Host
+	}
 	if strings.Contains(c.Host, ":") {
 		return fmt.Sprintf("[%s]:%d", c.Host, c.Port)
 	}

@@ -67,7 +67,7 @@ func (c Change) String() string {
 		add(c.Key)
 	}
 	switch {
-	case c.Sign == Changed:
+	case c.Sign == Changed && c.Detail == "":
 		add(orNone(c.Old), "→", orNone(c.New))
 	case c.Detail != "":
 		add(c.Detail)
@@ -86,6 +86,16 @@ func orNone(value string) string {
 		return "none"
 	}
 	return value
+}
+
+// ListChange returns that a file of networks which a listener has named before holds
+// others now: it is no difference between two configurations, but of what they name.
+func ListChange(listener string, before int, key Key, file string, added, gone int) Change {
+	networks := "networks"
+	if added == 1 {
+		networks = "network"
+	}
+	return Change{Sign: Changed, Listener: listener, Key: key.Label(), Detail: fmt.Sprintf("%q: %d %s added, %d gone", file, added, networks, gone), Before: before}
 }
 
 // Changes are the differences between two configurations, in the order of the
@@ -196,7 +206,7 @@ func (d *differ) listener(old, new *Listener, oldKeys, newKeys Keys, oldIndex in
 		}
 	}
 	changed(ListenerSettings, old, new, func(s Setting[Listener], a, b string) {
-		d.add(Change{Sign: Changed, Listener: new.Name, Key: s.Name(), Old: a, New: b, Before: oldIndex, Live: s.Is(Live)})
+		d.add(Change{Sign: Changed, Listener: new.Name, Key: s.Label(), Old: a, New: b, Before: oldIndex, Live: s.Is(Live)})
 	})
 	d.groups(old, new, oldKeys, newKeys, oldIndex)
 }
@@ -221,7 +231,7 @@ func (d *differ) groups(old, new *Listener, oldKeys, newKeys Keys, oldIndex int)
 		was, known := oldPlaces[key]
 		c := Change{Listener: new.Name, Group: &at.Group, Channel: key.String(), Before: oldIndex, ChannelKey: key}
 		if !known {
-			c.Sign, c.Detail = Added, describe(channel)
+			c.Sign, c.Detail = Added, describe(&new.Groups[at.Group], channel)
 			d.add(c)
 			continue
 		}
@@ -231,7 +241,11 @@ func (d *differ) groups(old, new *Listener, oldKeys, newKeys Keys, oldIndex int)
 			moved.Group, moved.Key, moved.Old, moved.New = nil, "group", strconv.Itoa(was.Group), strconv.Itoa(at.Group)
 			d.add(moved)
 		}
-		changed(ChannelSettings, &old.Groups[was.Group].Channels[was.Index], channel, func(s Setting[Channel], a, b string) {
+		before := &old.Groups[was.Group].Channels[was.Index]
+		changed(ChannelSettings, before, channel, func(s Setting[Channel], a, b string) {
+			if s.Key == KeySendProxy && before.SendProxy == old.Groups[was.Group].SendProxy && channel.SendProxy == new.Groups[at.Group].SendProxy {
+				return // it is that of its group as ever
+			}
 			c.Key, c.Old, c.New = s.Name(), a, b
 			d.add(c)
 		})
@@ -260,6 +274,7 @@ func (d *differ) group(old, new *Listener, g, oldIndex int, before, after []stri
 		if group.Check.Type != CheckNone {
 			c.Detail += " check " + group.Check.Type.String()
 		}
+		changed(audience, &Group{}, group, func(s Setting[Group], _, value string) { c.Detail += " " + s.Name() + " " + value })
 		d.add(c)
 		return
 	}
@@ -277,10 +292,10 @@ func (d *differ) group(old, new *Listener, g, oldIndex int, before, after []stri
 	}
 }
 
-// describe tells what of a new channel is not the default.
-func describe(c *Channel) string {
+// describe tells what of a new channel of a group is not the default.
+func describe(g *Group, c *Channel) string {
 	var words []string
-	changed(ChannelSettings, &Channel{}, c, func(s Setting[Channel], _, value string) {
+	changed(c.Settings(), &Channel{SendProxy: g.SendProxy}, c, func(s Setting[Channel], _, value string) {
 		words = append(words, s.Name(), value)
 	})
 	return strings.Join(words, " ")

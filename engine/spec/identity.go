@@ -1,8 +1,10 @@
 package spec
 
 import (
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 )
 
 // matchListeners returns, for each new listener, the index of the old one that
@@ -58,8 +60,36 @@ func (m *matcher) take(i, k int) { m.matches[i], m.taken[k] = k, true }
 
 // ListenKey is the identity of an address to listen on.
 type ListenKey struct {
-	Host string // empty for every address
-	Port uint16
+	Host string // empty for every address; unix: and a path for a unix socket
+	Port uint16 // 0 lets the kernel pick; a unix socket has none
+}
+
+// Unix returns the path of the unix socket that the address is, if it is one.
+func (k ListenKey) Unix() (path string, ok bool) { return UnixPath(k.Host) }
+
+// String returns the address as it stands in Listener.Listen.
+func (k ListenKey) String() string {
+	if _, ok := k.Unix(); ok {
+		return k.Host
+	}
+	return net.JoinHostPort(k.Host, strconv.Itoa(int(k.Port)))
+}
+
+// overlaps reports whether sockets at the two addresses would take some of each
+// other's clients, if the kernel picks one port for both where it picks any.
+func (k ListenKey) overlaps(other ListenKey) bool {
+	_, unix := k.Unix()
+	_, too := other.Unix()
+	if unix || too {
+		return k == other
+	}
+	return k.Port == other.Port && Overlap(k.Host, other.Host)
+}
+
+// isPicked reports whether the kernel picks the port.
+func (k ListenKey) isPicked() bool {
+	_, unix := k.Unix()
+	return k.Port == 0 && !unix
 }
 
 // ListenKeys returns the identities of the addresses to listen on, but those that
@@ -67,8 +97,8 @@ type ListenKey struct {
 func (l *Listener) ListenKeys() []ListenKey {
 	keys := make([]ListenKey, 0, len(l.Listen))
 	for _, address := range l.Listen {
-		if host, port, err := SplitListen(address); err == nil {
-			keys = append(keys, ListenKey{host, port})
+		if key, err := ParseListen(address); err == nil {
+			keys = append(keys, key)
 		}
 	}
 	return keys
@@ -83,7 +113,7 @@ func sharing(a, b *Listener) bool {
 func overlapping(a, b *Listener) bool {
 	for _, x := range a.ListenKeys() {
 		for _, y := range b.ListenKeys() {
-			if x.Port == y.Port && Overlap(x.Host, y.Host) {
+			if x.overlaps(y) {
 				return true
 			}
 		}

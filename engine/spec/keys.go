@@ -40,6 +40,13 @@ const (
 	GroupCheckTable    Table = "listener.group.check"
 )
 
+// ListenerTables are the tables in a listener that hold ListenerSettings, too, in the
+// order of the file.
+var ListenerTables = []Table{UnixTable, ProxyProtocolTable, AdmitTable}
+
+// Name returns the last of the keys that lead to the table.
+func (t Table) Name() string { return string(t[strings.LastIndex(string(t), ".")+1:]) }
+
 // CheckTables are the tables of CheckSettings, the nearest to a group last: the
 // nearest that has a key wins.
 var CheckTables = []Table{DefaultsCheckTable, ListenerCheckTable, GroupCheckTable}
@@ -85,6 +92,15 @@ func (k Key) Table() Table { return k.table }
 
 // Name returns the key as it stands there.
 func (k Key) Name() string { return k.name }
+
+// Label returns the key as a listener, a group or a channel has it: with the name of
+// its table, as in "admit.rate", if that is one of ListenerTables.
+func (k Key) Label() string {
+	if slices.Contains(ListenerTables, k.table) {
+		return k.table.Name() + "." + k.name
+	}
+	return k.name
+}
 
 // Path returns where a key stands whose table is there once.
 func (k Key) Path() Path {
@@ -135,13 +151,19 @@ var (
 	KeyCheckHost      = Key{ChannelTable, "check_host"}
 	KeyCheckPort      = Key{ChannelTable, "check_port"}
 
+	KeyUnixMode        = Key{UnixTable, "mode"}
 	KeyUnixGroup       = Key{UnixTable, "group"}
 	KeyAcceptProxy     = Key{ProxyProtocolTable, "accept"}
+	KeyProxyTimeout    = Key{ProxyProtocolTable, "timeout"}
 	KeyAllow           = Key{AdmitTable, "allow"}
 	KeyDeny            = Key{AdmitTable, "deny"}
 	KeyAllowFile       = Key{AdmitTable, "allow_file"}
 	KeyDenyFile        = Key{AdmitTable, "deny_file"}
+	KeySourceSessions  = Key{AdmitTable, "max_sessions"}
+	KeyRate            = Key{AdmitTable, "rate"}
 	KeyBurst           = Key{AdmitTable, "burst"}
+	KeySourceIPv4Bits  = Key{AdmitTable, "ipv4_bits"}
+	KeySourceIPv6Bits  = Key{AdmitTable, "ipv6_bits"}
 	KeyTransparent     = Key{ListenerTable, "transparent"}
 	KeyGroupServerName = Key{GroupTable, "server_name"}
 	KeyALPN            = Key{GroupTable, "alpn"}
@@ -178,7 +200,7 @@ var (
 	structure = []Key{
 		{RootTable, "defaults"}, {RootTable, "process"}, {RootTable, "log"}, {RootTable, "control"},
 		KeyListeners, KeyGroups, KeyChannels,
-		{ListenerTable, "unix"}, {ListenerTable, "proxy_protocol"}, {ListenerTable, "admit"},
+		{ListenerTable, UnixTable.Name()}, {ListenerTable, ProxyProtocolTable.Name()}, {ListenerTable, AdmitTable.Name()},
 		{DefaultsTable, KeyCheck.name}, {ListenerTable, KeyCheck.name}, KeyCheck,
 	}
 )
@@ -197,7 +219,8 @@ type Setting[T any] struct {
 	// Set gives into the value that from has.
 	Set   func(into, from *T)
 	same  func(a, b *T) bool
-	check func(*T) string // see Problem; nil if every value is good
+	check func(*T) string   // see Problem; nil if every value is good
+	each  func(*T) []string // what is wrong with each string of an array; nil if nothing can be
 	rule  bounds
 }
 
@@ -307,6 +330,16 @@ func settingOf[T, V any](key Key, field func(*T) *V, same func(a, b V) bool, rul
 	if rule != nil && rule.problem != nil {
 		s.check = func(of *T) string { return rule.problem(*field(of)) }
 	}
+	if rule != nil && rule.element != nil {
+		s.each = func(of *T) []string {
+			list, _ := any(*field(of)).([]string)
+			problems := make([]string, len(list))
+			for i, element := range list {
+				problems[i] = rule.element(element)
+			}
+			return problems
+		}
+	}
 	for _, trait := range traits {
 		s.traits |= trait
 	}
@@ -343,8 +376,8 @@ var DaemonSettings = []Setting[Config]{
 
 // ListenerSettings are those of a listener, but for its groups.
 var ListenerSettings = []Setting[Listener]{
-	setting(KeyName, func(l *Listener) *string { return &l.Name }, said[string]("printable text, unique")),                                                           // see validator.name
-	settingOf(KeyListen, func(l *Listener) *[]string { return &l.Listen }, slices.Equal, said[[]string]("one string or an array of them, each host:port"), Identity), // of its sockets; for its values see validator.bind
+	setting(KeyName, func(l *Listener) *string { return &l.Name }, said[string]("printable text, unique")),                                                                                          // see validator.name
+	settingOf(KeyListen, func(l *Listener) *[]string { return &l.Listen }, slices.Equal, said[[]string]("one string or an array of them, each host:port, or unix: and an absolute path"), Identity), // of its sockets; for its values see validator.bind
 	setting(KeySource, func(l *Listener) *netip.Addr { return &l.Source }, by(source, "an IP address of this machine")),
 	setting(KeyConnectTimeout, func(l *Listener) *time.Duration { return &l.ConnectTimeout }, durations(time.Millisecond, MaxConnectTimeout), Inherited),
 	setting(Key{ListenerTable, "connect_deadline"}, func(l *Listener) *time.Duration { return &l.ConnectDeadline }, durations(0, MaxTimeout), Inherited),
@@ -373,19 +406,19 @@ var ListenerSettings = []Setting[Listener]{
 	setting(Key{ListenerTable, "preface_timeout"}, func(l *Listener) *time.Duration { return &l.PrefaceTimeout }, durations(time.Millisecond, MaxTimeout), Inherited),
 	setting(KeyTransparent, func(l *Listener) *bool { return &l.Transparent }, nil, Inherited),
 
-	setting(Key{UnixTable, "mode"}, func(l *Listener) *FileMode { return &l.Unix.Mode }, by(unixMode, "\"0600\" to \"0666\"")),
+	setting(KeyUnixMode, func(l *Listener) *FileMode { return &l.Unix.Mode }, by(unixMode, "\"0600\" to \"0666\"")),
 	setting(KeyUnixGroup, func(l *Listener) *string { return &l.Unix.Group }, by(groupOfUsers, "the name or the number of a group of users")),
-	settingOf(KeyAcceptProxy, func(l *Listener) *[]string { return &l.ProxyProtocol.Accept }, slices.Equal, said[[]string]("an array of networks")),
-	setting(Key{ProxyProtocolTable, "timeout"}, func(l *Listener) *time.Duration { return &l.ProxyProtocol.Timeout }, durations(time.Millisecond, MaxTimeout)),
-	settingOf(KeyAllow, func(l *Listener) *[]string { return &l.Admit.Allow }, slices.Equal, said[[]string]("an array of networks")),
-	settingOf(KeyDeny, func(l *Listener) *[]string { return &l.Admit.Deny }, slices.Equal, said[[]string]("an array of networks")),
+	settingOf(KeyAcceptProxy, func(l *Listener) *[]string { return &l.ProxyProtocol.Accept }, slices.Equal, each(network, "an array of networks and addresses")),
+	setting(KeyProxyTimeout, func(l *Listener) *time.Duration { return &l.ProxyProtocol.Timeout }, durations(time.Millisecond, MaxTimeout)),
+	settingOf(KeyAllow, func(l *Listener) *[]string { return &l.Admit.Allow }, slices.Equal, each(network, "an array of networks and addresses")),
+	settingOf(KeyDeny, func(l *Listener) *[]string { return &l.Admit.Deny }, slices.Equal, each(network, "an array of networks and addresses")),
 	setting(KeyAllowFile, func(l *Listener) *string { return &l.Admit.AllowFile }, by(absoluteFile, "an absolute path")),
 	setting(KeyDenyFile, func(l *Listener) *string { return &l.Admit.DenyFile }, by(absoluteFile, "an absolute path")),
-	setting(Key{AdmitTable, "max_sessions"}, func(l *Listener) *int { return &l.Admit.MaxSessions }, numbers[int](0, MaxMaxConns, "no limit")),
-	setting(Key{AdmitTable, "rate"}, func(l *Listener) *admit.Rate { return &l.Admit.Rate }, said[admit.Rate]("a number of connections and a time, such as \"20/s\", \"100/m\" or \"1000/h\"; \"0/s\" (no limit)")),
+	setting(KeySourceSessions, func(l *Listener) *int { return &l.Admit.MaxSessions }, numbers[int](0, MaxMaxConns, "no limit")),
+	setting(KeyRate, func(l *Listener) *admit.Rate { return &l.Admit.Rate }, by(rate, "a number of connections and a time, such as \"20/s\", \"100/m\" or \"1000/h\"; \"0/s\" (no limit)")),
 	setting(KeyBurst, func(l *Listener) *int { return &l.Admit.Burst }, numbers[int](0, MaxMaxConns, "as many as the rate counts")),
-	setting(Key{AdmitTable, "ipv4_bits"}, func(l *Listener) *IPv4Bits { return &l.Admit.IPv4Bits }, integers[IPv4Bits](1, 32, "")),
-	setting(Key{AdmitTable, "ipv6_bits"}, func(l *Listener) *SourceIPv6Bits { return &l.Admit.IPv6Bits }, integers[SourceIPv6Bits](1, 128, "")),
+	setting(KeySourceIPv4Bits, func(l *Listener) *IPv4Bits { return &l.Admit.IPv4Bits }, integers[IPv4Bits](1, 32, "")),
+	setting(KeySourceIPv6Bits, func(l *Listener) *SourceIPv6Bits { return &l.Admit.IPv6Bits }, integers[SourceIPv6Bits](1, 128, "")),
 	setting(Key{AdmitTable, "refuse"}, func(l *Listener) *RefuseBy { return &l.Admit.Refuse }, nil),
 }
 
@@ -396,16 +429,21 @@ var GroupSettings = []Setting[Group]{
 	setting(KeyHashIPv6Bits, func(g *Group) *IPv6Bits { return &g.HashIPv6Bits }, integers[IPv6Bits](1, 128, "")),
 	setting(KeyHashLoad, func(g *Group) *int { return &g.HashLoad }, by(hashLoad, "0 (no bound), or 101 to 10000")),
 	setting(Key{GroupTable, "slow_start"}, func(g *Group) *time.Duration { return &g.SlowStart }, durations(0, MaxTimeout)),
-	settingOf(KeyGroupServerName, func(g *Group) *[]string { return &g.ServerName }, slices.Equal, said[[]string]("an array of names, each whole or such as \"*.example.net\"")),
-	settingOf(KeyALPN, func(g *Group) *[]string { return &g.ALPN }, slices.Equal, said[[]string]("an array of names of protocols")),
-	settingOf(KeyFrom, func(g *Group) *[]string { return &g.From }, slices.Equal, said[[]string]("an array of networks")),
+	settingOf(KeyGroupServerName, func(g *Group) *[]string { return &g.ServerName }, slices.Equal, each(serverName, "an array of names, each whole or such as \"*.example.net\"")),
+	settingOf(KeyALPN, func(g *Group) *[]string { return &g.ALPN }, slices.Equal, each(protocol, "an array of names of protocols, each of at most 255 bytes")),
+	settingOf(KeyFrom, func(g *Group) *[]string { return &g.From }, slices.Equal, each(network, "an array of networks and addresses")),
 	setting(KeyGroupSendProxy, func(g *Group) *SendProxy { return &g.SendProxy }, nil),
 }
+
+// audience are those of GroupSettings that say whom a group is for.
+var audience = slices.DeleteFunc(slices.Clone(GroupSettings), func(s Setting[Group]) bool {
+	return s.Key != KeyGroupServerName && s.Key != KeyALPN && s.Key != KeyFrom
+})
 
 // ChannelSettings are those of a channel.
 var ChannelSettings = []Setting[Channel]{
 	setting(KeyChannelName, func(c *Channel) *string { return &c.Name }, by(channelName, "letters, digits, \"-\", \"_\" and \".\", at most 63 of them; unique in the listener")), // see validator.channelNames
-	setting(KeyHost, func(c *Channel) *string { return &c.Host }, by(host, "a name or an IP address"), Identity),
+	setting(KeyHost, func(c *Channel) *string { return &c.Host }, by(host, "a name, an IP address, or unix: and an absolute path"), Identity),
 	setting(KeyPort, func(c *Channel) *uint16 { return &c.Port }, numbers[uint16](1, 65535, ""), Identity),
 	setting(KeyMaxConns, func(c *Channel) *int { return &c.MaxConns }, numbers[int](0, MaxMaxConns, "no limit")),
 	setting(Key{ChannelTable, "weight"}, func(c *Channel) *Weight { return &c.Weight }, integers[Weight](0, balancer.MaxWeight, "no new clients")),

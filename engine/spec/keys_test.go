@@ -6,14 +6,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"balance/engine/admit"
 	"balance/engine/spec"
 )
 
 // structural are the fields that hold tables of the file: they have no setting.
 var structural = map[string]bool{
 	"Config.Process": true, "Config.Log": true, "Config.Control": true,
-	"Config.Listeners": true, "Listener.Groups": true, "Group.Check": true, "Group.Channels": true,
+	"Config.Listeners": true, "Listener.Unix": true, "Listener.ProxyProtocol": true, "Listener.Admit": true, "Listener.Groups": true, "Group.Check": true, "Group.Channels": true,
 }
 
 // settingsOf returns how often each field of a value, in the structures in it
@@ -68,7 +70,7 @@ func TestEachFieldHasOneSetting(t *testing.T) {
 
 // Two settings of one name would take each other's value.
 func TestKeysAreUnique(t *testing.T) {
-	for _, table := range slices.Concat(spec.DaemonTables, []spec.Table{spec.RootTable, spec.ListenerTable, spec.GroupTable, spec.ChannelTable}, spec.CheckTables) {
+	for _, table := range slices.Concat(spec.DaemonTables, spec.ListenerTables, []spec.Table{spec.RootTable, spec.ListenerTable, spec.GroupTable, spec.ChannelTable}, spec.CheckTables) {
 		keys := table.Keys()
 		if len(keys) == 0 {
 			t.Errorf("table %q has no keys", table)
@@ -137,6 +139,9 @@ func vary(t *testing.T, field reflect.Value) {
 	case *map[string]string:
 		*at = map[string]string{"X-A": "b"}
 		return
+	case *admit.Rate:
+		*at = admit.Rate{Count: 20, Per: time.Second}
+		return
 	case *spec.StatusRanges:
 		*at = spec.StatusRanges{{First: 204, Last: 204}}
 		return
@@ -160,12 +165,14 @@ func TestSettingText(t *testing.T) {
 	c := pop3()
 	var got []string
 	for _, s := range spec.ListenerSettings {
-		got = append(got, s.Name()+"="+s.Text(&c.Listeners[0]))
+		got = append(got, s.Label()+"="+s.Text(&c.Listeners[0]))
 	}
 	const want = "name=pop3 listen=127.0.0.1:110 source= connect_timeout=5s connect_deadline=0s queue=0 queue_timeout=10s idle_timeout=0s half_close_timeout=1h keepalive=15s " +
 		"user_timeout=auto auto_disable=false hash_failover=false on_remove=keep drain_timeout=30s " +
 		"hold_off=1s hold_off_max=30s on_down=keep on_return=keep close_spread=0s panic=0 when_unusable=close stall_after=10s " +
-		"max_age=0s max_age_jitter=10 max_sessions=0 rebalance=0%"
+		"max_age=0s max_age_jitter=10 max_sessions=0 rebalance=0% preface_timeout=3s transparent=false unix.mode=0660 unix.group= " +
+		"proxy_protocol.accept= proxy_protocol.timeout=3s admit.allow= admit.deny= admit.allow_file= admit.deny_file= " +
+		"admit.max_sessions=0 admit.rate=0/s admit.burst=0 admit.ipv4_bits=32 admit.ipv6_bits=64 admit.refuse=reset"
 	if got := strings.Join(got, " "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -176,6 +183,7 @@ func TestPath(t *testing.T) {
 	for want, path := range map[string]spec.Path{
 		"listener":                              spec.KeyListeners.Path(),
 		"control.http":                          spec.KeyHTTP.Path(),
+		"listener[3].admit.deny[1]":             spec.ListenerAt(3).Key(spec.KeyDeny).Element(1),
 		"listener[3].listen[1]":                 spec.ListenerAt(3).Key(spec.KeyListen).Element(1),
 		"listener[0].group[1].channels[2]":      channel,
 		"listener[0].group[1].channels[2].port": channel.Key(spec.KeyPort),

@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// IsName reports whether a host has to be looked up.
+// IsName reports whether the host of a channel, or to listen on, has to be looked up.
 func IsName(host string) bool {
-	if host == "" {
+	if _, ok := UnixPath(host); ok || host == "" {
 		return false
 	}
 	_, err := netip.ParseAddr(host)

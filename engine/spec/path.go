@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -21,8 +22,14 @@ func (p Path) Group(g int) Path { return p.Key(KeyGroups).Element(g) }
 // Channel returns the path of a channel of the group at p.
 func (p Path) Channel(i int) Path { return p.Key(KeyChannels).Element(i) }
 
-// Key returns the path of a key of the table at p.
-func (p Path) Key(key Key) Path { return p.Written(key.name) }
+// Key returns the path of a key of the table at p; at a listener, also of a key of
+// ListenerTables.
+func (p Path) Key(key Key) Path {
+	if slices.Contains(ListenerTables, key.table) {
+		p = p.Written(key.table.Name())
+	}
+	return p.Written(key.name)
+}
 
 // Written returns the path of whatever the file has under a name in the table
 // at p.

@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"balance/engine/admit"
 )
 
 // rule says which values of a setting are good.
@@ -15,6 +17,8 @@ type rule[V any] struct {
 	// problem says what is wrong with a value, as a sentence that begins with the
 	// value, or ""; nil if that is for others to say.
 	problem func(V) string
+	// element says the same of one string of an array.
+	element func(string) string
 	bounds  bounds
 }
 
@@ -27,7 +31,12 @@ type bounds struct {
 
 // by is the rule that a function makes, and what it allows in words.
 func by[V any](problem func(V) string, allowed string) *rule[V] {
-	return &rule[V]{problem, bounds{text: allowed}}
+	return &rule[V]{problem: problem, bounds: bounds{text: allowed}}
+}
+
+// each is the rule for an array whose strings are checked one by one.
+func each(problem func(string) string, allowed string) *rule[[]string] {
+	return &rule[[]string]{element: problem, bounds: bounds{text: allowed}}
 }
 
 // said is what is allowed in words, where more than the value has to be looked at to
@@ -50,18 +59,18 @@ func numbers[N int | uint16](least, most int64, zero string) *rule[N] {
 		zero = " (" + zero + ")"
 	}
 	allowed := fmt.Sprintf("%d%s to %d", least, zero, most)
-	return &rule[N]{func(value N) string {
+	return &rule[N]{problem: func(value N) string {
 		if int64(value) < least || int64(value) > most {
 			return fmt.Sprintf("%d is not one of %s", value, allowed)
 		}
 		return ""
-	}, bounds{allowed, true, least, most}}
+	}, bounds: bounds{allowed, true, least, most}}
 }
 
 // integers is numbers for an Integer.
 func integers[N interface{ Int() int }](least, most int64, zero string) *rule[N] {
 	plain := numbers[int](least, most, zero)
-	return &rule[N]{func(value N) string { return plain.problem(value.Int()) }, plain.bounds}
+	return &rule[N]{problem: func(value N) string { return plain.problem(value.Int()) }, bounds: plain.bounds}
 }
 
 // sessionInterval checks one.
@@ -169,7 +178,14 @@ func channelName(name string) string {
 // has it.
 func IsChannelName(name string) bool { return name != "" && channelName(name) == "" }
 
+// host checks that of a channel.
 func host(name string) string {
+	if path, ok := UnixPath(name); ok {
+		if problem := badListenSocket(path); problem != "" {
+			return fmt.Sprintf("%.60q%s", name, problem)
+		}
+		return ""
+	}
 	if problem := badHost(name); problem != "" {
 		return fmt.Sprintf("%q %s", name, problem)
 	}
@@ -177,8 +193,63 @@ func host(name string) string {
 }
 
 func hostOrNone(name string) string {
-	if name == "" {
-		return ""
+	if problem := badHost(name); name != "" && problem != "" {
+		return fmt.Sprintf("%q %s", name, problem)
 	}
-	return host(name)
+	return ""
+}
+
+func network(text string) string {
+	if _, err := ParseNetwork(text); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+func rate(r admit.Rate) string {
+	text, err := r.MarshalText()
+	if err == nil {
+		err = new(admit.Rate).UnmarshalText(text)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// serverName checks what may stand in a ClientHello as a HostName (RFC 6066, section
+// 3), or a pattern for these.
+func serverName(name string) string {
+	const needless = "without server_name the group is for everybody"
+	rest, pattern := strings.CutPrefix(name, "*.")
+	switch _, err := netip.ParseAddr(strings.Trim(name, "[]")); {
+	case name == "":
+		return fmt.Sprintf("%q is no name: %s", name, needless)
+	case name == "*":
+		return fmt.Sprintf("%q is every name: %s", name, needless)
+	case err == nil:
+		return fmt.Sprintf("%.60q is an address: a ClientHello names hosts only, see from for the addresses of clients", name)
+	case strings.Contains(rest, "*"):
+		return fmt.Sprintf("%.60q has a \"*\" that does not stand for the first label, as in \"*.example.net\"", name)
+	case strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII }):
+		return fmt.Sprintf("%.60q is not ASCII: a ClientHello has it in punycode, as in \"xn--mller-kva.example\"", name)
+	case strings.HasSuffix(name, "."):
+		return fmt.Sprintf("%.60q ends with a dot: a ClientHello has it without", name)
+	case pattern && len(name) > 253 || badHost(rest) != "":
+		return fmt.Sprintf("%.60q is neither the name of a host nor one such as \"*.example.net\"", name)
+	}
+	return ""
+}
+
+// protocol checks the name of a protocol (RFC 7301, section 3.1).
+func protocol(name string) string {
+	switch {
+	case name == "":
+		return fmt.Sprintf("%q is no protocol: without alpn the group is for everybody", name)
+	case len(name) > 255:
+		return fmt.Sprintf("%.60q has %d bytes: the most is 255", name, len(name))
+	case !isPrintable(name):
+		return fmt.Sprintf("%.60q has characters that cannot be printed", name)
+	}
+	return ""
 }

@@ -1,10 +1,12 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -68,8 +70,7 @@ type validator struct {
 
 // boundAddress is an address that something in the configuration claims.
 type boundAddress struct {
-	host  string
-	port  uint16
+	ListenKey
 	owner string
 }
 
@@ -80,8 +81,20 @@ func (v *validator) fault(path Path, where, format string, args ...any) {
 // settings checks each value in the table at path by itself.
 func settings[T any](v *validator, settings []Setting[T], of *T, path Path, where string) {
 	for _, s := range settings {
+		where := where
+		if slices.Contains(ListenerTables, s.table) {
+			where += " " + s.table.Name()
+		}
 		if problem := s.Problem(of); problem != "" {
 			v.fault(path.Key(s.Key), where, "%s", problem)
+		}
+		if s.each == nil {
+			continue
+		}
+		for i, problem := range s.each(of) {
+			if problem != "" {
+				v.fault(path.Key(s.Key).Element(i), where, "%s %s", s.name, problem)
+			}
 		}
 	}
 }
@@ -97,6 +110,8 @@ func (v *validator) control(c *Control) {
 	if path, ok := UnixPath(c.HTTP); ok {
 		if problem := badSocket(path); problem != "" {
 			fault(KeyHTTP, "http %.60q%s", c.HTTP, problem)
+		} else {
+			v.claim(KeyHTTP.Path(), KeyHTTP.where(), KeyHTTP, c.HTTP, KeyHTTP.String(), ListenKey{Host: "unix:" + filepath.Clean(path)})
 		}
 	} else if c.HTTP != "" {
 		v.bind(KeyHTTP.Path(), KeyHTTP.where(), KeyHTTP, c.HTTP, KeyHTTP.String())
@@ -118,6 +133,18 @@ func badSocket(path string) string {
 		return fmt.Sprintf(": the path of a unix socket has at most %d bytes, this one %d", maxUnixPath, len(path))
 	case !isPrintable(path):
 		return " has characters that cannot be printed"
+	}
+	return ""
+}
+
+// badListenSocket is badSocket for a path that says what something is: one socket
+// is not to have two of them.
+func badListenSocket(path string) string {
+	if problem := badSocket(path); problem != "" {
+		return problem
+	}
+	if short := filepath.Clean(path); short != path {
+		return fmt.Sprintf(": the path of a unix socket has to be in its shortest form, %q", short)
 	}
 	return ""
 }
@@ -157,6 +184,9 @@ func (v *validator) listener(i int, l *Listener) {
 	settings(v, ListenerSettings, l, path, where)
 	if l.HoldOff > l.HoldOffMax && l.HoldOffMax >= 0 {
 		v.fault(path.Key(KeyHoldOff), where, "hold_off %q is longer than hold_off_max %q", shortDuration(l.HoldOff), shortDuration(l.HoldOffMax))
+	}
+	if l.Transparent && l.Source.IsValid() {
+		v.fault(path.Key(KeySource), where, "source and transparent are both set: one says the address to dial from, the other that it is the client's")
 	}
 	if len(l.Groups) == 0 {
 		v.fault(path.Key(KeyGroups), where, "there is no group: at least one [[listener.group]] is needed")
@@ -203,7 +233,27 @@ func (v *validator) group(path Path, where string, g *Group) {
 		v.fault(path.Key(KeyChannels), where, "the group is empty: at least one channel is needed")
 	}
 	for i := range g.Channels {
-		settings(v, ChannelSettings, &g.Channels[i], path.Channel(i), fmt.Sprintf("%s channel %d", where, i))
+		channel, path, where := &g.Channels[i], path.Channel(i), fmt.Sprintf("%s channel %d", where, i)
+		settings(v, channel.Settings(), channel, path, where)
+		if channel.IsUnix() {
+			v.unixChannel(path, where, g, channel)
+		}
+	}
+}
+
+// unixChannel checks what a unix socket is to the ports and the check around it.
+func (v *validator) unixChannel(path Path, where string, g *Group, c *Channel) {
+	if c.Port != 0 {
+		v.fault(path.Key(KeyPort), where, "port is of no use to a unix socket")
+	}
+	if c.CheckPort != 0 && c.CheckHost == "" {
+		v.fault(path.Key(KeyCheckPort), where, "check_port is of no use to a unix socket without check_host")
+	}
+	if _, port := g.CheckOf(c); c.CheckHost != "" && port == 0 && g.Check.Type != CheckNone {
+		v.fault(path.Key(KeyCheckHost), where, "check_host needs check_port: a unix socket has no port")
+	}
+	if _, useless := g.Check.Useless(KeyServerName); !useless && c.CheckHost == "" && g.Check.ServerName == "" && !g.Check.Insecure {
+		v.fault(path.Key(KeyHost), where, "its check with tls needs server_name: a unix socket has no name that a certificate could have")
 	}
 }
 
@@ -229,24 +279,28 @@ func (v *validator) name(path Path, where string, i int, name string) {
 // bind checks an address that is to be listened on, and claims it for an
 // owner.
 func (v *validator) bind(path Path, where string, key Key, address, owner string) {
-	host, port, err := SplitListen(address)
+	bound, err := ParseListen(address)
 	if err != nil {
 		v.fault(path, where, "%s %q: %s", key.name, address, err)
 		return
 	}
+	v.claim(path, where, key, address, owner, bound)
+}
+
+// claim claims an address for an owner.
+func (v *validator) claim(path Path, where string, key Key, address, owner string, bound ListenKey) {
 	for _, other := range v.bound {
-		if port == 0 || port != other.port || !Overlap(host, other.host) {
+		if bound.isPicked() || !bound.overlaps(other.ListenKey) {
 			continue
 		}
 		verb := "overlaps"
-		if host == other.host {
+		if bound == other.ListenKey {
 			verb = "is the same as"
 		}
-		v.fault(path, where, "%s %q %s %q of %s", key.name, address, verb,
-			net.JoinHostPort(other.host, strconv.Itoa(int(other.port))), other.owner)
+		v.fault(path, where, "%s %q %s %q of %s", key.name, address, verb, other.ListenKey, other.owner)
 		return
 	}
-	v.bound = append(v.bound, boundAddress{host, port, owner})
+	v.bound = append(v.bound, boundAddress{bound, owner})
 }
 
 // Overlap reports whether two sockets with one port, bound to these hosts in
@@ -264,8 +318,32 @@ func covers(every, host string) bool {
 	return err == nil && addr.Is4() == (every == "0.0.0.0")
 }
 
-// SplitListen takes apart an address of Listener.Listen. An IP address comes
-// back in its shortest form.
+// ParseListen returns what an address of Listener.Listen is.
+func ParseListen(address string) (ListenKey, error) {
+	if path, ok := unixListen(address); ok {
+		if problem := badListenSocket(path); problem != "" {
+			sentence, ok := strings.CutPrefix(problem, ": ")
+			if !ok {
+				sentence = "the path" + problem
+			}
+			return ListenKey{}, errors.New(sentence)
+		}
+		return ListenKey{Host: address}, nil
+	}
+	host, port, err := SplitListen(address)
+	return ListenKey{host, port}, err
+}
+
+// unixListen returns the path of the unix socket that an address to listen on means,
+// and whether it means one. Without a slash it is the port of a host that is called
+// unix.
+func unixListen(address string) (path string, ok bool) {
+	path, ok = UnixPath(address)
+	return path, ok && strings.Contains(path, "/")
+}
+
+// SplitListen takes apart a host:port to listen on. An IP address comes back in its
+// shortest form.
 func SplitListen(address string) (host string, port uint16, err error) {
 	host, portText, err := net.SplitHostPort(address)
 	if err != nil {
@@ -357,5 +435,5 @@ func notInName(r rune) bool {
 	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
 }
 
-// ValidHost reports whether a host may stand in a Channel.
+// ValidHost reports whether a host may stand in a Channel that is no unix socket.
 func ValidHost(host string) bool { return badHost(host) == "" }

@@ -9,6 +9,7 @@ package config
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,31 @@ func LoadContext(ctx context.Context, name string) (Document, error) {
 	}
 	document.Config, err = Decode(name, document.Data)
 	return document, err
+}
+
+// maxBeside is how many bytes of a file beside the configuration are looked at, in Sum.
+const maxBeside = 64 << 20
+
+// Sum returns a number for what a file beside the configuration holds: another one,
+// but for chance, when that changes, or why it cannot be read. It gives up after five
+// seconds, and when ctx ends.
+func Sum(ctx context.Context, name string) [sha256.Size]byte {
+	sum, err := Within(ctx, func() ([]byte, error) { return sumOf(name) })
+	if err != nil {
+		return sha256.Sum256([]byte(err.Error()))
+	}
+	return [sha256.Size]byte(sum)
+}
+
+func sumOf(path string) ([]byte, error) {
+	file, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(int(file))
+	sum := sha256.New()
+	_, err = io.Copy(sum, io.LimitReader(file, maxBeside+1))
+	return sum.Sum(nil), err
 }
 
 // readRegular makes its system calls by itself: package os would wait for what

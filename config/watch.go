@@ -25,20 +25,23 @@ const (
 	maxSymlinks = 40 // as the kernel allows (path_resolution(7))
 )
 
-// Watch calls changed after each change to the file at path, or to what the
-// path leads to: the file may be written in place, replaced, removed and
+// Watch calls changed after each change to one of the files, or to what their
+// paths lead to: a file may be written in place, replaced, removed and
 // created, and any symbolic link on the way may be pointed elsewhere. It
-// returns when ctx ends. It calls warn when events cannot be had; the file is
+// returns when ctx ends. It calls warn when events cannot be had; the files are
 // looked at every two seconds all the same.
 //
-// A change of the file's attributes counts, and the first call comes when the
+// The function files returns the paths, the first of which warnings name. When
+// it returns others than before, a call of changed comes within two seconds.
+//
+// A change of a file's attributes counts, and the first call comes when the
 // watch is in place, so the caller compares the content. The calls come one
 // after the other.
 //
 // Where the file system hangs, it is looked at anew when that is over, or when
-// an event tells that the path may lead elsewhere.
-func Watch(ctx context.Context, path string, changed func(), warn func(error)) {
-	w := &watch{path: path, warn: warn}
+// an event tells that a path may lead elsewhere.
+func Watch(ctx context.Context, files func() []string, changed func(), warn func(error)) {
+	w := &watch{path: files()[0], files: files, warn: warn}
 	w.subscribe()
 	defer w.unsubscribe()
 	last, _ := w.follow(ctx)
@@ -63,12 +66,12 @@ func Watch(ctx context.Context, path string, changed func(), warn func(error)) {
 			}
 			quiet.Reset(min(quietFor, max(0, atMost-time.Since(first))))
 		case err := <-w.failures:
-			warn(fmt.Errorf("watch %q: %w", path, err))
+			warn(fmt.Errorf("watch %q: %w", w.path, err))
 		case <-poll.C:
 			if !first.IsZero() || lookPatience.Waits() {
 				continue
 			}
-			if now, ok := w.look(ctx); ok && now.identity != last {
+			if now, ok := w.look(ctx); ok && !slices.Equal(now.identities, last) {
 				first = time.Now()
 				quiet.Reset(quietFor)
 			}
@@ -82,11 +85,12 @@ func Watch(ctx context.Context, path string, changed func(), warn func(error)) {
 	}
 }
 
-// watch knows the names on the way to the file: the path itself and each
+// watch knows the names on the way to each file: the path itself and each
 // symbolic link behind it. Their directories are watched, since a watch on a
 // file is lost when the file is replaced.
 type watch struct {
-	path     string
+	path     string // the first of the files
+	files    func() []string
 	warn     func(error)
 	notifier *fsnotify.Watcher // nil if there are no events
 	events   <-chan fsnotify.Event
@@ -114,20 +118,24 @@ func (w *watch) unsubscribe() {
 	}
 }
 
-// sight is what a look at the way to the file has found.
+// sight is what a look at the way to the files has found.
 type sight struct {
-	names    []string
-	identity identity
+	names      []string
+	identities []identity // of each file
 }
 
-// look finds the way to the file. It is false if that hangs.
+// look finds the way to the files. It is false if that hangs.
 func (w *watch) look(ctx context.Context) (sight, bool) {
-	path := w.path
-	found, err := patience.Within(ctx, lookPatience, func() (sight, error) {
-		return sight{hops(path), identify(path)}, nil
+	files := w.files()
+	found, err := patience.Within(ctx, lookPatience, func() (found sight, err error) {
+		for _, file := range files {
+			found.names = hops(found.names, file)
+			found.identities = append(found.identities, identify(file))
+		}
+		return found, nil
 	})
 	if err != nil && ctx.Err() == nil && !w.hanging {
-		w.warn(fmt.Errorf("watch %q: %w", path, err))
+		w.warn(fmt.Errorf("watch %q: %w", w.path, err))
 	}
 	w.hanging = err != nil
 	return found, err == nil
@@ -135,16 +143,16 @@ func (w *watch) look(ctx context.Context) (sight, bool) {
 
 // follow brings names up to date, and watches their directories anew: one that
 // was replaced by another of the same name has no watch any more. An event
-// that is lost meanwhile is none, for the file is read afterwards. It returns
-// what the file is now, and false if the file system hangs.
-func (w *watch) follow(ctx context.Context) (identity, bool) {
+// that is lost meanwhile is none, for the files are read afterwards. It returns
+// what they are now, and false if the file system hangs.
+func (w *watch) follow(ctx context.Context) ([]identity, bool) {
 	found, ok := w.look(ctx)
 	if !ok {
-		return identity{}, false
+		return nil, false
 	}
 	w.names = found.names
 	if w.notifier == nil {
-		return found.identity, true
+		return found.identities, true
 	}
 	notifier, names := w.notifier, w.names
 	failed, err := patience.Within(ctx, lookPatience, func() ([]error, error) { return watchDirectories(notifier, names), nil })
@@ -159,7 +167,7 @@ func (w *watch) follow(ctx context.Context) (identity, bool) {
 			w.warn(fmt.Errorf("watch %q: %w; looking every %s instead", w.path, err, pollEvery))
 		}
 	}
-	return found.identity, true
+	return found.identities, true
 }
 
 func watchDirectories(notifier *fsnotify.Watcher, names []string) (failed []error) {
@@ -175,14 +183,13 @@ func watchDirectories(notifier *fsnotify.Watcher, names []string) (failed []erro
 	return failed
 }
 
-// hops returns every name on the way to the file that could be replaced by
+// hops adds to names every name on the way to the file that could be replaced by
 // another: each prefix of the path, and of the path behind each link.
-func hops(path string) []string {
+func hops(names []string, path string) []string {
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return nil
+		return names
 	}
-	var names []string
 	for range maxSymlinks {
 		for name := path; name != filepath.Dir(name); name = filepath.Dir(name) {
 			if !slices.Contains(names, name) {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,27 +39,14 @@ func TestWatch(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		config.Watch(ctx, name("file"), func() {
+		config.Watch(ctx, func() []string { return []string{name("file")} }, func() {
 			data, _ := os.ReadFile(name("file"))
 			seen <- string(data)
 		}, func(err error) { t.Errorf("warning: %v", err) })
 	})
 	defer watching.Wait()
 	defer cancel()
-	await := func(content string) {
-		t.Helper()
-		late := time.After(20 * time.Second)
-		for {
-			select {
-			case got := <-seen:
-				if got == content {
-					return
-				}
-			case <-late:
-				t.Fatalf("no call found %q", content)
-			}
-		}
-	}
+	await := func(content string) { t.Helper(); awaitCall(t, seen, content) }
 	await("start")
 
 	write(name("..1", "file"), "written in place")
@@ -100,4 +88,64 @@ func TestWatch(t *testing.T) {
 	await("a directory of the way was replaced")
 	write(name("else", "where", "target"), "and is watched again")
 	await("and is watched again")
+}
+
+// TestWatchMore has files added to those that are watched, and taken away.
+func TestWatchMore(t *testing.T) {
+	first, list := filepath.Join(t.TempDir(), "first"), filepath.Join(t.TempDir(), "list")
+	write := func(path, content string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(first, "one")
+	var files atomic.Pointer[[]string]
+	files.Store(&[]string{first})
+	seen := make(chan string, 1000)
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		config.Watch(ctx, func() []string { return *files.Load() }, func() {
+			content, _ := os.ReadFile(first)
+			more, _ := os.ReadFile(list)
+			seen <- string(content) + string(more)
+		}, func(err error) { t.Errorf("warning: %v", err) })
+	})
+	defer watching.Wait()
+	defer cancel()
+	await := func(content string) { t.Helper(); awaitCall(t, seen, content) }
+	await("one")
+	files.Store(&[]string{first, list}) // which is not there yet
+	await("one")
+	write(list, " two")
+	await("one two")
+	write(list+"~", " three")
+	if err := os.Rename(list+"~", list); err != nil {
+		t.Fatal(err)
+	}
+	await("one three")
+	write(first, "1")
+	await("1 three")
+	files.Store(&[]string{first})
+	await("1 three")
+	write(list, "")
+	write(first, "I")
+	await("I")
+}
+
+// awaitCall waits for a call that found the content.
+func awaitCall(t *testing.T, seen <-chan string, content string) {
+	t.Helper()
+	late := time.After(20 * time.Second)
+	for {
+		select {
+		case got := <-seen:
+			if got == content {
+				return
+			}
+		case <-late:
+			t.Fatalf("no call found %q", content)
+		}
+	}
 }

@@ -33,6 +33,17 @@ func (e *Engine) Apply(ctx context.Context, config *spec.Config) (spec.Changes, 
 	return changes, err
 }
 
+// Reread is Apply with the configuration in force: what the files hold that it names
+// may be something else.
+func (e *Engine) Reread(ctx context.Context) (spec.Changes, error) {
+	e.applying.Lock()
+	defer e.applying.Unlock()
+	if e.closed {
+		return nil, ErrShutdown
+	}
+	return e.applyLocked(ctx, e.Config(), false)
+}
+
 // applyLocked is Apply, or the latter half of Edit.
 func (e *Engine) applyLocked(ctx context.Context, config *spec.Config, edited bool) (spec.Changes, error) {
 	if err := validate(config); err != nil {

@@ -98,6 +98,9 @@ func ListChange(listener string, before int, key Key, file string, added, gone i
 	return Change{Sign: Changed, Listener: listener, Key: key.Label(), Detail: fmt.Sprintf("%q: %d %s added, %d gone", file, added, networks, gone), Before: before}
 }
 
+// isOfList reports whether the change is one that ListChange returns.
+func (c Change) isOfList() bool { return c.Sign == Changed && c.Detail != "" }
+
 // Changes are the differences between two configurations, in the order of the
 // file.
 type Changes []Change
@@ -111,6 +114,10 @@ func (cs Changes) Routing() bool {
 		return c.Listener != "" || table != string(LogTable) && table != string(ControlTable)
 	})
 }
+
+// Declared returns those that are differences between the configurations themselves,
+// and not of files that they name.
+func (cs Changes) Declared() Changes { return slices.DeleteFunc(slices.Clone(cs), Change.isOfList) }
 
 // String returns one line a change.
 func (cs Changes) String() string {

@@ -35,16 +35,19 @@ type reloader struct {
 	life    context.Context // of the daemon
 	clocks  sync.WaitGroup  // of changes that wait to be confirmed; they end with life
 
-	mu       sync.Mutex        // held while something is applied, so there is one at a time
-	seen     [sha256.Size]byte // guarded by mu; of the content that was tried last
-	inForce  *spec.Config      // guarded by mu; what the last entry of the history declares; nil before the first
-	returned bool              // guarded by mu; that entry came of going back
-	waiting  *waiting          // guarded by mu; the change that is to be confirmed, or nil
+	mu       sync.Mutex                   // held while something is applied, so there is one at a time
+	seen     [sha256.Size]byte            // guarded by mu; of the content that was tried last
+	refused  bool                         // guarded by mu; it is not in force
+	inForce  *spec.Config                 // guarded by mu; what the last entry of the history declares; nil before the first
+	returned bool                         // guarded by mu; that entry came of going back
+	lists    map[string][sha256.Size]byte // guarded by mu; of the files beside it, since they were applied last
+	waiting  *waiting                     // guarded by mu; the change that is to be confirmed, or nil
 
 	last        atomic.Pointer[control.Reload]      // nil before the first
 	history     atomic.Pointer[history.Store]       // changed under mu
 	unconfirmed atomic.Pointer[control.Unconfirmed] // of waiting
 	filed       atomic.Pointer[spec.Config]         // what the file said when it was last applied; nil without one
+	tried       atomic.Pointer[spec.Config]         // what the file said when it was last tried; nil before, and if it cannot be told
 	compared    atomic.Pointer[comparison]          // what fileDiffers found last
 	lastEdit    atomic.Pointer[edit]
 }
@@ -57,16 +60,61 @@ func (r *reloader) status() control.Reload {
 	return control.Reload{}
 }
 
-// changed reloads if the content is not that of the last attempt.
+// files returns the configuration file and those that are watched with it: which it
+// names, and what is in force.
+func (r *reloader) files() []string {
+	files := []string{r.path}
+	for _, c := range []*spec.Config{r.engine.Config(), r.tried.Load()} {
+		if c == nil {
+			continue
+		}
+		for _, file := range c.Files() {
+			if !slices.Contains(files, file) {
+				files = append(files, file)
+			}
+		}
+	}
+	return files
+}
+
+// sum notes what files beside the configuration file hold before they are applied, and
+// reports whether that is something else than it was. The caller holds mu.
+func (r *reloader) sum(ctx context.Context, files []string) (changed bool) {
+	if r.lists == nil {
+		r.lists = map[string][sha256.Size]byte{}
+	}
+	for _, file := range files {
+		sum := config.Sum(ctx, file)
+		changed = changed || sum != r.lists[file]
+		r.lists[file] = sum
+	}
+	return changed
+}
+
+// changed reloads if the content is not that of the last attempt. If only files
+// beside the configuration file hold something else, they are read again, for what is
+// in force: what commands have changed stays so.
 func (r *reloader) changed(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	by := engine.Actor{UID: -1, Door: "file"}
 	document, err := Load(ctx, r.path, r.debug)
-	if document.Data != nil && sha256.Sum256(document.Data) == r.seen {
+	switch {
+	case document.Data == nil || sha256.Sum256(document.Data) != r.seen:
+		r.reloadLocked(ctx, by, document, err)
+	case !r.sum(ctx, r.files()[1:]):
 		r.log.Debug("configuration file touched, its content is the same", "file", r.path)
-		return
+	case r.refused: // what kept it from being applied may be gone
+		r.reloadLocked(ctx, by, document, err)
+	default:
+		r.tell(by, &control.Reload{Time: time.Now(), Hash: hex.EncodeToString(r.seen[:])}, func() (spec.Changes, error) {
+			changes, err := r.engine.Reread(ctx)
+			if !r.fileDiffers() {
+				err = document.Locate(err)
+			}
+			return changes, err
+		})
 	}
-	r.reloadLocked(ctx, engine.Actor{UID: -1, Door: "file"}, document, err)
 }
 
 // reload tries the file as it is now, even if it was tried before: what kept
@@ -82,22 +130,33 @@ func (r *reloader) reload(ctx context.Context, by engine.Actor) (spec.Changes, e
 func (r *reloader) reloadLocked(ctx context.Context, by engine.Actor, document config.Document, err error) (spec.Changes, error) {
 	r.seen = [sha256.Size]byte{}
 	last := &control.Reload{Time: time.Now()}
-	defer r.last.Store(last)
 	if document.Data != nil {
 		r.seen = sha256.Sum256(document.Data)
 		last.Hash = hex.EncodeToString(r.seen[:])
 	}
-	var changes spec.Changes
-	if err == nil {
+	r.tried.Store(document.Config)
+	changes, err := r.tell(by, last, func() (spec.Changes, error) {
+		if err != nil {
+			return nil, err
+		}
 		running := r.engine.Config()
-		changes, err = r.put(ctx, act{by: by, what: "reload", why: "reload", document: document, within: document.Config.Control.ConfirmWithin})
+		changes, err := r.put(ctx, act{by: by, what: "reload", why: "reload", document: document, within: document.Config.Control.ConfirmWithin})
 		if err == nil {
 			for _, edit := range takenBack(r.filed.Load(), running, document.Config) {
 				r.log.Info("edit taken back", "change", edit.String())
 			}
 			r.filed.Store(document.Config)
 		}
-	}
+		return changes, err
+	})
+	r.refused = err != nil
+	return changes, err
+}
+
+// tell has something reloaded, and tells what came of it.
+func (r *reloader) tell(by engine.Actor, last *control.Reload, reload func() (spec.Changes, error)) (spec.Changes, error) {
+	defer r.last.Store(last)
+	changes, err := reload()
 	last.Generation = r.engine.Snapshot().Generation
 	if err != nil {
 		last.Errs = config.Flatten(err)
@@ -169,16 +228,18 @@ type act struct {
 func (r *reloader) put(ctx context.Context, a act) (spec.Changes, error) {
 	r.recordEdits()
 	from := r.here()
+	r.sum(ctx, a.document.Config.Files())
 	changes, err := r.apply(ctx, a.document.Config)
 	if err != nil {
 		return nil, a.document.Locate(err)
 	}
-	if len(changes) > 0 {
+	declared := changes.Declared()
+	if len(declared) > 0 {
 		r.inForce = a.document.Config // commands may have changed it by now
 	}
-	r.record(a.by, a.why, a.document, changes)
-	if len(changes) == 0 {
-		return nil, nil
+	r.record(a.by, a.why, a.document, declared)
+	if len(declared) == 0 {
+		return changes, nil
 	}
 	if a.what != "reload" { // which is told with the name of the file
 		r.engine.Note(engine.Act{By: a.by, What: a.what, Change: fmt.Sprintf("%s, changes: %d, generation %d", a.why, len(changes), r.engine.Snapshot().Generation)})

@@ -166,6 +166,8 @@ func newDaemon(ctx context.Context, o Options, logging *logging, stdout io.Write
 	}
 	if o.File != "" {
 		d.reloader.filed.Store(o.Document.Config)
+		d.reloader.tried.Store(o.Document.Config)
+		d.reloader.sum(d.life, o.Document.Config.Files())
 	}
 	d.reloader.history.Store(history.New(d.log))
 	d.face = d.controls()
@@ -284,10 +286,10 @@ func (d *daemon) run() {
 	d.closeCounters() // nothing runs any more
 }
 
-// watch reloads the file when it changes, unless the configuration in force
-// says that it is not to be watched.
+// watch reloads the file when it changes, or a file that is watched with it, unless
+// the configuration in force says that it is not to be watched.
 func (d *daemon) watch() {
-	config.Watch(d.life, d.options.File,
+	config.Watch(d.life, d.reloader.files,
 		func() {
 			if d.engine.Config().Control.Watch {
 				d.reloader.changed(d.life)

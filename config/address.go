@@ -53,7 +53,7 @@ const (
 
 // socketWithLimit is a unix socket with what looks like the port or the limit of the
 // short form.
-var socketWithLimit = regexp.MustCompile(`^(.*[^:]):+([0-9]+)$`)
+var socketWithLimit = regexp.MustCompile(`^(.+?)(?::[0-9]*)*:([0-9]+)$`)
 
 // shortChannel returns the channel that text says in its short form,
 // host[:port[:maxc]], or unix: and a path.

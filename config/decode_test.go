@@ -4,10 +4,12 @@ import (
 	"errors"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"balance/engine/admit"
 	"balance/engine/balancer"
 	"balance/engine/spec"
 )
@@ -500,6 +502,375 @@ f:3: log: level "x" is none of "debug", "info", "warn", "error"`,
 				t.Fatal("no error")
 			}
 			if want := strings.TrimPrefix(c.want, "\n"); err.Error() != want {
+				t.Errorf("got\n%s\nwant\n%s", err, want)
+			}
+		})
+	}
+}
+
+// What the keys of the edge come to, however their tables are written.
+func TestDecodeEdge(t *testing.T) {
+	const tables = `
+[defaults]
+preface_timeout = "5s"
+transparent = true
+[[listener]]
+listen = ["unix:/run/app/in.sock", "0.0.0.0:443"]
+preface_timeout = "7s"
+transparent = false
+[listener.unix]
+mode = "0666"
+group = "adm"
+[listener.proxy_protocol]
+accept = ["10.0.0.0/8", "192.0.2.1"]
+timeout = "2s"
+[listener.admit]
+allow = "192.0.2.0/24"
+deny = ["2001:db8::/32", "192.0.2.7"]
+allow_file = "/etc/allow"
+deny_file = "/etc/deny"
+max_sessions = 10
+rate = "100/m"
+burst = 50
+ipv4_bits = 24
+ipv6_bits = 56
+refuse = "close"
+[[listener.group]]
+server_name = ["WWW.Example.Net", "*.example.net"]
+alpn = ["h2", "acme-tls/1"]
+from = "10.1.0.0/16"
+send_proxy = "v2"
+channels = ["unix:/run/app.sock", "h1", { host = "h1", port = 80, send_proxy = "v1" }, { host = "unix:/run/b.sock", maxc = 3, send_proxy = "" }]
+[[listener.group]]
+channels = ["unix", "unix:80:3"]
+[[listener]]
+listen = "unix:99"
+group = [{channels = ["h1"]}]
+`
+	const inline = `
+defaults = {preface_timeout = "5s", transparent = true}
+listener = [{listen = ["unix:/run/app/in.sock", "0.0.0.0:443"], preface_timeout = "7s", transparent = false,
+  unix = {mode = "0666", group = "adm"}, proxy_protocol = {accept = ["10.0.0.0/8", "192.0.2.1"], timeout = "2s"},
+  admit = {allow = ["192.0.2.0/24"], deny = ["2001:db8::/32", "192.0.2.7"], allow_file = "/etc/allow", deny_file = "/etc/deny",
+    max_sessions = 10, rate = "100/m", burst = 50, ipv4_bits = 24, ipv6_bits = 56, refuse = "close"},
+  group = [{server_name = ["www.example.net", "*.example.net"], alpn = ["h2", "acme-tls/1"], from = ["10.1.0.0/16"], send_proxy = "v2",
+    channels = [{host = "unix:/run/app.sock"}, "h1:443", "h1:80", {host = "unix:/run/b.sock", maxc = 3, send_proxy = ""}]},
+    {channels = ["unix:443", {host = "unix", port = 80, maxc = 3}]}]},
+  {listen = "unix:99", group = [{channels = ["h1"]}]}]
+`
+	l := spec.Defaults()
+	l.Name, l.Listen = "unix:/run/app/in.sock", []string{"unix:/run/app/in.sock", "0.0.0.0:443"}
+	l.PrefaceTimeout = 7 * time.Second
+	l.Unix = spec.Unix{Mode: 0o666, Group: "adm"}
+	l.ProxyProtocol = spec.ProxyProtocol{Accept: []string{"10.0.0.0/8", "192.0.2.1"}, Timeout: 2 * time.Second}
+	l.Admit = spec.Admit{Allow: []string{"192.0.2.0/24"}, Deny: []string{"2001:db8::/32", "192.0.2.7"}, AllowFile: "/etc/allow", DenyFile: "/etc/deny",
+		MaxSessions: 10, Rate: admit.Rate{Count: 100, Per: time.Minute}, Burst: 50, Refuse: spec.ByClose}
+	l.Admit.IPv4Bits.SetInt(24)
+	l.Admit.IPv6Bits.SetInt(56)
+	l.Groups = []spec.Group{{ServerName: []string{"www.example.net", "*.example.net"}, ALPN: []string{"h2", "acme-tls/1"}, From: []string{"10.1.0.0/16"}, SendProxy: spec.ProxyV2,
+		Channels: []spec.Channel{{Host: "unix:/run/app.sock", SendProxy: spec.ProxyV2}, {Host: "h1", Port: 443, SendProxy: spec.ProxyV2},
+			{Host: "h1", Port: 80, SendProxy: spec.ProxyV1}, {Host: "unix:/run/b.sock", MaxConns: 3}},
+	}, {Channels: []spec.Channel{{Host: "unix", Port: 443}, {Host: "unix", Port: 80, MaxConns: 3}}}}
+	other := spec.Defaults()
+	other.Name, other.Listen, other.PrefaceTimeout, other.Transparent = "unix:99", []string{"unix:99"}, 5*time.Second, true
+	other.Groups = []spec.Group{{Channels: []spec.Channel{{Host: "h1", Port: 99}}}}
+	for name, text := range map[string]string{"tables": tables, "inline": strings.Replace(inline, `"h1:80"`, `{host = "h1", port = 80, send_proxy = "v1"}`, 1)} {
+		c, err := Decode(name, []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := []spec.Listener{l, other}; !reflect.DeepEqual(c.Listeners, want) {
+			t.Errorf("%s: got\n%+v\nwant\n%+v", name, c.Listeners, want)
+		}
+		roundTrip(t, c)
+		if got, want := c.Files(), []string{"/etc/allow", "/etc/deny"}; !slices.Equal(got, want) {
+			t.Errorf("files %q, want %q", got, want)
+		}
+	}
+}
+
+// Each case asserts the whole of the error.
+func TestDecodeEdgeFaults(t *testing.T) {
+	const group = "[[listener.group]]\nchannels = [\"h1:1\"]\n"
+	for _, c := range []struct{ name, data, want string }{{
+		"unknown keys and types", `[defaults]
+transparent = 1
+preface_timeout = "0s"
+admit = {}
+[[listener]]
+listen = ":80"
+unix = 5
+proxy_protocl = {}
+preface_timeout = "99999h"
+[listener.proxy_protocol]
+acept = []
+[listener.admit]
+alow = []
+deny = [5, "::1", ["x"]]
+allow = 7
+rate = 20
+burst = "5"
+ipv4_bits = "24"
+max_sessions = "all"
+refuse = "drop"
+allow_file = ["/x"]
+[[listener.group]]
+server_names = []
+alpn = "h2"
+from = [1]
+send_proxy = 2
+channels = [{host = "h1", send_prox = "v1"}, {host = "h2", send_proxy = "v3"}]
+`, `
+f:2: defaults: transparent is the integer 1, not true or false
+f:3: defaults: preface_timeout "0s" is not one of "1ms" to "87600h"
+f:4: defaults: unknown key "admit": KNOWN
+f:7: listener ":80" unix: the integer 5, not a table
+f:8: listener ":80": unknown key "proxy_protocl": did you mean "proxy_protocol"?
+f:9: listener ":80": preface_timeout "99999h" is not one of "1ms" to "87600h"
+f:11: listener ":80" proxy_protocol: unknown key "acept": did you mean "accept"?
+f:13: listener ":80" admit: unknown key "alow": did you mean "allow"?
+f:14: listener ":80" admit: deny is the integer 5, not a string
+f:14: listener ":80" admit: deny is an array, not a string
+f:15: listener ":80" admit: allow is the integer 7, not a string or an array of strings
+f:16: listener ":80" admit: rate "the integer 20" is not a rate such as "20/s", "100/m" or "1000/h"
+f:17: listener ":80" admit: burst is the string "5", not an integer
+f:18: listener ":80" admit: ipv4_bits is the string "24", not an integer
+f:19: listener ":80" admit: max_sessions is the string "all", not an integer
+f:20: listener ":80" admit: refuse "drop" is none of "reset", "close"
+f:21: listener ":80" admit: allow_file is an array, not a string
+f:23: listener ":80" group 0: unknown key "server_names": did you mean "server_name"?
+f:25: listener ":80" group 0: from is the integer 1, not a string
+f:26: listener ":80" group 0: send_proxy "the integer 2" is none of "", "v1", "v2"
+f:27: listener ":80" group 0 channel 0: unknown key "send_prox": did you mean "send_proxy"?
+f:27: listener ":80" group 0 channel 1: send_proxy "v3" is none of "", "v1", "v2"`,
+	}, {
+		"values", `[[listener]]
+listen = [":80", "unix:/s"]
+unix = {mode = "0777", group = "a\u001b"}
+[listener.proxy_protocol]
+accept = [
+  "10.0.0.0/8",
+  "10.0.0.1/8",
+  "h1",
+  "",
+]
+timeout = "0s"
+[listener.admit]
+allow = ["2001:db8::1/64", "fe80::1%eth0", "1.2.3.4/33"]
+deny = ["0.0.0.0/0", "::/0", "\u001b[2J"]
+allow_file = "allow"
+deny_file = "/etc/"
+max_sessions = -1
+rate = "20/d"
+burst = 1000001
+ipv4_bits = 0
+ipv6_bits = 129
+[[listener.group]]
+from = ["10.0.0.0/8", "any"]
+channels = ["h1"]
+[[listener.group]]
+channels = ["h1"]
+[[listener]]
+listen = ":81"
+[listener.admit]
+max_sessions = 4294967296
+rate = "1000001/s"
+burst = -1
+` + group, `
+f:3: listener ":80" unix: mode "0777" is not one of "0600" to "0666": readable and writable for the owner at least
+f:3: listener ":80" unix: group "a\x1b" is not the name of a group
+f:7: listener ":80" proxy_protocol: accept "10.0.0.1/8" is an address in the network "10.0.0.0/8": one or the other is meant
+f:8: listener ":80" proxy_protocol: accept "h1" is neither a network such as "10.0.0.0/8" nor an address
+f:9: listener ":80" proxy_protocol: accept "" is neither a network such as "10.0.0.0/8" nor an address
+f:11: listener ":80" proxy_protocol: timeout "0s" is not one of "1ms" to "87600h"
+f:13: listener ":80" admit: allow "2001:db8::1/64" is an address in the network "2001:db8::/64": one or the other is meant
+f:13: listener ":80" admit: allow "fe80::1%eth0" is neither a network such as "10.0.0.0/8" nor an address
+f:13: listener ":80" admit: allow "1.2.3.4/33" is neither a network such as "10.0.0.0/8" nor an address
+f:14: listener ":80" admit: deny "\x1b[2J" is neither a network such as "10.0.0.0/8" nor an address
+f:15: listener ":80" admit: allow_file "allow" is not the absolute path of a file
+f:16: listener ":80" admit: deny_file "/etc/" is not the absolute path of a file
+f:17: listener ":80" admit: max_sessions -1 is not one of 0 (no limit) to 4294967295
+f:18: listener ":80" admit: rate "20/d" is not a rate such as "20/s", "100/m" or "1000/h"
+f:19: listener ":80" admit: burst 1000001 is not one of 0 (as many as the rate counts) to 1000000
+f:20: listener ":80" admit: ipv4_bits 0 is not one of 1 to 32
+f:21: listener ":80" admit: ipv6_bits 129 is not one of 1 to 128
+f:23: listener ":80" group 0: from "any" is neither a network such as "10.0.0.0/8" nor an address
+f:30: listener ":81" admit: max_sessions 4294967296 is not one of 0 (no limit) to 4294967295
+f:31: listener ":81" admit: rate "1000001/s" is more than 1000000
+f:32: listener ":81" admit: burst -1 is not one of 0 (as many as the rate counts) to 1000000`,
+	}, {
+		"names of servers and protocols", `[[listener]]
+listen = ":80"
+[[listener.group]]
+server_name = [
+  "",
+  "*",
+  "*.",
+  "a.*.b",
+  "*.*.b",
+  "*a.b",
+  "192.0.2.1",
+  "[2001:db8::1]",
+  "m\u00fcller.example",
+  "example.net.",
+  "a b",
+  "-a.b",
+  "*.example.net",
+  "Example.NET",
+  "\u001b.b",
+]
+alpn = ["", "h2", "a\u0000b"]
+channels = ["h1"]
+`, `
+f:5: listener ":80" group 0: server_name "" is no name: without server_name the group is for everybody
+f:6: listener ":80" group 0: server_name "*" is every name: without server_name the group is for everybody
+f:7: listener ":80" group 0: server_name "*." ends with a dot: a ClientHello has it without
+f:8: listener ":80" group 0: server_name "a.*.b" has a "*" that does not stand for the first label, as in "*.example.net"
+f:9: listener ":80" group 0: server_name "*.*.b" has a "*" that does not stand for the first label, as in "*.example.net"
+f:10: listener ":80" group 0: server_name "*a.b" has a "*" that does not stand for the first label, as in "*.example.net"
+f:11: listener ":80" group 0: server_name "192.0.2.1" is an address: a ClientHello names hosts only, see from for the addresses of clients
+f:12: listener ":80" group 0: server_name "[2001:db8::1]" is an address: a ClientHello names hosts only, see from for the addresses of clients
+f:13: listener ":80" group 0: server_name "müller.example" is not ASCII: a ClientHello has it in punycode, as in "xn--mller-kva.example"
+f:14: listener ":80" group 0: server_name "example.net." ends with a dot: a ClientHello has it without
+f:15: listener ":80" group 0: server_name "a b" is neither the name of a host nor one such as "*.example.net"
+f:16: listener ":80" group 0: server_name "-a.b" is neither the name of a host nor one such as "*.example.net"
+f:19: listener ":80" group 0: server_name "\x1b.b" is neither the name of a host nor one such as "*.example.net"
+f:21: listener ":80" group 0: alpn "" is no protocol: without alpn the group is for everybody
+f:21: listener ":80" group 0: alpn "a\x00b" has characters that cannot be printed`,
+	}, {
+		"what is of no use", `[[listener]]
+listen = ":80"
+[listener.unix]
+mode = "0600"
+group = "adm"
+[listener.proxy_protocol]
+timeout = "1s"
+[listener.admit]
+burst = 5
+ipv4_bits = 24
+ipv6_bits = 48
+` + group + `[[listener]]
+listen = ":81"
+[listener.unix]
+mode = "0660"
+group = ""
+[listener.proxy_protocol]
+timeout = "3s"
+accept = []
+[listener.admit]
+burst = 0
+ipv4_bits = 32
+ipv6_bits = 64
+` + group + `[[listener]]
+listen = ":82"
+[listener.admit]
+max_sessions = 1
+ipv4_bits = 24
+rate = "x"
+burst = 5
+` + group + `[[listener]]
+listen = ":83"
+source = "192.0.2.1"
+transparent = true
+` + group, `
+f:4: listener ":80" unix: mode is of no use without a unix socket in listen
+f:5: listener ":80" unix: group is of no use without a unix socket in listen
+f:7: listener ":80" proxy_protocol: timeout is of no use without accept
+f:9: listener ":80" admit: burst is of no use without rate
+f:10: listener ":80" admit: ipv4_bits is of no use without max_sessions or rate
+f:11: listener ":80" admit: ipv6_bits is of no use without max_sessions or rate
+f:33: listener ":82" admit: rate "x" is not a rate such as "20/s", "100/m" or "1000/h"
+f:39: listener ":83": source and transparent are both set: one says the address to dial from, the other that it is the client's`,
+	}, {
+		"unix sockets to listen on", `[control]
+http = "unix:/run//http.sock"
+[[listener]]
+listen = [
+  "unix:run/x",
+  "unix:/run/",
+  "unix:/run//x",
+  "unix:/run/../x",
+  "unix:/\u001b",
+  "unix:/` + strings.Repeat("x", 107) + `",
+  "unix:/run/a b:80",
+  "unix:/run/http.sock",
+  "unix:/x",
+  "unix:/x",
+]
+` + group + `[[listener]]
+name = "b"
+listen = ["unix:/y", "unix:/x", ":0"]
+[[listener.group]]
+channels = ["h1"]
+[[listener]]
+listen = ["unix:/z"]
+[[listener.group]]
+channels = ["h1", {host = "h1"}, "unix:/app"]
+`, `
+f:5: listener "unix:run/x": listen "unix:run/x": the path of a unix socket must be absolute, as in "unix:/run/balance/http.sock"
+f:6: listener "unix:run/x": listen "unix:/run/": the path of a unix socket must be absolute, as in "unix:/run/balance/http.sock"
+f:7: listener "unix:run/x": listen "unix:/run//x": the path of a unix socket has to be in its shortest form, "/run/x"
+f:8: listener "unix:run/x": listen "unix:/run/../x": the path of a unix socket has to be in its shortest form, "/x"
+f:9: listener "unix:run/x": listen "unix:/\x1b": the path has characters that cannot be printed
+f:10: listener "unix:run/x": listen "unix:/` + strings.Repeat("x", 107) + `": the path of a unix socket has at most 107 bytes, this one 108
+f:12: listener "unix:run/x": listen "unix:/run/http.sock" is the same as "unix:/run/http.sock" of control http
+f:14: listener "unix:run/x": listen "unix:/x" is the same as "unix:/x" of listener "unix:run/x"
+f:20: listener "b": listen "unix:/x" is the same as "unix:/x" of listener "unix:run/x"
+f:22: listener "b" group 0 channel 0: the port is missing, and the listener's first address has port 0
+f:26: listener "unix:/z" group 0 channel 0: the port is missing, and the listener has unix sockets only
+f:26: listener "unix:/z" group 0 channel 1: the port is missing, and the listener has unix sockets only`,
+	}, {
+		"unix sockets as channels", `[[listener]]
+listen = ":80"
+[[listener.group]]
+channels = [
+  "unix:/app:3",
+  "unix:/app:80:3",
+  "unix:/app::3",
+  "unix:app/x",
+  "unix:/a//b",
+  {host = "unix:/app", port = 80},
+  {host = "unix:app"},
+  {host = "unix:/app", check_port = 80},
+  {host = "unix:/app", check_host = "h1"},
+  {host = "unix:/app:3", maxc = 3, weight = 2},
+  {host = "h1", check_host = "unix:/app"},
+]
+[[listener.group]]
+check = {type = "http", tls = true}
+channels = [
+  "unix:/app",
+  {host = "unix:/app", check_host = "h1"},
+  {host = "unix:/app", check_host = "h1", check_port = 80},
+  {host = "unix:/app", check_port = 80}]
+[[listener.group]]
+check = {type = "http", tls = true, server_name = "h1", port = 80}
+channels = ["unix:/app", {host = "unix:/app", check_host = "h1"}]
+[[listener.group]]
+check = {type = "tcp", tls = true, insecure = true}
+channels = ["unix:/app"]
+`, `
+f:5: listener ":80" group 0 channel 0: "unix:/app:3" has no port and no maxc in the short form: write {host = "unix:/app", maxc = 3}
+f:6: listener ":80" group 0 channel 1: "unix:/app:80:3" has no port and no maxc in the short form: write {host = "unix:/app", maxc = 3}
+f:7: listener ":80" group 0 channel 2: "unix:/app::3" has no port and no maxc in the short form: write {host = "unix:/app", maxc = 3}
+f:8: listener ":80" group 0 channel 3: host "unix:app/x": the path of a unix socket must be absolute, as in "unix:/run/balance/http.sock"
+f:9: listener ":80" group 0 channel 4: host "unix:/a//b": the path of a unix socket has to be in its shortest form, "/a/b"
+f:10: listener ":80" group 0 channel 5: port is of no use to a unix socket
+f:11: listener ":80" group 0 channel 6: host "unix:app": the path of a unix socket must be absolute, as in "unix:/run/balance/http.sock"
+f:12: listener ":80" group 0 channel 7: check_port is of no use to a unix socket without check_host
+f:15: listener ":80" group 0 channel 10: check_host "unix:/app" is neither an IP address nor a host name
+f:20: listener ":80" group 1 channel 0: its check with tls needs server_name: a unix socket has no name that a certificate could have
+f:21: listener ":80" group 1 channel 1: check_host needs check_port: a unix socket has no port
+f:23: listener ":80" group 1 channel 3: check_port is of no use to a unix socket without check_host
+f:23: listener ":80" group 1 channel 3: its check with tls needs server_name: a unix socket has no name that a certificate could have`,
+	}} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Decode("f", []byte(c.data))
+			if err == nil {
+				t.Fatal("no error")
+			}
+			known := "known here are " + strings.Join(spec.DefaultsTable.Keys(), ", ")
+			if want := strings.TrimPrefix(strings.Replace(c.want, "KNOWN", known, 1), "\n"); err.Error() != want {
 				t.Errorf("got\n%s\nwant\n%s", err, want)
 			}
 		})

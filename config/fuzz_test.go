@@ -31,6 +31,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add([]byte("listener=[{listen=':1',group=[{channels=['h1',{host='h2'}]}]}]"))
 	f.Add([]byte("[defaults]\nhold_off='2s'\ncheck={type='http',tls=true,status=[200,'3-4'],headers={a='b'},command=['x']}\n[[listener]]\nlisten=':1'\n[listener.check]\nsend=\"a\\u0000\"\n[[listener.group]]\nchannels=['h1']\n[listener.group.check]\ntype='tcp'\n"))
+	f.Add([]byte("[[listener]]\nlisten=['unix:/a','unix:9']\nadmit={rate='2/s',burst=3,deny=['::1',''],allow_file='/x'}\nunix.mode='0600'\nproxy_protocol.accept='10.0.0.0/8'\ngroup=[{send_proxy='v1',server_name='*.a',alpn=['h2'],channels=['unix:/b:3',{host='unix:/c',port=1}]}]\n"))
 	f.Add([]byte("a.b.c={d=[[1,{e='''x'''}],\"\"\"y\"\"\"]}\r\n[[a.x]]\n[a.x.y]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Decode("f", data)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"balance/engine/admit"
 	"balance/engine/balancer"
 	"balance/engine/spec"
 )
@@ -121,6 +122,53 @@ channels = ["h1:8080"]
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	roundTrip(t, c)
+}
+
+// The tables of a listener stand before its groups, and only what is not the default.
+func TestMarshalEdge(t *testing.T) {
+	c, err := Decode("f", []byte(`
+[[listener]]
+listen = ["unix:/run/in.sock", ":443"]
+preface_timeout = "5s"
+unix = {mode = "0600"}
+proxy_protocol = {accept = "10.0.0.0/8", timeout = "3s"}
+admit = {rate = "20/s", deny = ["192.0.2.1", "::/0"], deny_file = "/etc/deny", ipv6_bits = 64}
+[[listener.group]]
+server_name = ["a.example", "*.b.example"]
+send_proxy = "v2"
+channels = ["unix:/run/a.sock", {host = "unix:/run/b.sock", send_proxy = ""}, "h1", {host = "h2", send_proxy = "v1"}, {host = "unix:/run/c.sock:3"}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `[[listener]]
+listen = ["unix:/run/in.sock", ":443"]
+preface_timeout = "5s"
+
+[listener.unix]
+mode = "0600"
+
+[listener.proxy_protocol]
+accept = "10.0.0.0/8"
+
+[listener.admit]
+deny = ["192.0.2.1", "::/0"]
+deny_file = "/etc/deny"
+rate = "20/s"
+
+[[listener.group]]
+server_name = ["a.example", "*.b.example"]
+send_proxy = "v2"
+channels = ["unix:/run/a.sock", {host = "unix:/run/b.sock", send_proxy = ""}, "h1:443", {host = "h2", port = 443, send_proxy = "v1"}, {host = "unix:/run/c.sock:3"}]
+`
+	if got := string(Marshal(c)); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	roundTrip(t, c)
+	c.Listeners[0].Admit.Burst, c.Listeners[0].Admit.Rate = 5, admit.Rate{} // of no use
+	if _, err := Decode("f", Marshal(c)); err != nil {
+		t.Error(err)
+	}
 }
 
 // What a command left behind that is of no use to the mode is not written: it

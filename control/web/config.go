@@ -46,7 +46,11 @@ func configurationOfListener(l *spec.Listener) object {
 			with(spec.KeyCheck.Name(), settingsOf(spec.GroupCheckTable, group.Check.Settings(), &group.Check)).
 			with(spec.KeyChannels.Name(), channels))
 	}
-	return settingsOf(spec.ListenerTable, spec.ListenerSettings, l).with(spec.KeyGroups.Name(), groups)
+	listener := settingsOf(spec.ListenerTable, spec.ListenerSettings, l)
+	for _, table := range spec.ListenerTables {
+		listener = listener.with(table.Name(), settingsOf(table, spec.ListenerSettings, l))
+	}
+	return listener.with(spec.KeyGroups.Name(), groups)
 }
 
 // settingsOf returns the settings of a table that stand in of.
@@ -62,6 +66,8 @@ func settingsOf[T any](table spec.Table, settings []spec.Setting[T], of *T) obje
 			value = field.String()
 		case spec.Integer:
 			value = field.Int()
+		case *[]string:
+			value = append([]string{}, *field...) // not null
 		case *map[string]string:
 			value = namesIn(*field)
 		}

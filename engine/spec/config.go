@@ -276,8 +276,8 @@ type Unix struct {
 // ProxyProtocol says whose connections begin with a PROXY header (haproxy,
 // doc/proxy-protocol.txt).
 type ProxyProtocol struct {
-	// Accept are the networks of the peers that must begin with one, as ParseNetwork
-	// takes them. The client is then whom the header names.
+	// Accept are the networks of the peers that must begin with one, as
+	// admit.ParseNetwork takes them. The client is then whom the header names.
 	Accept []string
 	// Timeout is how long they have for it: one millisecond to MaxTimeout.
 	Timeout time.Duration
@@ -285,9 +285,9 @@ type ProxyProtocol struct {
 
 // Admit says which clients are let in.
 type Admit struct {
-	// Allow and Deny are networks, as ParseNetwork takes them. The longest match
-	// decides, Deny on a tie; where there is nothing to allow, who is not denied is
-	// let in.
+	// Allow and Deny are networks, as admit.ParseNetwork takes them. The longest
+	// match decides, Deny on a tie; where there is nothing to allow, who is not
+	// denied is let in.
 	Allow, Deny []string
 	// AllowFile and DenyFile are absolute paths of files with more of them, as
 	// admit.ParseList reads them; empty for none.
@@ -298,7 +298,7 @@ type Admit struct {
 	// Rate limits the new connections of one source, those that are refused
 	// counted too. The zero Rate does not.
 	Rate admit.Rate
-	// Burst is how many may come at once, 0 to MaxMaxConns; 0 means as many as
+	// Burst is how many may come at once, 0 to admit.MaxCount; 0 means as many as
 	// Rate counts.
 	Burst int
 	// IPv4Bits and IPv6Bits, 1 to 32 and 128, are how many leading bits of an
@@ -365,7 +365,7 @@ type Group struct {
 	// ServerName are the names of servers in the ClientHello of clients that the
 	// group is for: exact, or "*." and a domain, for one label before it. Without
 	// any it is for all clients; likewise ALPN with protocols and From with networks
-	// of clients, as ParseNetwork takes them.
+	// of clients, as admit.ParseNetwork takes them.
 	ServerName, ALPN, From []string
 	// SendProxy is the PROXY header that channels are sent which do not say
 	// otherwise.

@@ -303,7 +303,7 @@ func (d *differ) group(old, new *Listener, g, oldIndex int, before, after []stri
 func describe(g *Group, c *Channel) string {
 	var words []string
 	changed(c.Settings(), &Channel{SendProxy: g.SendProxy}, c, func(s Setting[Channel], _, value string) {
-		words = append(words, s.Name(), value)
+		words = append(words, s.Name(), orNone(value))
 	})
 	return strings.Join(words, " ")
 }

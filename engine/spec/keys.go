@@ -416,7 +416,7 @@ var ListenerSettings = []Setting[Listener]{
 	setting(KeyDenyFile, func(l *Listener) *string { return &l.Admit.DenyFile }, by(absoluteFile, "an absolute path")),
 	setting(KeySourceSessions, func(l *Listener) *int { return &l.Admit.MaxSessions }, numbers[int](0, MaxMaxConns, "no limit")),
 	setting(KeyRate, func(l *Listener) *admit.Rate { return &l.Admit.Rate }, by(rate, "a number of connections and a time, such as \"20/s\", \"100/m\" or \"1000/h\"; \"0/s\" (no limit)")),
-	setting(KeyBurst, func(l *Listener) *int { return &l.Admit.Burst }, numbers[int](0, MaxMaxConns, "as many as the rate counts")),
+	setting(KeyBurst, func(l *Listener) *int { return &l.Admit.Burst }, numbers[int](0, admit.MaxCount, "as many as the rate counts")),
 	setting(KeySourceIPv4Bits, func(l *Listener) *IPv4Bits { return &l.Admit.IPv4Bits }, integers[IPv4Bits](1, 32, "")),
 	setting(KeySourceIPv6Bits, func(l *Listener) *SourceIPv6Bits { return &l.Admit.IPv6Bits }, integers[SourceIPv6Bits](1, 128, "")),
 	setting(Key{AdmitTable, "refuse"}, func(l *Listener) *RefuseBy { return &l.Admit.Refuse }, nil),

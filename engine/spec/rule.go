@@ -200,7 +200,7 @@ func hostOrNone(name string) string {
 }
 
 func network(text string) string {
-	if _, err := ParseNetwork(text); err != nil {
+	if _, err := admit.ParseNetwork(text); err != nil {
 		return err.Error()
 	}
 	return ""

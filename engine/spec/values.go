@@ -4,7 +4,6 @@ import (
 	"encoding"
 	"fmt"
 	"math"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -336,20 +335,4 @@ func (p *Percent) UnmarshalText(text []byte) error {
 	}
 	*p = Percent(number)
 	return nil
-}
-
-// ParseNetwork takes a network such as "192.0.2.0/24" or "2001:db8::/32", or one
-// address, which stands for itself. Bits beyond the prefix have to be 0.
-func ParseNetwork(text string) (netip.Prefix, error) {
-	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" && !addr.Is4In6() {
-		return netip.PrefixFrom(addr, addr.BitLen()), nil
-	}
-	prefix, err := netip.ParsePrefix(text)
-	switch {
-	case err != nil || prefix.Addr().Is4In6():
-		return netip.Prefix{}, fmt.Errorf("%.60q is not a network such as \"192.0.2.0/24\"", text)
-	case prefix != prefix.Masked():
-		return netip.Prefix{}, fmt.Errorf("%q has bits beyond its prefix: %q is the network", text, prefix.Masked())
-	}
-	return prefix, nil
 }

@@ -94,7 +94,9 @@ func TestMatchingOfUnixSockets(t *testing.T) {
 		return c
 	}
 	goesOn := func(old, new *spec.Config) bool {
-		return !slices.ContainsFunc(spec.Diff(old, new), func(c spec.Change) bool { return c.Sign == spec.Added && c.Key == "" && c.Channel == "" && c.Group == nil })
+		return !slices.ContainsFunc(spec.Diff(old, new), func(c spec.Change) bool {
+			return c.Sign == spec.Added && c.Key == "" && c.Channel == "" && c.Group == nil
+		})
 	}
 	for _, test := range []struct {
 		old, new *spec.Config

@@ -5,6 +5,7 @@ package foreign
 import (
 	"bytes"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -173,9 +174,37 @@ func isPort(text string) bool {
 	return err == nil
 }
 
+// socketAt returns the address of a unix socket as balance has it, and whether text is
+// one: a path, with or without a word before it.
+func socketAt(text string) (address string, ok bool) {
+	for _, before := range []string{"unix@", "unix:", ""} {
+		if path, ok := strings.CutPrefix(text, before); ok && strings.HasPrefix(path, "/") && !strings.ContainsAny(path, "$\"") {
+			return "unix:" + filepath.Clean(path), true
+		}
+	}
+	return "", false
+}
+
+// accept has all peers begin with a PROXY header, if so many addresses are all that the
+// service has; else the note tells what was not carried over.
+func (s *service) accept(unless note, addresses int) {
+	switch {
+	case addresses == 0:
+	case addresses == len(s.Listen) && !slices.ContainsFunc(s.Listen, func(address string) bool { return strings.HasPrefix(address, "unix:/") }):
+		s.ProxyProtocol.Accept = []string{"0.0.0.0/0", "::/0"}
+		s.remark("whoever connects has to say in a PROXY header who it is, and is believed: name the networks of the proxies in accept instead")
+	default:
+		unless.why = "see [listener.proxy_protocol]: accept, which holds for all addresses of a listener, but not for unix sockets"
+		s.notes = append(s.notes, unless)
+	}
+}
+
 // channelAt returns a channel, and whether host and port can be those of one. Without a
-// port it takes that of the listener.
+// port it takes that of the listener; a unix socket has none.
 func channelAt(text string, inherited uint16) (spec.Channel, bool) {
+	if address, ok := socketAt(text); ok {
+		return spec.Channel{Host: address}, true
+	}
 	host, port := hostPort(text)
 	c := spec.Channel{Host: host, Port: inherited}
 	if port != "" {
@@ -188,8 +217,11 @@ func channelAt(text string, inherited uint16) (spec.Channel, bool) {
 	return c, host != "" && host != "0.0.0.0" && c.Port != 0 && !strings.ContainsAny(host, "/@$\"")
 }
 
-// listenAt returns an address to listen on, and its port.
+// listenAt returns an address to listen on, and its port, or a unix socket.
 func listenAt(text string) (address string, port uint16, ok bool) {
+	if address, ok := socketAt(text); ok {
+		return address, 0, true
+	}
 	host, service := hostPort(text)
 	port, err := spec.ParsePort(service, 1)
 	if err != nil || strings.ContainsAny(host, "/@$\"") {

@@ -179,20 +179,60 @@ stream {
 	db, dns := c.Listeners[0], c.Listeners[1]
 	if db.Name != "db" || db.IdleTimeout != 90*time.Minute || db.ConnectTimeout != 3*time.Second || db.HoldOff != 5*time.Second || db.Source.String() != "127.0.0.2" ||
 		len(db.Groups) != 2 || db.Groups[0].Mode != balancer.LeastConn || db.Groups[0].Channels[0].Weight.Int() != 3 || db.Groups[0].Channels[0].MaxConns != 10 ||
-		!db.Groups[0].Channels[1].Disabled || db.Groups[1].Channels[0].Host != "10.0.0.9" {
+		!db.Groups[0].Channels[1].Disabled || db.Groups[0].Channels[2].Host != "unix:/run/x.sock" || db.Groups[1].Channels[0].Host != "10.0.0.9" {
 		t.Errorf("%+v", db)
 	}
 	if !slices.Equal(dns.Listen, []string{"[::1]:53"}) || dns.Groups[0].Channels[0].Host != "dns.example" || dns.ConnectTimeout != time.Minute {
 		t.Errorf("%+v", dns)
 	}
 	for _, want := range []string{
-		"# line 5: http\n#   HTTP is not ended", "# line 13: server unix:/run/x.sock\n", "# line 16: listen 53 udp\n#   balance relays TCP alone",
+		"# line 5: http\n#   HTTP is not ended", "# line 16: listen 53 udp\n#   balance relays TCP alone",
 		"# line 16: ssl_preread on\n", "# line 17: proxy_pass $name\n#   it leads to no server",
 		"# line 18: upstream idle\n#   no server passes to it",
 	} {
 		if !strings.Contains(file, want) {
 			t.Errorf("%q is missing in\n%s", want, file)
 		}
+	}
+}
+
+// Headers that are sent and taken, and unix sockets on both sides.
+func TestEdge(t *testing.T) {
+	c, file := imported(t, "haproxy", `
+listen a
+    bind :25 accept-proxy
+    bind :26 accept-proxy
+    server s1 10.0.0.21:25 send-proxy
+    server s2 10.0.0.22:25 send-proxy-v2 check
+    server s3 10.0.0.23:25
+listen b
+    bind unix@/run//b.sock mode 600 group adm accept-proxy
+    bind /run/c.sock,:27
+    server s1 /run/app.sock maxconn 3
+    server s2 10.0.0.22
+`)
+	a, b := c.Listeners[0], c.Listeners[1]
+	if !slices.Equal(a.ProxyProtocol.Accept, []string{"0.0.0.0/0", "::/0"}) || a.Groups[0].Channels[0].SendProxy != spec.ProxyV1 ||
+		a.Groups[0].Channels[1].SendProxy != spec.ProxyV2 || a.Groups[0].Channels[2].SendProxy != spec.NoProxy || !strings.Contains(file, "# whoever connects has to say") {
+		t.Errorf("%+v\n%s", a, file)
+	}
+	if !slices.Equal(b.Listen, []string{"unix:/run/b.sock", "unix:/run/c.sock", ":27"}) || b.Unix != (spec.Unix{Mode: 0o600, Group: "adm"}) || b.ProxyProtocol.Accept != nil ||
+		b.Groups[0].Channels[0].String() != "unix:/run/app.sock" || b.Groups[0].Channels[0].MaxConns != 3 || b.Groups[0].Channels[1].Port != 27 ||
+		!strings.Contains(file, "# line 8: accept-proxy\n#   see [listener.proxy_protocol]") {
+		t.Errorf("%+v\n%s", b, file)
+	}
+	c, file = imported(t, "nginx", `stream {
+  upstream u { server 10.0.0.1:1; server unix:/run/x.sock backup; }
+  server { listen 1 proxy_protocol; proxy_pass u; proxy_protocol on; }
+  server { listen unix:/run/in.sock; listen 2 proxy_protocol; proxy_pass u; allow 10.0.0.0/8; }
+}`)
+	a, b = c.Listeners[0], c.Listeners[1]
+	if len(a.ProxyProtocol.Accept) != 2 || a.Groups[0].SendProxy != spec.ProxyV1 || a.Groups[1].Channels[0].SendProxy != spec.ProxyV1 {
+		t.Errorf("%+v\n%s", a, file)
+	}
+	if b.Listen[0] != "unix:/run/in.sock" || b.ProxyProtocol.Accept != nil || b.Groups[0].SendProxy != spec.NoProxy || b.Groups[0].Channels[0].SendProxy != spec.NoProxy ||
+		!strings.Contains(file, "# line 4: listen proxy_protocol\n#   see [listener.proxy_protocol]") || !strings.Contains(file, "allow 10.0.0.0/8\n#   see [listener.admit]") {
+		t.Errorf("%+v\n%s", b, file)
 	}
 }
 

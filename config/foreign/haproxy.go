@@ -20,7 +20,9 @@ type proxy struct {
 	kind, name string
 	line       line
 	binds      []string // addresses
-	backend    string   // default_backend
+	headed     int      // how many of these have accept-proxy
+	sockets    spec.Unix
+	backend    string // default_backend
 	http       bool
 	client     time.Duration // timeout client
 	server     time.Duration // timeout server
@@ -58,6 +60,7 @@ type haproxyServer struct {
 
 func (p proxy) clone() *proxy {
 	p.binds, p.unchecked, p.notes, p.remarks = nil, nil, nil, nil
+	p.headed, p.sockets = 0, spec.Defaults().Unix
 	p.group.Channels, p.spare.Channels = nil, nil
 	p.check.Headers = maps.Clone(p.check.Headers)
 	p.check.Status = slices.Clone(p.check.Status)
@@ -73,7 +76,7 @@ var haproxyReasons = map[string]string{
 	"log":     "see [log]; balance logs to standard error, and in the background to syslog",
 	"none":    "balance has no such thing",
 	"default": "not a setting that balance knows",
-	"rules":   "balance chooses by group and by address, not by rules",
+	"rules":   "balance chooses by group and by address, not by rules: see server_name, alpn and from of a group, and [listener.admit]",
 }
 
 var haproxyWords = map[string]string{
@@ -290,15 +293,29 @@ func (p *proxy) bind(l line) {
 		p.leave(l, "there is no address")
 		return
 	}
-	for _, option := range l.words[2:] {
+	binds := strings.Split(l.words[1], ",")
+	for i, option := range l.words[2:] {
+		value := ""
+		if i+3 < len(l.words) {
+			value = l.words[i+3]
+		}
 		switch option {
 		case "ssl":
 			p.leave(l, "TLS goes through to the servers, it is not ended here: they have to take it")
 		case "accept-proxy":
-			p.leave(l, "accept-proxy: the header would reach the servers")
+			p.headed += len(binds)
+		case "mode":
+			var mode spec.FileMode
+			if err := mode.UnmarshalText([]byte("0" + strings.TrimPrefix(value, "0"))); err != nil || mode&0o600 != 0o600 || mode&^0o666 != 0 {
+				p.leave(l, "mode: the owner may read and write, and nobody executes a socket")
+				continue
+			}
+			p.sockets.Mode = mode
+		case "group":
+			p.sockets.Group = value
 		}
 	}
-	p.binds = append(p.binds, strings.Split(l.words[1], ",")...)
+	p.binds = append(p.binds, binds...)
 }
 
 func (p *proxy) balance(l line, algorithm string) {
@@ -509,8 +526,10 @@ func (p *proxy) settings(l line, s *haproxyServer, words []string) {
 		case "ssl":
 			p.leave(l, "ssl: TLS is the client's business, it goes through to the server; its checks use it")
 			s.tls = true
-		case "send-proxy", "send-proxy-v2":
-			p.leave(l, word+": no header is sent, servers that wait for it will not serve")
+		case "send-proxy":
+			s.channel.SendProxy = spec.ProxyV1
+		case "send-proxy-v2":
+			s.channel.SendProxy = spec.ProxyV2
 		case "init-addr", "resolvers", "resolve-prefer", "observe", "error-limit", "on-error", "minconn", "maxqueue", "id", "cookie", "sni", "alpn",
 			"pool-max-conn", "pool-purge-delay", "track", "redir", "source", "proto", "crt", "ciphers", "check-alpn", "check-proto", "resolve-net":
 			if word == "cookie" || word == "track" || word == "source" || word == "minconn" || word == "redir" {
@@ -536,7 +555,7 @@ func (p *proxy) addServer(l line) {
 		p.leave(l, "not a host and a port")
 		return
 	}
-	if _, port := hostPort(l.words[2]); port == "" {
+	if _, port := hostPort(l.words[2]); port == "" || channel.IsUnix() {
 		channel.Port = 0
 	}
 	settled := s.channel
@@ -664,14 +683,16 @@ func (p *proxy) become(r *result, behind *proxy) {
 		}
 		s.Listen = append(s.Listen, address)
 	}
+	s.Unix = p.sockets
+	s.accept(note{p.line.number, "accept-proxy", ""}, p.headed)
 	for _, group := range []spec.Group{behind.group, behind.spare} {
 		if len(group.Channels) == 0 {
 			continue
 		}
 		group.Channels = slices.Clone(group.Channels)
 		for i := range group.Channels {
-			if group.Channels[i].Port == 0 {
-				group.Channels[i].Port = port
+			if c := &group.Channels[i]; c.Port == 0 && !c.IsUnix() {
+				c.Port = port
 			}
 		}
 		if behind.checked {

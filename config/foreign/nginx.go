@@ -79,9 +79,11 @@ func tokensOf(text string) []token {
 }
 
 const (
-	nginxHTTP = "HTTP is not ended here: only what stands in stream is carried over"
-	nginxUnit = "the unit, or a container, says that"
-	nginxMany = "as many as the descriptors allow; see [process]: max_sessions"
+	nginxHTTP  = "HTTP is not ended here: only what stands in stream is carried over"
+	nginxUnit  = "the unit, or a container, says that"
+	nginxAdmit = "see [listener.admit]: allow and deny, of which the longest match decides, not the first"
+	nginxLimit = "see [listener.admit]: max_sessions"
+	nginxMany  = "as many as the descriptors allow; see [process]: max_sessions"
 )
 
 var nginxReasons = map[string]string{
@@ -89,10 +91,10 @@ var nginxReasons = map[string]string{
 	"user": nginxUnit, "pid": nginxUnit, "daemon": nginxUnit, "worker_rlimit_nofile": nginxUnit, "working_directory": nginxUnit,
 	"events": nginxMany, "include": "import that file by itself", "load_module": "balance has no modules",
 	"error_log": "see [log]", "access_log": "see [log]: sessions", "log_format": "see [log]: sessions",
-	"ssl_preread": "the name in TLS does not choose", "map": "balance chooses by group and by address, not by variables",
+	"ssl_preread": "see [[listener.group]]: server_name", "map": "balance chooses by group and by address, not by variables",
 	"geo": "balance chooses by group and by address, not by variables", "split_clients": "see the weights of channels",
-	"proxy_protocol": "no header is sent, servers that wait for it will not serve",
-	"allow":          "balance admits everybody", "deny": "balance admits everybody", "limit_conn": "balance admits everybody", "limit_conn_zone": "balance admits everybody",
+	"proxy_protocol": "see [[listener.group]]: send_proxy", "set_real_ip_from": "see [listener.proxy_protocol]: accept",
+	"allow": nginxAdmit, "deny": nginxAdmit, "limit_conn": nginxLimit, "limit_conn_zone": nginxLimit,
 	"zone": "channels need no memory of their own", "resolver": "the resolver of the system is asked", "proxy_ssl": "TLS goes through to the servers, it is not begun here",
 }
 
@@ -308,6 +310,8 @@ func nginxChannel(d directive) (channel spec.Channel, backup bool, fail time.Dur
 func nginxServer(r *result, d directive, preset spec.Listener, upstreams map[string]nginxServers) {
 	s := &service{Listener: preset}
 	var pass directive
+	var header spec.SendProxy
+	headed := 0
 	for _, inner := range d.block {
 		leave := func(why string) { s.notes = append(s.notes, note{inner.line, inner.text(), why}) }
 		switch {
@@ -320,7 +324,7 @@ func nginxServer(r *result, d directive, preset spec.Listener, upstreams map[str
 			case slices.Contains(inner.words, "ssl"):
 				leave("TLS goes through to the servers, it is not ended here: they have to take it")
 			case slices.Contains(inner.words, "proxy_protocol"):
-				leave("the header would reach the servers")
+				headed++
 			}
 			if !ok {
 				leave("balance listens on one TCP port an address")
@@ -329,6 +333,8 @@ func nginxServer(r *result, d directive, preset spec.Listener, upstreams map[str
 			s.Listen = append(s.Listen, address)
 		case inner.words[0] == "proxy_pass" && len(inner.words) == 2:
 			pass = inner
+		case slices.Equal(inner.words, []string{"proxy_protocol", "on"}):
+			header = spec.ProxyV1
 		case !nginxSetting(&s.Listener, inner):
 			leave(nginxReason(inner))
 		}
@@ -360,6 +366,17 @@ func nginxServer(r *result, d directive, preset spec.Listener, upstreams map[str
 		refuse("it has no server that could be carried over")
 		return
 	}
+	if header != spec.NoProxy {
+		s.Groups = slices.Clone(s.Groups) // another server may pass to the same
+		for g := range s.Groups {
+			group := &s.Groups[g]
+			group.SendProxy, group.Channels = header, slices.Clone(group.Channels)
+			for i := range group.Channels {
+				group.Channels[i].SendProxy = header
+			}
+		}
+	}
+	s.accept(note{d.line, "listen proxy_protocol", ""}, headed)
 	if slices.ContainsFunc(s.Groups, func(g spec.Group) bool { return g.Mode == balancer.Hash }) {
 		s.HashFailover = true
 	}

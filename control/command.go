@@ -55,7 +55,7 @@ func newCommands() []command {
 		{"diff", "[-json]", "show what reload would change", member, (*conversation).diff},
 		{"config", "", "show the configuration in force", member, (*conversation).config},
 		{"status", "[-json]", "show version, uptime, the last reload and what is not well", reader, (*conversation).status},
-		{"why", "ADDRESS [CH] [-json]", "tell which channel a client would get, or why not CH", reader, (*conversation).why},
+		{"why", "ADDRESS [server_name=NAME] [alpn=PROTO] [CH] [-json]", "tell which channel a client would get, also one whose ClientHello names that server and protocol, or why not CH", reader, (*conversation).why},
 		{"watch", "[SECONDS]", "show again and again, until a key is pressed", reader, (*conversation).watch},
 		{"identify", "", "tell who this daemon is, as JSON", reader, (*conversation).identify},
 		{"health", "[all|LISTENER...] [-json]", "show how it stands with all channels, since when and why, and their checks", reader, (*conversation).health},

@@ -92,6 +92,9 @@ func (c *conversation) candidatesFor(word string, said []string, last string) []
 	case "CONFIGURATION":
 		return c.configurationCandidates()
 	}
+	if name, _, ok := strings.Cut(word, "="); ok {
+		return []candidate{{word: name + "="}}
+	}
 	if isPlaceholder(word) {
 		return nil
 	}

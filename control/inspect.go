@@ -139,13 +139,21 @@ func (c *conversation) diff(args []string) Status {
 
 func (c *conversation) why(args []string) Status {
 	args, asJSON := option(args, "-json")
+	var client balancer.Client
+	args, client.ServerName = assigned(args, "server_name")
+	client.ServerName = strings.ToLower(client.ServerName)
+	args, protocols := assigned(args, "alpn")
+	if protocols != "" {
+		client.ALPN = strings.Split(protocols, ",")
+	}
 	if len(args) == 0 || len(args) > 2 {
 		return c.misused("an address is needed, and a channel may follow")
 	}
-	client, err := netip.ParseAddr(args[0])
+	addr, err := netip.ParseAddr(args[0])
 	if err != nil {
 		return c.fail("%q is not an IP address", args[0])
 	}
+	client.Addr = addr.Unmap()
 	listener := c.listener
 	var chosen []choice
 	if len(args) > 1 {
@@ -162,7 +170,7 @@ func (c *conversation) why(args []string) Status {
 	if err != nil {
 		return c.failed(err)
 	}
-	report := reportWhy(client, listener, verdicts)
+	report := reportWhy(client.Addr, listener, verdicts)
 	full, last := false, ""
 	for _, v := range verdicts {
 		full = full || v.Reason == balancer.IsFull

@@ -107,6 +107,17 @@ func option(args []string, name string) ([]string, bool) {
 	return slices.Delete(slices.Clone(args), i, i+1), true
 }
 
+// assigned returns the arguments without the first that is name=text, and the text;
+// empty if there is none.
+func assigned(args []string, name string) (rest []string, text string) {
+	for i, arg := range args {
+		if text, ok := strings.CutPrefix(arg, name+"="); ok {
+			return slices.Delete(slices.Clone(args), i, i+1), text
+		}
+	}
+	return args, ""
+}
+
 // value is option for a word with a value behind it; ok is false if there is none.
 func value(args []string, name string) (rest []string, text string, there, ok bool) {
 	i := slices.Index(args, name)

@@ -180,10 +180,10 @@ func (e *Engine) Channels(yield func(listener string, group, number int, mode ba
 
 // Why tells which group and channel a client would get from a listener now,
 // and why each earlier channel is passed over. It reserves nothing.
-func (e *Engine) Why(listener string, client netip.Addr) ([]balancer.Verdict, error) {
+func (e *Engine) Why(listener string, client balancer.Client) ([]balancer.Verdict, error) {
 	l, err := e.listener(listener)
 	if err != nil {
 		return nil, err
 	}
-	return l.router.Why(balancer.Client{Addr: client}, e.plane.Now()), nil
+	return l.router.Why(client, e.plane.Now()), nil
 }

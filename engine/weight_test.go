@@ -83,7 +83,7 @@ func TestHashKeys(t *testing.T) {
 		t.Helper()
 		found := map[balancer.Key]bool{}
 		for i := range 64 {
-			verdicts, err := r.Why("web", netip.MustParseAddr(fmt.Sprintf(format, i)))
+			verdicts, err := r.Why("web", balancer.Client{Addr: netip.MustParseAddr(fmt.Sprintf(format, i))})
 			if err != nil || len(verdicts) == 0 {
 				t.Fatal(verdicts, err)
 			}

@@ -13,9 +13,9 @@ func TestHelp(t *testing.T) {
 			"meaning:  give channel CH no new sessions, and disable it when the last has ended\n" +
 			"example:  drain w1 w2\n" +
 			"for:      root, the daemon's user and the members of group in [control]"},
-		{"? why", OK, "usage:    why ADDRESS [CH] [-json]\n" +
-			"meaning:  tell which channel a client would get, or why not CH\n" +
-			"example:  why 10.1.2.3 w2\n" +
+		{"? why", OK, "usage:    why ADDRESS [server_name=NAME] [alpn=PROTO] [CH] [-json]\n" +
+			"meaning:  tell which channel a client would get, also one whose ClientHello names that server and protocol, or why not CH\n" +
+			"example:  why 10.1.2.3 server_name=www.example.net w2\n" +
 			"for:      anybody who may use the socket"},
 		{"help darin", Misused, "syntax error\n\"darin\" is no command: did you mean \"drain\"?\nusage: help [COMMAND]"},
 	})

@@ -64,6 +64,13 @@ func (f form) follows(said []string) []string {
 	var next, options []string
 	at, places := 0, form{}
 	for _, a := range f {
+		if name, _, ok := strings.Cut(a.words[0], "="); ok { // name=VALUE may stand anywhere
+			rest, text := assigned(said, name)
+			if said = rest; text == "" {
+				options = append(options, a.words[0])
+			}
+			continue
+		}
 		if a.optional && !isPlaceholder(a.words[0]) {
 			if i := slices.Index(said, a.words[0]); i < 0 {
 				options = append(options, a.words[0])

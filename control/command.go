@@ -56,6 +56,8 @@ func newCommands() []command {
 		{"config", "", "show the configuration in force", member, (*conversation).config},
 		{"status", "[-json]", "show version, uptime, the last reload and what is not well", reader, (*conversation).status},
 		{"why", "ADDRESS [server_name=NAME] [alpn=PROTO] [CH] [-json]", "tell which channel a client would get, also one whose ClientHello names that server and protocol, or why not CH", reader, (*conversation).why},
+		{"admit", "ADDRESS [-json]", "tell whether a client would be let in, and by which line of which list", reader, (*conversation).admit},
+		{"sources", "[N] [-json]", "show the N busiest sources of clients against their limits, 20 without N", reader, (*conversation).sources},
 		{"watch", "[SECONDS]", "show again and again, until a key is pressed", reader, (*conversation).watch},
 		{"identify", "", "tell who this daemon is, as JSON", reader, (*conversation).identify},
 		{"health", "[all|LISTENER...] [-json]", "show how it stands with all channels, since when and why, and their checks", reader, (*conversation).health},

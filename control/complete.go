@@ -198,7 +198,7 @@ func (c *conversation) sessionCandidates() []candidate {
 	var list []candidate
 	c.daemon.Engine.Sessions(func(s plane.Session) bool {
 		if s.Listener.Service().Name == c.listener {
-			list = append(list, candidate{strconv.FormatUint(s.ID, 10), s.Client.String()})
+			list = append(list, candidate{strconv.FormatUint(s.ID, 10), plane.ClientText(s.Client)})
 		}
 		return len(list) < maxCandidates
 	})

@@ -7,7 +7,7 @@ var topics = []struct {
 }{
 	{"Looking", map[string]string{
 		"show": "show all -l", "listeners": "listeners", "health": "health", "sessions": "sessions all by bytes limit 10", "queue": "queue",
-		"why": "why 10.1.2.3 server_name=www.example.net w2", "events": "events 50", "status": "status", "ready": "ready web", "watch": "watch 5", "config": "config",
+		"why": "why 10.1.2.3 server_name=www.example.net w2", "admit": "admit 198.51.100.7", "sources": "sources 50", "events": "events 50", "status": "status", "ready": "ready web", "watch": "watch 5", "config": "config",
 		"diff": "diff", "history": "history 7",
 	}},
 	{"Acting", map[string]string{

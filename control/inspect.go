@@ -447,7 +447,7 @@ func sessionsTable(found []plane.Session, total int, told bool) iter.Seq[string]
 			channel, name = s.Channel.Key().String(), s.Channel.Name()
 		}
 		row := []string{
-			strconv.FormatUint(s.ID, 10), s.Client.String(), strconv.Itoa(s.Group), channel, s.State.String(),
+			strconv.FormatUint(s.ID, 10), plane.ClientText(s.Client), strconv.Itoa(s.Group), channel, s.State.String(),
 			seconds(now.Sub(s.Started)), seconds(now.Sub(s.Active)),
 			strconv.FormatUint(s.Sent, 10), strconv.FormatUint(s.Received, 10),
 		}

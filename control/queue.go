@@ -7,6 +7,7 @@ import (
 
 	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/plane"
 )
 
 // maxWaiting is how many clients queue lists at most.
@@ -37,7 +38,7 @@ func (c *conversation) queue([]string) Status {
 func queueTable(waiting []engine.Waiting, now time.Time) []string {
 	rows := [][]string{{"#", "client", "for", "since", "channel"}}
 	for i, w := range waiting {
-		rows = append(rows, append([]string{strconv.Itoa(i + 1), w.Client.String()}, append(since(w.Since, now), wanted(w.For))...))
+		rows = append(rows, append([]string{strconv.Itoa(i + 1), plane.ClientText(w.Client)}, append(since(w.Since, now), wanted(w.For))...))
 	}
 	return table(rows, make([]int, len(rows[0])))
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"balance/engine"
+	"balance/engine/admit"
 	"balance/engine/balancer"
 	"balance/engine/health"
 	"balance/engine/plane"
@@ -55,6 +56,10 @@ type ListenerReport struct {
 	Active    int               `json:"active"`
 	Max       int               `json:"max_sessions"` // of Active; 0 = no limit
 	Rejected  map[string]uint64 `json:"rejected"`     // by reason
+	Refused   map[string]uint64 `json:"refused"`      // clients that were not let in, by those reasons that there were
+	Greeting  int               `json:"greeting"`     // clients in their greeting
+	Greetings int               `json:"max_greeting"` // how many may be
+	Sources   int               `json:"sources"`      // of clients, that are kept for their limits
 	Ended     []EndedReport     `json:"ended"`        // sessions, by the cause; those alone that there were
 	Waiting   int               `json:"waiting"`      // clients in the queue
 	Queue     int               `json:"queue"`        // how many may be
@@ -146,6 +151,10 @@ func ReportListener(l *engine.ListenerStatus) ListenerReport {
 		Active:    l.Active,
 		Max:       l.MaxSessions,
 		Rejected:  map[string]uint64{},
+		Refused:   map[string]uint64{},
+		Greeting:  l.Greeting,
+		Greetings: l.MostGreeting,
+		Sources:   l.Sources,
 		Ended:     []EndedReport{},
 		Waiting:   l.Waiting,
 		Queue:     l.Queue,
@@ -153,6 +162,11 @@ func ReportListener(l *engine.ListenerStatus) ListenerReport {
 	}
 	for reason, n := range l.Reasons {
 		s.Rejected[balancer.Rejection(reason).String()] = n
+	}
+	for why, n := range l.Refused {
+		if n > 0 {
+			s.Refused[admit.Refusal(why).String()] = n
+		}
 	}
 	for cause := plane.Cause(1); cause < plane.Causes; cause++ {
 		if n := l.Ended[cause]; n > 0 {
@@ -301,17 +315,18 @@ type SessionsReport struct {
 
 // SessionReport is a picture of a session.
 type SessionReport struct {
-	ID       uint64         `json:"id"`
-	Client   netip.AddrPort `json:"client"`
-	Listener string         `json:"listener"`
-	Group    int            `json:"group"`
-	Channel  string         `json:"channel"` // empty before the first is tried
-	Name     string         `json:"name"`    // of the channel; empty if it has none
-	State    string         `json:"state"`
-	Age      float64        `json:"age_seconds"`
-	Idle     float64        `json:"idle_seconds"`
-	Sent     uint64         `json:"sent"` // towards the channel
-	Received uint64         `json:"received"`
+	ID       uint64  `json:"id"`
+	Client   string  `json:"client"` // "unix" for one of a unix socket
+	Peer     string  `json:"peer"`   // the proxy that named the client; empty if none did
+	Listener string  `json:"listener"`
+	Group    int     `json:"group"`
+	Channel  string  `json:"channel"` // empty before the first is tried
+	Name     string  `json:"name"`    // of the channel; empty if it has none
+	State    string  `json:"state"`
+	Age      float64 `json:"age_seconds"`
+	Idle     float64 `json:"idle_seconds"`
+	Sent     uint64  `json:"sent"` // towards the channel
+	Received uint64  `json:"received"`
 }
 
 // ReportSession returns the picture of a session, whose channel is called so.
@@ -320,9 +335,14 @@ func ReportSession(s *plane.Session, channel string, now time.Time) SessionRepor
 	if s.Channel != nil {
 		name = s.Channel.Name()
 	}
+	peer := ""
+	if s.Peer != nil {
+		peer = s.Peer.String()
+	}
 	return SessionReport{
 		ID:       s.ID,
-		Client:   s.Client,
+		Client:   plane.ClientText(s.Client),
+		Peer:     peer,
 		Listener: s.Listener.Service().Name,
 		Group:    s.Group,
 		Channel:  channel,

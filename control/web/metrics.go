@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"balance/engine"
+	"balance/engine/admit"
 	"balance/engine/balancer"
 	"balance/engine/health"
 	"balance/engine/plane"
@@ -60,6 +61,10 @@ var (
 
 	listenerAccepted = describeListener("accepted_total", "Clients accepted.")
 	listenerRejected = describeListener("rejected_total", "Clients accepted for whom no channel was found.", "reason")
+	listenerRefused  = describeListener("refused_total", "Clients that were not let in.", "reason")
+	listenerGreeting = describeListener("greeting", "Clients in their greeting: their PROXY header or ClientHello is awaited.")
+	listenerGreets   = describeListener("max_greeting", "Most clients that may be in their greeting at a time.")
+	listenerSources  = describeListener("sources", "Sources of clients that are kept for their limits.")
 	listenerUsable   = describeListener("usable", "1 if there is a channel that a client could be given, at once or when a slot is free.")
 	listenerMax      = describeListener("max_sessions", "Most sessions that the listener may have at a time; 0 = no limit.")
 	listenerEnded    = describeListener("sessions_ended_total", "Sessions that have ended, by whom and how.", "by", "how")
@@ -71,9 +76,11 @@ var (
 	configTimestamp  = describe("config_last_reload_timestamp_seconds", "When the last reload, or else the start, was.")
 	configGeneration = describe("config_generation", "How many configurations have been in force.")
 
-	mostSessions  = describe("max_sessions", "Most sessions that there may be at a time.")
-	bufferedBytes = describe("buffered_bytes", "Size of the buffers and pipes whose bytes wait for receivers that do not take them.")
-	loopSessions  = describe("loop_sessions", "Sessions that the event loop holds.", "loop")
+	mostSessions     = describe("max_sessions", "Most sessions that there may be at a time.")
+	bufferedBytes    = describe("buffered_bytes", "Size of the buffers and pipes whose bytes wait for receivers that do not take them.")
+	sourcesEvicted   = describe("sources_evicted_total", "Sources of clients that were forgotten early, for want of room.")
+	sourcesUntracked = describe("sources_untracked_total", "Clients whose source was not counted, for want of room.")
+	loopSessions     = describe("loop_sessions", "Sessions that the event loop holds.", "loop")
 
 	logLost = describe("log_messages_lost_total", "Log messages that were dropped because nobody read the log, or that could not be written.")
 
@@ -87,9 +94,9 @@ func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 		channelBytes, channelUp, channelState, channelChanged, channelChecks, channelCheckDuration,
 		channelMaxConns, channelWeight, channelGroup,
 		listenerAccepted, listenerUsable, listenerRejected, listenerEnded, listenerMax, listenerActive,
-		listenerWaiting, listenerWaits,
+		listenerWaiting, listenerWaits, listenerRefused, listenerGreeting, listenerGreets, listenerSources,
 		configSuccessful, configTimestamp, configGeneration,
-		mostSessions, bufferedBytes, loopSessions, logLost, buildInfo,
+		mostSessions, bufferedBytes, sourcesEvicted, sourcesUntracked, loopSessions, logLost, buildInfo,
 	} {
 		descs <- desc
 	}
@@ -107,6 +114,8 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	gauge(metrics, configGeneration, float64(snapshot.Generation))
 	gauge(metrics, mostSessions, float64(snapshot.MaxSessions))
 	gauge(metrics, bufferedBytes, float64(snapshot.Buffered))
+	counter(metrics, sourcesEvicted, snapshot.Evicted)
+	counter(metrics, sourcesUntracked, snapshot.Untracked)
 	for i, n := range snapshot.Loops {
 		gauge(metrics, loopSessions, float64(n), strconv.Itoa(i))
 	}
@@ -120,6 +129,12 @@ func collectListener(metrics chan<- prometheus.Metric, l *engine.ListenerStatus)
 	for reason, n := range l.Reasons {
 		counter(metrics, listenerRejected, n, l.Name, balancer.Rejection(reason).String())
 	}
+	for why := admit.Admitted + 1; why < admit.Refusals; why++ {
+		counter(metrics, listenerRefused, l.Refused[why], l.Name, why.String())
+	}
+	gauge(metrics, listenerGreeting, float64(l.Greeting), l.Name)
+	gauge(metrics, listenerGreets, float64(l.MostGreeting), l.Name)
+	gauge(metrics, listenerSources, float64(l.Sources), l.Name)
 	for cause := plane.Cause(1); cause < plane.Causes; cause++ {
 		counter(metrics, listenerEnded, l.Ended[cause], l.Name, cause.By(), cause.How())
 	}

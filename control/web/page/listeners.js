@@ -250,12 +250,15 @@ class ListenerView {
     write(this.up, l.usable ? `${count(l.up)} of ${count(l.channels.length)} up` : "serves nobody");
     set(this.spare, "hidden", !l.spare);
     const rejected = total(l.rejected);
+    const refused = total(l.refused);
     write(this.notes, [
       l.off > 0 ? `${count(l.off)} out of service` : "",
       l.untested > 0 ? `${count(l.untested)} untested` : "",
       l.queue > 0 || l.waiting > 0 ? `${count(l.waiting)} waiting` : "",
       unfold && l.fresh !== null ? `${rate(l.fresh)} new` : "",
       unfold && rejected > 0 ? `${count(rejected)} turned away (${reasons(l.rejected)})` : "",
+      unfold && refused > 0 ? `${count(refused)} refused (${reasons(l.refused)})` : "",
+      l.greeting > 0 ? `${count(l.greeting)} of at most ${count(l.max_greeting)} greeting` : "",
     ].filter(Boolean).join(" · "));
     write(this.active, count(l.active));
     write(this.load.lastChild, `${l.max_sessions > 0 ? ` of ${count(l.max_sessions)}` : ""} ${l.active === 1 ? "session" : "sessions"}`);

@@ -161,12 +161,12 @@ func (l *loop) attempt(s *session, a plane.Attempt) error {
 	}
 	fd, err := l.kernel.dial(a.Addr, s.search.Service().Source)
 	if err != nil {
-		return plane.DialError(a.Addr, err)
+		return plane.DialError(s.channel.Key(), a.Addr, err)
 	}
 	number := s.search.number()
 	if errno := l.kernel.watch(l.epoll, fd, s.serverToken(number)); errno != 0 {
 		l.kernel.close(fd)
-		return plane.DialError(a.Addr, os.NewSyscallError("epoll_ctl", errno))
+		return plane.DialError(s.channel.Key(), a.Addr, os.NewSyscallError("epoll_ctl", errno))
 	}
 	l.plane.shortage.End()
 	s.search.attempts = append(s.search.attempts, attempt{Attempt: a, fd: fd, number: number})
@@ -249,7 +249,7 @@ func (l *loop) failed(s *session, i int, events uint32) bool {
 func (l *loop) undialled(s *session, i int, err error, reset bool) {
 	a := s.search.take(i)
 	l.drop(a.fd, reset)
-	l.attemptFailed(s, a.Attempt, plane.DialError(a.Addr, err))
+	l.attemptFailed(s, a.Attempt, plane.DialError(s.channel.Key(), a.Addr, err))
 }
 
 // giveUp closes the sockets of the attempts under way.

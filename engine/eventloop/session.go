@@ -219,6 +219,9 @@ func (s *session) Searched() *plane.Search {
 	return &s.search.Search
 }
 
+// Greeted implements plane.Ending.
+func (s *session) Greeted() *plane.Greeting { return nil }
+
 // FreeSlot implements plane.Ending.
 func (s *session) FreeSlot(now int64) {
 	if s.search == nil {

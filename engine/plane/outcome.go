@@ -3,6 +3,7 @@ package plane
 import (
 	"sync/atomic"
 
+	"balance/engine/admit"
 	"balance/engine/balancer"
 )
 
@@ -13,11 +14,13 @@ type Records struct {
 	Begin atomic.Bool // for Options.Began
 }
 
-// Outcome is what came of a session's search for a channel.
+// Outcome is what came of a session's greeting and search for a channel.
 type Outcome struct {
 	Connected bool
 	// Rejection is why no channel was to be had, if the session ended for NoChannel.
 	Rejection balancer.Rejection
+	// Refusal is why the client was not let in, if the session ended for Refused.
+	Refusal admit.Refusal
 	// Tried are the channels that could not be connected to, at most maxTried, if
 	// that is wanted and the session was never connected.
 	Tried []Try

@@ -62,6 +62,8 @@ type Listener struct {
 	service   atomic.Pointer[Service]
 	seats     seats // see Places
 	complaint Complaint
+	crowd     crowd
+	refusals  [admit.Refusals]balancer.Throttle // for the log
 
 	// Queue is where its clients wait; those of its routers are made with it.
 	Queue balancer.Queue
@@ -115,10 +117,9 @@ type Service struct {
 
 // Session is a picture of one session.
 type Session struct {
-	ID       uint64         // counts from 1 in the life of the plane
-	Client   netip.AddrPort // not valid for one of a unix socket
-	Peer     netip.AddrPort // who has connected, if that is another: a proxy
-	Refusal  admit.Refusal  // why it ended for Refused
+	ID       uint64          // counts from 1 in the life of the plane
+	Client   netip.AddrPort  // not valid for one of a unix socket
+	Peer     *netip.AddrPort // who has connected, where a PROXY header names another; nil else
 	Listener *Listener
 	Channel  *balancer.Channel // nil until the first is tried
 	Group    int               // of the channel, when it was chosen
@@ -184,7 +185,7 @@ const (
 	QueueFull  // too many waited for a slot
 	QueueTimeout
 	ConnectDeadline
-	Refused // see Session.Refusal
+	Refused // see Outcome.Refusal
 	Causes  // is none: their number, and one
 )
 

@@ -22,9 +22,9 @@ const MaxAttempts = 16
 
 // Attempt is one to connect to an address of a channel.
 type Attempt struct {
-	Addr netip.AddrPort
-	Lack error // what this machine lacked when it was to make it last, if it did
-	nth  int   // of the addresses
+	Addr netip.AddrPort // not valid if the channel is a unix socket
+	Lack error          // what this machine lacked when it was to make it last, if it did
+	nth  int            // of the addresses
 }
 
 // race says when which address of a channel is tried, and makes one error of

@@ -219,11 +219,11 @@ func (p *places) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error
 	select {
 	case <-answer:
 		if at.err != nil {
-			return nil, DialError(addr, at.err)
+			return nil, DialError(balancer.Key{}, addr, at.err)
 		}
 	case <-ctx.Done():
 		if !at.late {
-			return nil, DialError(addr, ctx.Err())
+			return nil, DialError(balancer.Key{}, addr, ctx.Err())
 		}
 	}
 	p.mu.Lock()

@@ -220,7 +220,8 @@ func (s *Search) Service() *Service { return s.service }
 // AttemptFailed takes note of why an attempt failed. One for which this machine
 // lacked something is made again: after the pause of the shortage, and before any
 // other begins, or, where there was no port, when there may be one, while others
-// begin. That there was none is logged, once a second.
+// begin. That there was none is logged, once a second. One to a channel whose backlog
+// is full is made again, too.
 func (s *Search) AttemptFailed(a Attempt, err error, shortage time.Duration, now int64) {
 	switch {
 	case Exhausted(err):
@@ -232,6 +233,8 @@ func (s *Search) AttemptFailed(a Attempt, err error, shortage time.Duration, now
 			s.service.complaints.Add()
 			s.tell(&s.service.complaints, slog.LevelWarn, "cannot dial yet", s.Channel(), now, "error", err)
 		}
+		s.again(a, err, now+int64(portLook))
+	case errors.Is(err, ErrBacklog):
 		s.again(a, err, now+int64(portLook))
 	default:
 		s.race.failed(a, err, now)
@@ -277,6 +280,7 @@ func (s *Search) Failed(now int64) {
 // balancer.Channel.Leave.
 func (s *Search) Connected(now int64) {
 	s.outcome = Outcome{Connected: true}
+	s.greeting.settle()
 	channel := s.Channel()
 	if s.route.Connected(time.Duration(now-s.dialled), now) == balancer.Recovered {
 		s.report(channel, balancer.Recovered, nil)

@@ -221,7 +221,7 @@ func TestALackEndsTheSearch(t *testing.T) {
 	l, channels := listening(1, 1)
 	s := begin(l, second)
 	s.Next(second)
-	s.Undialled(DialError(s.addrs[0], syscall.EMFILE))
+	s.Undialled(DialError(balancer.Key{}, s.addrs[0], syscall.EMFILE))
 	s.Failed(second)
 	l.SetService(serving(channels[1]))
 	if s.Next(second) != balancer.Reject || l.Rejected[balancer.NoneAnswered].Load() != 1 {
@@ -267,7 +267,7 @@ func TestAwaitPort(t *testing.T) {
 		}
 	}
 	for nth := 1; nth < 3; nth++ {
-		s.AttemptFailed(Attempt{Addr: s.addrs[nth], nth: nth}, DialError(s.addrs[nth], os.ErrDeadlineExceeded), 0, at(10*time.Second))
+		s.AttemptFailed(Attempt{Addr: s.addrs[nth], nth: nth}, DialError(balancer.Key{}, s.addrs[nth], os.ErrDeadlineExceeded), 0, at(10*time.Second))
 	}
 	if wait, ok := s.Wait(at(10 * time.Second)); ok {
 		t.Errorf("there is something to wait for still, for %s", wait)

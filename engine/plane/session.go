@@ -64,8 +64,10 @@ type Ending interface {
 	// LeaveClient closes the connection to the client.
 	LeaveClient()
 	// Searched returns what the session found its channel with, or nil if it has
-	// left that behind, connected.
+	// left that behind, connected, or still greets.
 	Searched() *Search
+	// Greeted returns the greeting, or nil if there was none or it was left behind.
+	Greeted() *Greeting
 	// End returns what is told of the session, but for the Outcome.
 	End() End
 	// Forget has the plane forget the session.
@@ -75,14 +77,21 @@ type Ending interface {
 // EndSession ends a session of a listener, whose place is free afterwards. The channel has
 // lost the session before its slot is free, and its slot is free before the
 // client knows, so that limits hold and a client that comes again is not turned
-// away.
+// away. What it has of its source is given back with the slot.
 func (o *Options) EndSession(s Ending, places *Places, l *Listener, now int64) {
-	outcome := Outcome{Connected: true}
+	outcome, greeting := Outcome{Connected: true}, s.Greeted()
 	if search := s.Searched(); search != nil {
 		outcome = search.outcome
 	}
+	if greeting != nil {
+		outcome.Connected = outcome.Connected && greeting.stage == passed
+		outcome.Refusal = greeting.refusal
+	}
 	s.LeaveChannel()
 	s.FreeSlot(now)
+	if greeting != nil {
+		greeting.leave(now)
+	}
 	s.LeaveClient()
 	if o.Ended != nil {
 		end := s.End()

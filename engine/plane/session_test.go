@@ -68,12 +68,13 @@ func TestMaxAgeJitter(t *testing.T) {
 // ending notes what becomes of it.
 type ending struct{ done []string }
 
-func (e *ending) LeaveChannel()     { e.done = append(e.done, "channel") }
-func (e *ending) FreeSlot(int64)    { e.done = append(e.done, "slot") }
-func (e *ending) LeaveClient()      { e.done = append(e.done, "client") }
-func (e *ending) End() End          { return End{Cause: ClientClosed} }
-func (e *ending) Searched() *Search { return nil }
-func (e *ending) Forget()           { e.done = append(e.done, "forget") }
+func (e *ending) LeaveChannel()      { e.done = append(e.done, "channel") }
+func (e *ending) FreeSlot(int64)     { e.done = append(e.done, "slot") }
+func (e *ending) LeaveClient()       { e.done = append(e.done, "client") }
+func (e *ending) End() End           { return End{Cause: ClientClosed} }
+func (e *ending) Searched() *Search  { return nil }
+func (e *ending) Greeted() *Greeting { return nil }
+func (e *ending) Forget()            { e.done = append(e.done, "forget") }
 
 func TestOrderOfTheEnd(t *testing.T) {
 	for _, told := range []bool{true, false} {

@@ -31,8 +31,13 @@ func Exhausted(err error) bool {
 // connect(2) where no interface has an IPv6 address, fail with EADDRNOTAVAIL too.
 var ErrNoPort = errors.New("no local port is free")
 
-// portLook is how often a search looks whether there is a port: others free
-// them, which nobody is told of.
+// ErrBacklog is the error of an attempt to connect to a unix socket whose queue of
+// clients is full (EAGAIN in connect(2)). That says something about the channel: where
+// TCP would try again by itself, for as long as there is time, the search does.
+var ErrBacklog = errors.New("too many wait to be accepted")
+
+// portLook is how often a search looks whether there is a port, or room in a
+// backlog: others free them, which nobody is told of.
 const portLook = 50 * time.Millisecond
 
 // Shortage is a time in which the machine lacks what sessions take: nobody of

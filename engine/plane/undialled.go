@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"balance/engine/balancer"
 )
 
 // toldAddresses is how many failures the text of an error tells of.
@@ -32,8 +34,11 @@ func Undialled(before, err error) error {
 	return several
 }
 
-// DialError is why one address could not be connected to.
-func DialError(addr netip.AddrPort, err error) error {
+// DialError is why one address of a channel could not be connected to.
+func DialError(channel balancer.Key, addr netip.AddrPort, err error) error {
+	if path, ok := channel.Unix(); ok {
+		return &net.OpError{Op: "dial", Net: "unix", Addr: &net.UnixAddr{Name: path, Net: "unix"}, Err: err}
+	}
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: err}
 }
 

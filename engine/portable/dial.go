@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"balance/engine/balancer"
 	"balance/engine/plane"
 	"balance/engine/socket"
 )
@@ -25,7 +26,7 @@ func (p *Plane) dial(ctx context.Context, search *plane.Search) *net.TCPConn {
 			if a.Lack != nil && p.shortage.Left(now) > 0 {
 				return nil, a.Lack // what was lacking is not asked for again while the pause lasts
 			}
-			conn, err := dialAddr(ctx, service, a.Addr, time.Duration(until-now))
+			conn, err := dialAddr(ctx, service, search.Channel().Key(), a.Addr, time.Duration(until-now))
 			if err != nil {
 				return nil, err
 			}
@@ -94,7 +95,7 @@ func (a *attempt) end() {
 	}
 }
 
-func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, timeout time.Duration) (*net.TCPConn, error) {
+func dialAddr(ctx context.Context, service *plane.Service, key balancer.Key, addr netip.AddrPort, timeout time.Duration) (*net.TCPConn, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a := &attempt{timeout: timeout, giveUp: cancel}
@@ -119,10 +120,10 @@ func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, 
 	dialer.SetMultipathTCP(false)
 	conn, err := dialer.DialContext(ctx, "tcp", addr.String())
 	if err != nil && context.Cause(ctx) == os.ErrDeadlineExceeded {
-		return nil, plane.DialError(addr, os.ErrDeadlineExceeded)
+		return nil, plane.DialError(key, addr, os.ErrDeadlineExceeded)
 	}
 	if err != nil && noPort(err, addr, service.Source) {
-		return nil, plane.DialError(addr, fmt.Errorf("%w: %w", plane.ErrNoPort, errors.Unwrap(err)))
+		return nil, plane.DialError(key, addr, fmt.Errorf("%w: %w", plane.ErrNoPort, errors.Unwrap(err)))
 	}
 	if err != nil {
 		return nil, err
@@ -134,7 +135,7 @@ func dialAddr(ctx context.Context, service *plane.Service, addr netip.AddrPort, 
 		// twice by now. The reset frees that port for the server.
 		tcp.SetLinger(0)
 		tcp.Close()
-		return nil, plane.DialError(addr, os.NewSyscallError("connect", syscall.ECONNREFUSED))
+		return nil, plane.DialError(key, addr, os.NewSyscallError("connect", syscall.ECONNREFUSED))
 	}
 	// Before, it would bound the attempt to connect too (tcp(7)).
 	userTimeout(tcp, service.UserTimeout)

@@ -336,6 +336,9 @@ func (s *session) LeaveChannel() {
 // Searched implements plane.Ending.
 func (s *session) Searched() *plane.Search { return &s.search }
 
+// Greeted implements plane.Ending.
+func (s *session) Greeted() *plane.Greeting { return nil }
+
 // FreeSlot implements plane.Ending.
 func (s *session) FreeSlot(now int64) { s.search.Close(now) }
 

@@ -3,6 +3,8 @@
 package eventloop
 
 import (
+	"io"
+	"net/netip"
 	"os"
 	"slices"
 
@@ -23,7 +25,12 @@ type dialing struct {
 type attempt struct {
 	plane.Attempt
 	fd     int32
-	number uint8 // as its token has it: no other one that is under way has the same
+	number uint8  // as its token has it: no other one that is under way has the same
+	open   bool   // it is connected
+	told   bool   // and is sent something first
+	agreed bool   // which it has to answer
+	events uint32 // all that it was told of
+	rest   []byte // of what is sent first
 }
 
 // find returns the place of an attempt that is under way, or -1.
@@ -49,7 +56,7 @@ func (d *dialing) take(i int) attempt {
 // searches keeps what sessions need while they dial, and leave behind then.
 type searches struct{ idle []*dialing }
 
-// idleSearches is how many are kept for the next sessions: less than 512 KiB.
+// idleSearches is how many are kept for the next sessions: less than 640 KiB.
 const idleSearches = 1024
 
 func (p *searches) get() *dialing {
@@ -159,7 +166,7 @@ func (l *loop) attempt(s *session, a plane.Attempt) error {
 	if a.Lack != nil && l.plane.shortage.Left(l.now) > 0 {
 		return a.Lack
 	}
-	fd, err := l.kernel.dial(a.Addr, s.search.Service().Source)
+	fd, err := l.start(s, a)
 	if err != nil {
 		return plane.DialError(s.channel.Key(), a.Addr, err)
 	}
@@ -171,6 +178,18 @@ func (l *loop) attempt(s *session, a plane.Attempt) error {
 	l.plane.shortage.End()
 	s.search.attempts = append(s.search.attempts, attempt{Attempt: a, fd: fd, number: number})
 	return nil
+}
+
+// start begins to connect a new socket.
+func (l *loop) start(s *session, a plane.Attempt) (fd int32, err error) {
+	if path, ok := s.channel.Key().Unix(); ok {
+		return l.kernel.dialUnix(path)
+	}
+	source, transparent, err := s.search.Source(a)
+	if err != nil {
+		return -1, err
+	}
+	return l.kernel.dial(a.Addr, source, transparent)
 }
 
 func (l *loop) attemptFailed(s *session, a plane.Attempt, err error) {
@@ -193,10 +212,15 @@ func (l *loop) dialOn(s *session) {
 // was not told of yet.
 func (l *loop) dialDue(s *session) {
 	for s.search.Left(l.now) <= 0 && len(s.search.attempts) > 0 {
-		if events := l.kernel.pending(s.search.attempts[0].fd); events == 0 {
-			l.undialled(s, 0, os.ErrDeadlineExceeded, false)
-		} else if !l.failed(s, 0, events) {
+		switch l.came(s, 0, l.kernel.pending(s.search.attempts[0].fd)) {
+		case won:
 			return
+		case underWay:
+			var err error = os.ErrDeadlineExceeded
+			if s.search.attempts[0].agreed {
+				err = plane.Unagreed(err)
+			}
+			l.undialled(s, 0, err, false)
 		}
 	}
 	l.dialOn(s)
@@ -204,45 +228,126 @@ func (l *loop) dialDue(s *session) {
 
 // answered is called when something has come of an attempt.
 func (l *loop) answered(s *session, number uint8, events uint32) {
-	if i := s.search.find(number); i >= 0 && l.failed(s, i, events) {
+	if i := s.search.find(number); i >= 0 && l.came(s, i, events) == lost {
 		l.dialOn(s)
 	}
 }
 
-// failed acts on what has come of an attempt, and reports whether it failed.
-func (l *loop) failed(s *session, i int, events uint32) bool {
-	fd := s.search.attempts[i].fd
-	if events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
-		l.undialled(s, i, os.NewSyscallError("connect", l.kernel.socketError(fd)), false)
-		return true
+// progress is what has come of an attempt:
+//
+//	connecting ──► told what comes first ──► to agree ──► won
+//	     └────────────────────┴──────────────────┴──────► lost
+type progress uint8
+
+const (
+	underWay progress = iota
+	won
+	lost
+)
+
+// came acts on what has come of an attempt. One that is lost is under way no more.
+func (l *loop) came(s *session, i int, events uint32) progress {
+	a := &s.search.attempts[i]
+	a.events |= events
+	if !a.open {
+		local := !a.Addr.IsValid()
+		if events&unix.EPOLLERR != 0 || events&unix.EPOLLHUP != 0 && !local { // a unix socket may have gone again
+			l.undialled(s, i, os.NewSyscallError("connect", l.kernel.socketError(a.fd)), false)
+			return lost
+		}
+		if events&unix.EPOLLOUT == 0 {
+			return underWay
+		}
+		if port := s.channel.Key().Port; port >= l.plane.picked && l.kernel.selfConnected(a.fd, port) {
+			// Nobody was there, and connect picked the port that it dialled
+			// (simultaneous open, RFC 9293, 3.5). The reset frees that port for
+			// the server; a close would hold it for the time of TIME-WAIT.
+			l.undialled(s, i, os.NewSyscallError("connect", unix.ECONNREFUSED), true)
+			return lost
+		}
+		a.open = true
+		l.opening, a.agreed = s.search.Opening(l.opening[:0], func() netip.AddrPort { return l.kernel.local(s.sides[client].fd) })
+		a.rest, a.told = l.opening, len(l.opening) > 0
 	}
-	if events&unix.EPOLLOUT == 0 {
-		return false
+	p, err := won, error(nil)
+	if len(a.rest) > 0 {
+		p, err = l.tell(a)
 	}
-	if port := s.channel.Key().Port; port >= l.plane.picked && l.kernel.selfConnected(fd, port) {
-		// Nobody was there, and connect picked the port that it dialled
-		// (simultaneous open, RFC 9293, 3.5). The reset frees that port for
-		// the server; a close would hold it for the time of TIME-WAIT.
-		l.undialled(s, i, os.NewSyscallError("connect", unix.ECONNREFUSED), true)
-		return true
+	if p == won && a.agreed {
+		p, err = l.agree(s, a)
 	}
-	s.attempt = s.search.take(i).number
-	s.sides[server] = side{fd: fd}
-	s.sides[server].heard(events)
+	switch p {
+	case lost:
+		l.undialled(s, i, err, false)
+	case won:
+		l.connected(s, s.search.take(i))
+	}
+	return p
+}
+
+// tell sends what comes first. A new socket has room for it, unless the machine is
+// short of memory or has been told to give sockets little: then the rest waits, since
+// the channel is not to blame.
+func (l *loop) tell(a *attempt) (progress, error) {
+	n, errno := l.kernel.send(a.fd, a.rest)
+	switch errno {
+	case 0, unix.EAGAIN, unix.EINTR:
+	default:
+		return lost, os.NewSyscallError("write", errno)
+	}
+	if a.rest = a.rest[max(n, 0):]; len(a.rest) == 0 {
+		return won, nil
+	}
+	a.rest = slices.Clone(a.rest) // the loop has but one buffer for it
+	if errno == unix.EINTR {
+		return l.tell(a)
+	}
+	return underWay, nil
+}
+
+// agree takes the byte that the channel has to answer.
+func (l *loop) agree(s *session, a *attempt) (progress, error) {
+	var answer [1]byte
+	n, errno := l.kernel.recv(a.fd, answer[:])
+	switch {
+	case errno == unix.EINTR:
+		return l.agree(s, a)
+	case errno == unix.EAGAIN && a.events&(unix.EPOLLERR|unix.EPOLLHUP) == 0:
+		return underWay, nil
+	case errno != 0:
+		return lost, plane.Unagreed(os.NewSyscallError("read", errno))
+	case n == 0:
+		return lost, plane.Unagreed(io.EOF)
+	}
+	if err := s.search.Agreed(answer[0]); err != nil {
+		return lost, err
+	}
+	return won, nil
+}
+
+// connected begins to relay, over the connection of the attempt.
+func (l *loop) connected(s *session, a attempt) {
+	out := &s.sides[server]
+	s.attempt = a.number
+	*out = side{fd: a.fd, local: !a.Addr.IsValid(), readable: a.agreed} // there may be more behind the answer
+	out.heard(a.events)
+	s.settled, s.noDelay = out.local, out.local
 	l.giveUp(s, false)
 	s.search.Connected(l.now)
 	l.searches.put(s.search)
 	s.search = nil
+	if g := l.greetings[s.slot]; g != nil && !g.Outlasts() {
+		delete(l.greetings, s.slot)
+	}
 	s.state = plane.Relaying
 	s.active = l.now
 	l.plane.options.BeginSession(s)
 	l.schedule(s)
-	if l.relay(s, client) && s.streams[client].moved == 0 {
+	if l.relay(s, client) && s.streams[client].moved == 0 && !a.told && !out.local {
 		// The server may be the one who speaks first, and does not know of
 		// the connection before the ACK that dial holds back.
-		l.kernel.quickAck(s.sides[server].fd)
+		l.kernel.quickAck(out.fd)
 	}
-	return false
 }
 
 // undialled closes the socket of an attempt that failed.

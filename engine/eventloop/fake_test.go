@@ -232,7 +232,7 @@ func (k *fakeKernel) socket(call string, fd int32) *fakeSocket {
 	return s
 }
 
-func (k *fakeKernel) dial(netip.AddrPort, netip.Addr) (int32, error) {
+func (k *fakeKernel) dial(netip.AddrPort, netip.Addr, bool) (int32, error) {
 	k.called("connect")
 	switch k.next() % 16 {
 	case 1:
@@ -245,6 +245,19 @@ func (k *fakeKernel) dial(netip.AddrPort, netip.Addr) (int32, error) {
 	s := k.newSocket()
 	s.connecting = true
 	return s.fd, nil
+}
+
+func (k *fakeKernel) dialUnix(string) (int32, error) {
+	k.called("connect")
+	if k.next()%16 == 1 {
+		return -1, plane.ErrBacklog
+	}
+	return k.newSocket().fd, nil
+}
+
+func (k *fakeKernel) local(fd int32) netip.AddrPort {
+	k.socket("getsockname", fd)
+	return netip.MustParseAddrPort("192.0.2.80:80")
 }
 
 func (k *fakeKernel) watch(epoll, fd int32, t token) unix.Errno {
@@ -357,6 +370,23 @@ func (k *fakeKernel) recv(fd int32, into []byte) (int, unix.Errno) {
 	}
 	if n := copy(into, s.readable()); n > 0 {
 		s.read += n
+		return n, 0
+	}
+	switch {
+	case s.failure != 0:
+		return -1, s.takeError()
+	case s.finished || s.failed:
+		return 0, 0
+	}
+	return -1, unix.EAGAIN
+}
+
+func (k *fakeKernel) look(fd int32, into []byte) (int, unix.Errno) {
+	s := k.socket("peek", fd)
+	if k.next()%64 == 1 {
+		return -1, unix.EINTR
+	}
+	if n := copy(into, s.readable()); n > 0 {
 		return n, 0
 	}
 	switch {

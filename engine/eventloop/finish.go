@@ -11,7 +11,7 @@ import (
 // finish begins to end a session in order, as plane.Finishing has it. It reports
 // false if the session ends already.
 func (l *loop) finish(s *session, cause plane.Cause) bool {
-	if s.search != nil {
+	if s.search != nil || s.state == plane.Greets {
 		l.end(s, cause, nil, false)
 		return true
 	}

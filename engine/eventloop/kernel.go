@@ -31,9 +31,12 @@ type kernel interface {
 	unlisten(epoll, fd int32)
 	// accept takes a client from the queue of a listening socket.
 	accept(fd int32) (client int32, peer netip.AddrPort, errno unix.Errno)
-	// dial starts connecting from the source, which may be the zero Addr. Its
-	// errors are those of system calls, and plane.ErrNoPort is in them.
-	dial(to netip.AddrPort, source netip.Addr) (fd int32, err error)
+	// dial starts connecting from the source, which may be the zero Addr, or with
+	// transparent an address that is not this machine's. Its errors are those of
+	// system calls, and plane.ErrNoPort is in them.
+	dial(to netip.AddrPort, source netip.Addr, transparent bool) (fd int32, err error)
+	// dialUnix connects to a unix socket. It may fail with plane.ErrBacklog.
+	dialUnix(path string) (fd int32, err error)
 	// watch registers a connected or connecting socket for all its events,
 	// edge-triggered.
 	watch(epoll, fd int32, t token) unix.Errno
@@ -47,6 +50,11 @@ type kernel interface {
 	// never 0.
 	socketError(fd int32) unix.Errno
 	recv(fd int32, into []byte) (int, unix.Errno)
+	// look is recv, but leaves what it returns where it is.
+	look(fd int32, into []byte) (int, unix.Errno)
+	// local returns the address that a socket is bound to, the zero AddrPort for a
+	// unix socket.
+	local(fd int32) netip.AddrPort
 	// peek returns 1 if there is something to read from a socket that has
 	// failed. Otherwise it takes the pending error, which is then never 0.
 	peek(fd int32) (int, unix.Errno)
@@ -60,7 +68,8 @@ type kernel interface {
 	keepAlive(fd int32, interval time.Duration)
 	userTimeout(fd int32, timeout time.Duration) // as socket.SetUserTimeout
 	close(fd int32)
-	// reset closes a connection so that the peer sees a reset.
+	// reset closes a connection so that the peer sees a reset; that of a unix socket
+	// sees an end of stream, unless there are bytes that were not read.
 	reset(fd int32)
 	pipe(size int) (r, w int32, ok bool)
 }
@@ -73,7 +82,7 @@ type linux struct{}
 // urgent data, at which a read stops short (see side.urgent).
 const interest = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLPRI | unix.EPOLLET
 
-func (linux) dial(to netip.AddrPort, source netip.Addr) (int32, error) {
+func (linux) dial(to netip.AddrPort, source netip.Addr, transparent bool) (int32, error) {
 	var name sockaddr
 	size, err := name.set(to)
 	if err != nil {
@@ -87,7 +96,7 @@ func (linux) dial(to netip.AddrPort, source netip.Addr) (int32, error) {
 	// The ACK that ends the handshake waits for the first data (tcp(7)).
 	setInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
 	if source.IsValid() {
-		if err := bind(fd, source, to.Addr()); err != nil {
+		if err := bind(fd, source, to.Addr(), transparent); err != nil {
 			linux{}.close(fd)
 			return -1, err
 		}
@@ -116,9 +125,42 @@ func hasSource(to *sockaddr, size uintptr) bool {
 	return errno != unix.EADDRNOTAVAIL
 }
 
-func bind(fd int32, source, to netip.Addr) error {
+func (linux) dialUnix(path string) (int32, error) {
+	name := unix.RawSockaddrUnix{Family: unix.AF_UNIX}
+	if len(path) >= len(name.Path) { // a zero ends it
+		return -1, os.NewSyscallError("connect", unix.ENAMETOOLONG)
+	}
+	for i := range len(path) {
+		name.Path[i] = int8(path[i])
+	}
+	r, _, errno := unix.RawSyscall(unix.SYS_SOCKET, unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if errno != 0 {
+		return -1, os.NewSyscallError("socket", errno)
+	}
+	fd := int32(r)
+	_, _, errno = unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&name)), unsafe.Sizeof(name))
+	if errno == 0 {
+		return fd, nil
+	}
+	linux{}.close(fd)
+	if errno == unix.EAGAIN { // where TCP says EINPROGRESS; but nothing is under way
+		return -1, plane.ErrBacklog
+	}
+	return -1, os.NewSyscallError("connect", errno)
+}
+
+func bind(fd int32, source, to netip.Addr, transparent bool) error {
 	if source.Is4() != to.Is4() {
 		return os.NewSyscallError("bind", unix.EAFNOSUPPORT)
+	}
+	if transparent {
+		level, option := uintptr(unix.SOL_IP), uintptr(unix.IP_TRANSPARENT)
+		if source.Is6() {
+			level, option = unix.SOL_IPV6, unix.IPV6_TRANSPARENT
+		}
+		if errno := setInt(fd, level, option, 1); errno != 0 {
+			return os.NewSyscallError("setsockopt", errno)
+		}
 	}
 	var name sockaddr
 	size, err := name.set(netip.AddrPortFrom(source, 0))
@@ -196,6 +238,16 @@ func (linux) recv(fd int32, into []byte) (int, unix.Errno) {
 	return int(n), errno
 }
 
+func (linux) look(fd int32, into []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(into))), uintptr(len(into)), unix.MSG_PEEK, 0, 0)
+	return int(n), errno
+}
+
+func (linux) local(fd int32) netip.AddrPort {
+	addr, _ := addrOf(unix.SYS_GETSOCKNAME, fd)
+	return addr
+}
+
 func (l linux) peek(fd int32) (int, unix.Errno) {
 	var b byte
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b)), 1, unix.MSG_PEEK, 0, 0)
@@ -208,7 +260,8 @@ func (l linux) peek(fd int32) (int, unix.Errno) {
 	return 1, 0
 }
 
-// unsent does not count what is under way: a reset comes after that.
+// unsent does not count what is under way: a reset comes after that. What was written
+// to a unix socket is with the receiver at once; there the call fails.
 func (linux) unsent(fd int32) uint32 {
 	var n int32
 	unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCOUTQNSD, uintptr(unsafe.Pointer(&n)))

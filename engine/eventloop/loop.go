@@ -31,7 +31,9 @@ type loop struct {
 	buffers buffers
 	pipes   pipes
 
-	searches searches
+	searches  searches
+	greetings greetings
+	opening   []byte // what a channel is sent first, within a call
 
 	live      atomic.Int64 // sessions; others read it
 	resting   atomic.Bool  // others read it
@@ -61,6 +63,7 @@ func newLoop(p *Plane, k kernel) *loop {
 		shared:    new(buffer),
 		pipes:     pipes{kernel: k, most: maxPipes},
 		listeners: make(map[*plane.Listener]*listener),
+		greetings: make(greetings),
 	}
 	l.wheel.now = l.now / int64(tick)
 	l.pipes.timer.owner = &l.pipes

@@ -140,9 +140,11 @@ func (l *loop) fillBuffer(s *session, from int) (int, unix.Errno) {
 		return 0, 0
 	case n == len(l.shared):
 		t.splicing = l.plane.options.Dump == nil
-	case !in.urgent && !in.broken:
+	case !in.urgent && !in.broken && !in.local:
 		// The queue is empty, and nothing follows an end of stream. After a
-		// reset the next read tells of that.
+		// reset the next read tells of that. A unix socket stops short also where
+		// the sender has passed a descriptor (unix_stream_read_generic in
+		// net/unix/af_unix.c).
 		in.emptied()
 		if in.finished {
 			l.sawEnd(s, from)

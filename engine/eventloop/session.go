@@ -22,12 +22,12 @@ type session struct {
 	generation uint32
 	id         uint64
 	listener   *listener
-	client     netip.AddrPort
-	started    int64 // as Plane.Now
-	active     int64 // when a byte last moved
+	client     netip.AddrPort // as a PROXY header has it, if there is one; not valid for one of a unix socket
+	started    int64          // as Plane.Now
+	active     int64          // when a byte last moved
 	timer      timer
 
-	search  *dialing          // while dialling; without it the session holds a slot on the channel
+	search  *dialing          // while dialling; without it the session holds a slot on the channel, or greets
 	channel *balancer.Channel // the last that was tried
 	err     error             // of the side that broke first
 	group   uint16
@@ -38,7 +38,7 @@ type session struct {
 	parting bool        // likewise, and it is put off no more
 	reset   bool        // the peers are to see a reset at the end
 	queued  bool        // in loop.ready
-	settled bool        // keep-alive and the user timeout are set towards the channel
+	settled bool        // keep-alive and the user timeout are set towards the channel, or it has none
 	noDelay bool        // likewise TCP_NODELAY
 	owed    bool        // the last byte that moved went to the channel
 	attempt uint8       // of which the connection to the channel came, as its token has it
@@ -64,6 +64,7 @@ const vacant = plane.Closed + 1
 // side is one of the two sockets, and what the kernel last said of it.
 type side struct {
 	fd       int32
+	local    bool // a unix socket
 	readable bool // no read has come back empty since the last event
 	writable bool // likewise no write has come back short
 	finished bool // the peer's end of stream is here, behind the last byte
@@ -102,22 +103,38 @@ func (t *stream) pending() bool { return t.buffer != nil || t.pipe != nil }
 // begin takes over the connection of a client.
 func (l *loop) begin(fd int32, peer netip.AddrPort, listener *plane.Listener) {
 	s := l.slab.take()
-	s.state = plane.Dialing
 	s.id = l.plane.ids.Add(1)
 	s.client = peer
 	s.started, s.active = l.now, l.now
-	s.sides[client] = side{fd: fd, writable: true}
+	s.sides[client] = side{fd: fd, local: !peer.IsValid(), writable: true}
 	s.sides[server].fd = -1
 	s.listener = l.listener(listener)
-	s.search = l.searches.get()
-	s.search.Begin(&l.plane.options, listener, s.id, peer, nil, l.now)
 	s.listener.sessions++
 	l.live.Add(1)
+	step := plane.Go
+	if listener.Service().Edge != nil {
+		step = l.meet(s)
+	}
+	switch step {
+	case plane.Refuse:
+		return
+	case plane.Go:
+		l.search(s)
+	}
 	if errno := l.kernel.watch(l.epoll, fd, s.token(client)); errno != 0 {
 		l.end(s, plane.ClientFailed, os.NewSyscallError("epoll_ctl", errno), true)
 		return
 	}
-	l.connect(s)
+	if step == plane.Go {
+		l.connect(s)
+	}
+}
+
+// search begins the search for a channel.
+func (l *loop) search(s *session) {
+	s.state = plane.Dialing
+	s.search = l.searches.get()
+	s.search.Begin(&l.plane.options, s.listener.Listener, s.id, s.client, l.greetings[s.slot], l.now)
 }
 
 // event acts on what the kernel says of one side. Events of an attempt to connect
@@ -133,17 +150,26 @@ func (l *loop) event(s *session, which int, t token, events uint32) {
 	e := &s.sides[which]
 	e.heard(events)
 	switch {
+	case s.state == plane.Greets:
+		l.hear(s)
 	case s.search == nil:
 		if !s.queued { // or else its turn is to come
 			l.relay(s, which)
 		}
-	case events&(unix.EPOLLERR|unix.EPOLLHUP) != 0:
-		// With something to say, the client has gone on to the channel; no
-		// channel is bothered for one without.
-		if n, errno := l.kernel.peek(e.fd); n == 0 {
-			l.end(s, plane.ClientFailed, os.NewSyscallError("read", errno), true)
-		}
+	case events&unix.EPOLLERR != 0, events&unix.EPOLLHUP != 0 && !e.local:
+		l.speaks(s)
 	}
+}
+
+// speaks reports whether a client whose connection has failed has said something.
+// Then it has gone on to the channel; no channel is bothered for one without, and the
+// session has ended with that.
+func (l *loop) speaks(s *session) bool {
+	n, errno := l.kernel.peek(s.sides[client].fd)
+	if n == 0 {
+		l.end(s, plane.ClientFailed, os.NewSyscallError("read", errno), true)
+	}
+	return n > 0
 }
 
 // broke takes note that the connection of one side has broken.
@@ -220,12 +246,14 @@ func (s *session) Searched() *plane.Search {
 }
 
 // Greeted implements plane.Ending.
-func (s *session) Greeted() *plane.Greeting { return nil }
+func (s *session) Greeted() *plane.Greeting { return s.listener.loop.greetings[s.slot] }
 
 // FreeSlot implements plane.Ending.
 func (s *session) FreeSlot(now int64) {
 	if s.search == nil {
-		s.channel.Leave(now)
+		if s.channel != nil { // or else it greets
+			s.channel.Leave(now)
+		}
 		return
 	}
 	s.search.Close(now)
@@ -249,6 +277,7 @@ func (s *session) Forget() {
 	l := s.listener.loop
 	s.listener.sessions--
 	l.live.Add(-1)
+	delete(l.greetings, s.slot)
 	l.slab.give(s)
 }
 
@@ -276,6 +305,9 @@ const settleAfter = time.Second
 // expires, the session may have been active since.
 func (s *session) expire(l *loop) {
 	switch s.state {
+	case plane.Greets:
+		l.late(s)
+		return
 	case plane.Dialing:
 		l.dialDue(s)
 		return
@@ -335,7 +367,12 @@ func (s *session) timeLeft(now int64) (time.Duration, plane.Cause) {
 }
 
 func (l *loop) picture(s *session) plane.Session {
+	var peer *netip.AddrPort
+	if g := l.greetings[s.slot]; g != nil {
+		peer = g.Peer()
+	}
 	return plane.Session{
+		Peer:     peer,
 		ID:       s.id,
 		Client:   s.client,
 		Listener: s.listener.Listener,

@@ -40,11 +40,15 @@ func (a *sockaddr) set(addr netip.AddrPort) (size uintptr, err error) {
 	return unix.SizeofSockaddrInet6, nil
 }
 
-// get returns the address; one of IPv4 as such, even if it came by IPv6.
+// get returns the address; one of IPv4 as such, even if it came by IPv6, and that of
+// a unix socket as the zero AddrPort.
 func (a *sockaddr) get() netip.AddrPort {
 	port := networkOrder(a.Port)
-	if a.Family == unix.AF_INET {
+	switch a.Family {
+	case unix.AF_INET:
 		return netip.AddrPortFrom(netip.AddrFrom4(a.four().Addr), port)
+	case unix.AF_UNIX:
+		return netip.AddrPort{}
 	}
 	ip := netip.AddrFrom16(a.Addr).Unmap()
 	if a.Scope_id != 0 {

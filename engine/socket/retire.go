@@ -38,7 +38,7 @@ func (s *Socket) Retire(ctx context.Context, from Acceptor, log *slog.Logger) {
 func (s *Socket) empty(ctx context.Context, from Acceptor, log *slog.Logger) {
 	quiet, err := s.divert()
 	if err != nil {
-		log.Warn("cannot keep new clients from a socket", "address", s.name, "error", err)
+		log.Warn("cannot keep new clients from a socket", "address", s.address.String(), "error", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, RetireTimeout)
 	defer cancel()
@@ -50,6 +50,10 @@ func (s *Socket) divert() (quiet time.Duration, err error) {
 	defer s.mu.Unlock()
 	if s.raw == nil {
 		return 0, net.ErrClosed
+	}
+	if _, isUnix := s.Unix(); isUnix {
+		s.file.remove() // who has connected is in the queue
+		return 0, nil
 	}
 	return divert(s.raw)
 }

@@ -1,4 +1,4 @@
-// Package socket opens listening TCP sockets, and holds what sockets need that
+// Package socket opens listening sockets, TCP and unix, and holds what sockets need that
 // package net has no word for. Whoever opens a socket closes it; a data plane
 // only accepts from it.
 package socket
@@ -12,20 +12,50 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Socket is a listening TCP socket. The zero Socket is a closed one. All methods
+// Address is where a socket listens.
+type Address struct {
+	TCP  netip.AddrPort // the zero Addr stands for every address
+	Path string         // of a unix socket, which has no TCP; else empty
+}
+
+// Unix returns the path of the unix socket, if it is one.
+func (a Address) Unix() (path string, ok bool) { return a.Path, a.Path != "" }
+
+// String returns the address as it is declared: unix: and a path, or host:port,
+// without a host for every address.
+func (a Address) String() string {
+	switch {
+	case a.Path != "":
+		return "unix:" + a.Path
+	case !a.TCP.Addr().IsValid():
+		return ":" + strconv.Itoa(int(a.TCP.Port()))
+	}
+	return a.TCP.String()
+}
+
+// Socket is a listening socket. The zero Socket is a closed one. All methods
 // may be called from any goroutine, but none by an event loop.
 type Socket struct {
-	addr netip.AddrPort
-	name string // of the address, for the log
+	address Address
 
 	mu       sync.Mutex
-	listener *net.TCPListener // guarded by mu; nil once it is a descriptor, or closed
-	raw      syscall.RawConn  // guarded by mu; nil once the socket is closed
-	refusing bool             // guarded by mu
+	listener Listener        // guarded by mu; nil once it is a descriptor, or closed
+	raw      syscall.RawConn // guarded by mu; nil once the socket is closed, and of a unix socket that refuses
+	refusing bool            // guarded by mu
+	file     file            // guarded by mu; of a unix socket
+}
+
+// Listener is what package net accepts clients by: a *net.TCPListener or a
+// *net.UnixListener.
+type Listener interface {
+	net.Listener
+	syscall.Conn
+	SetDeadline(time.Time) error
 }
 
 // Open opens a listening TCP socket. A zero Addr in addr stands for every
@@ -54,7 +84,7 @@ func Open(ctx context.Context, addr netip.AddrPort, shared bool) (*Socket, error
 		listener.Close()
 		return nil, err
 	}
-	return &Socket{addr: netip.AddrPortFrom(addr.Addr(), portOf(listener)), name: listener.Addr().String(), listener: listener, raw: raw}, nil
+	return &Socket{address: Address{TCP: netip.AddrPortFrom(addr.Addr(), portOf(listener))}, listener: listener, raw: raw}, nil
 }
 
 func listen(ctx context.Context, network, host string, port uint16, shared bool) (*net.TCPListener, error) {
@@ -97,15 +127,21 @@ func keepPort(ctx context.Context, network, host string, picked *net.TCPListener
 
 const mostPicks = 10
 
-// Addr returns the address that the socket is bound to. Its port is never 0,
+// Address returns where the socket listens.
+func (s *Socket) Address() Address { return s.address }
+
+// Addr returns the address that a TCP socket is bound to. Its port is never 0,
 // and its address is the zero Addr if the socket takes IPv4 and IPv6 on every
-// address.
-func (s *Socket) Addr() netip.AddrPort { return s.addr }
+// address. That of a unix socket is the zero AddrPort.
+func (s *Socket) Addr() netip.AddrPort { return s.address.TCP }
+
+// Unix returns the path of a unix socket, and whether the socket is one.
+func (s *Socket) Unix() (path string, ok bool) { return s.address.Unix() }
 
 // Listener returns what package net accepts clients by, or nil once Descriptor
 // was called. It is the socket's own: the caller may set deadlines, but not
 // close it.
-func (s *Socket) Listener() *net.TCPListener {
+func (s *Socket) Listener() Listener {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.listener
@@ -138,21 +174,31 @@ func (s *Socket) Descriptor() (int, error) {
 // Refuse says whether the socket, which stays bound to its address, refuses
 // clients as if nobody listened; those that wait in its queue are reset then.
 // Nobody may accept from it from before Refuse(true) until Refuse(false) has
-// returned. It needs no privilege, but a system that lets a listening socket do
-// so: errors.ErrUnsupported is what systems other than Linux say, and sandboxes
+// returned; then it is to be asked for its Descriptor or Listener again. It needs no
+// privilege, but a system that lets a listening TCP socket do so:
+// errors.ErrUnsupported is what systems other than Linux say, and sandboxes
 // may say something else. On an error the socket is as it was before. It fails
 // with net.ErrClosed once the socket is closed, and Refuse(false) with EADDRINUSE
 // while another one that was bound while this one was shared listens on an
 // overlapping address.
+//
+// Whoever can be refused by a unix socket that is bound takes it for a stale one. So
+// its file goes, and is made anew; meanwhile another process may come in its place,
+// for as long as which Refuse(false) fails with ErrLive.
 func (s *Socket) Refuse(on bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var err error
+	_, isUnix := s.Unix()
 	switch {
-	case s.raw == nil:
+	case s.closed():
 		return net.ErrClosed
 	case on == s.refusing:
 		return nil
+	case isUnix && on:
+		err = s.leave()
+	case isUnix:
+		err = s.come(context.Background())
 	case on:
 		err = refuse(s.raw)
 	default:
@@ -170,27 +216,45 @@ func (s *Socket) refuses() bool {
 	return s.refusing
 }
 
-// Share says whether another socket may be bound to an overlapping address. It
-// fails with net.ErrClosed once the socket is closed.
+// Share says whether another socket may be bound to an overlapping address, which
+// means nothing for a unix socket. It fails with net.ErrClosed once the socket is
+// closed.
 func (s *Socket) Share(on bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.raw == nil {
+	if s.closed() {
 		return net.ErrClosed
+	}
+	if _, isUnix := s.Unix(); isUnix {
+		return nil
 	}
 	return ShareRaw(s.raw, on)
 }
 
-// Close closes the socket. The clients that wait in its queue are reset. Nobody
+// Close closes the socket, and removes its file, if it is a unix socket whose file
+// that still is. The clients that wait in its queue are reset. Nobody
 // may accept from it any more. It fails with net.ErrClosed the second time.
 func (s *Socket) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed() {
+		return net.ErrClosed
+	}
+	s.refusing = false
+	return s.leave()
+}
+
+// closed reports whether Close was called. The caller holds mu.
+func (s *Socket) closed() bool { return s.raw == nil && !s.refusing }
+
+// leave closes what listens. The caller holds mu.
+func (s *Socket) leave() error {
+	s.file.remove() // before that, since then its number may be another's
 	raw, listener := s.raw, s.listener
 	s.raw, s.listener = nil, nil
 	switch {
 	case raw == nil:
-		return net.ErrClosed
+		return nil
 	case listener != nil:
 		return listener.Close()
 	}

@@ -116,6 +116,7 @@ func TestShare(t *testing.T) {
 type order struct {
 	socket *Socket
 	asked  []string
+	empty  func() // may be nil
 }
 
 func (o *order) note(what string) {
@@ -130,6 +131,9 @@ func (o *order) Empty(ctx context.Context, quiet time.Duration) {
 		o.note("endless")
 	}
 	o.note("drain")
+	if o.empty != nil {
+		o.empty()
+	}
 }
 
 func (o *order) Stop() { o.note("stop") }

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/user"
 	"slices"
-	"strconv"
 	"syscall"
+
+	"balance/engine/socket"
 )
 
 // role is what somebody may do who connects to the socket. The greater includes
@@ -31,7 +31,7 @@ type Access struct {
 }
 
 // NoGroup is no group.
-const NoGroup = -1
+const NoGroup = socket.NoGroup
 
 // ownersAlone is the access of a socket until it is given another.
 var ownersAlone = Access{mode: 0o600, group: NoGroup, readers: NoGroup}
@@ -39,19 +39,9 @@ var ownersAlone = Access{mode: 0o600, group: NoGroup, readers: NoGroup}
 // LookupGroup returns the number of a group that is given by name or number,
 // NoGroup for none.
 func LookupGroup(group string) (int, error) {
-	if group == "" {
-		return NoGroup, nil
-	}
-	found, err := user.LookupGroup(group)
+	id, err := socket.LookupGroup(group)
 	if err != nil {
-		var byID error
-		if found, byID = user.LookupGroupId(group); byID != nil {
-			return NoGroup, fmt.Errorf("control group %q: %w", group, err)
-		}
-	}
-	id, err := strconv.Atoi(found.Gid)
-	if err != nil {
-		return NoGroup, fmt.Errorf("control group %q: %w", group, err)
+		return NoGroup, fmt.Errorf("control %w", err)
 	}
 	return id, nil
 }

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"balance/engine/socket"
 )
 
 // Client is a connection to a daemon, or to whoever listens where one would:
@@ -117,7 +119,7 @@ func (c *Client) meet(most int) error {
 	if err := json.Unmarshal([]byte(text), &c.Identity); err != nil {
 		return fmt.Errorf("it does not say: %.*s", maxRefusal, printable(err.Error()))
 	}
-	if pid, ok := peerPID(c.conn); ok {
+	if pid, ok := socket.PeerPID(c.conn); ok {
 		c.Identity.PID = pid
 	}
 	return c.Identity.restrain()
@@ -148,7 +150,7 @@ func (i *Identity) restrain() error {
 // silent is the error of a daemon that does not answer.
 func (c *Client) silent() error {
 	if c.conn != nil {
-		if pid, ok := peerPID(c.conn); ok {
+		if pid, ok := socket.PeerPID(c.conn); ok {
 			return fmt.Errorf("process %d: %w", pid, ErrSilent)
 		}
 	}
@@ -346,7 +348,7 @@ func clean(dir *os.File, names []string) {
 	}
 	defer locked.Close()
 	for _, name := range names {
-		removeStale(filepath.Join(dir.Name(), name))
+		socket.RemoveStale(filepath.Join(dir.Name(), name))
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"balance/engine/socket"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -176,7 +178,7 @@ func TestIdentityIsNotTrusted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, known := peerPID(c.conn); known && c.Identity.PID != os.Getpid() {
+	if _, known := socket.PeerPID(c.conn); known && c.Identity.PID != os.Getpid() {
 		t.Errorf("it is taken for process %d, and is %d", c.Identity.PID, os.Getpid())
 	}
 	l := c.Identity.Listeners[0]

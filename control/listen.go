@@ -12,12 +12,9 @@ import (
 	"syscall"
 	"time"
 
+	"balance/engine/socket"
 	"balance/patience"
 )
-
-// dialTimeout bounds a connection to a socket whose holder is not asked
-// anything.
-const dialTimeout = 2 * time.Second
 
 // dial connects to a socket. While its queue is full, as that of a daemon that
 // is stuck may be, connect(2) does not wait, so dial does, until ctx ends.
@@ -96,33 +93,11 @@ func CheckUnix(ctx context.Context, path string) error {
 
 // bind is ListenUnix for a caller that holds the lock of the directory.
 func bind(path string) (*Socket, error) {
-	if err := removeStale(path); err != nil {
-		return nil, err
-	}
-	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var inner error
-		if err := c.Control(func(fd uintptr) { inner = restrict(int(fd)) }); err != nil {
-			return err
-		}
-		return inner
-	}}
-	listener, err := config.Listen(context.Background(), "unix", path)
+	listener, file, err := socket.ListenUnix(path)
 	if err != nil {
 		return nil, err
 	}
-	unix := listener.(*net.UnixListener)
-	unix.SetUnlinkOnClose(false) // by then the name may stand for another's
-	err = os.Chmod(path, 0o600)
-	var file os.FileInfo
-	if err == nil {
-		file, err = os.Lstat(path)
-	}
-	if err != nil {
-		unix.Close()
-		os.Remove(path)
-		return nil, err
-	}
-	return &Socket{UnixListener: unix, path: path, file: file}, nil
+	return &Socket{UnixListener: listener, path: path, file: file}, nil
 }
 
 // Path returns the name of the socket.
@@ -149,40 +124,5 @@ func (s *Socket) remove() {
 		return
 	}
 	defer locked.Close()
-	if now, err := os.Lstat(s.path); err == nil && os.SameFile(now, s.file) {
-		os.Remove(s.path)
-	}
-}
-
-// errLive tells that a socket has a daemon behind it.
-var errLive = errors.New("it belongs to a running daemon")
-
-// removeStale removes a socket that nobody listens on any more. The caller
-// holds the lock of the directory.
-func removeStale(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%q is not a socket", path)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
-	defer cancel()
-	conn, err := dial(ctx, path)
-	if err == nil {
-		defer conn.Close()
-		holder := ""
-		if pid, ok := peerPID(conn); ok {
-			holder = fmt.Sprintf(", process %d", pid)
-		}
-		return fmt.Errorf("socket %q: %w%s", path, errLive, holder)
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return err
-	}
-	return os.Remove(path)
+	socket.RemoveFile(s.path, s.file)
 }

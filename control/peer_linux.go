@@ -7,11 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// restrict gives a unix socket that is not bound yet the mode 0600. The file
-// that bind(2) makes has the mode of the socket, without what umask takes
-// away (unix_bind_bsd in net/unix/af_unix.c).
-func restrict(fd int) error { return unix.Fchmod(fd, 0o600) }
-
 // knowsPeers tells whether the system tells who connects.
 const knowsPeers = true
 
@@ -48,15 +43,6 @@ func peerGroups(fd int) []int {
 		}
 		groups = make([]uint32, size/4)
 	}
-}
-
-func peerPID(conn *net.UnixConn) (pid int, known bool) {
-	control(conn, func(fd int) {
-		if found, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			pid = int(found.Pid) // 0 for one that this process cannot see (pid_namespaces(7))
-		}
-	})
-	return pid, pid != 0
 }
 
 // control calls f with the descriptor of a connection, unless that is closed.

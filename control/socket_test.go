@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"balance/engine/socket"
 )
 
 func TestModes(t *testing.T) {
@@ -34,26 +36,6 @@ func expectMode(t *testing.T, path string, want fs.FileMode) {
 	if info.Mode() != want {
 		t.Errorf("%s has mode %v, want %v", filepath.Base(path), info.Mode(), want)
 	}
-}
-
-// TestSocketIsPrivateFromTheStart binds as Listen does, without the change of
-// mode that follows.
-func TestSocketIsPrivateFromTheStart(t *testing.T) {
-	old := syscall.Umask(0)
-	defer syscall.Umask(old)
-	path := filepath.Join(t.TempDir(), "a.sock")
-	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer syscall.Close(fd)
-	if err := restrict(fd); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}); err != nil {
-		t.Fatal(err)
-	}
-	expectMode(t, path, fs.ModeSocket|0o600)
 }
 
 func listen(dir string, daemon Daemon) (*Server, error) {
@@ -118,7 +100,7 @@ func TestDirectoryIsMadePrivate(t *testing.T) {
 func TestLiveSocketIsNotTaken(t *testing.T) {
 	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
 	_, err := listen(r.dir, r.daemon()) // this process, so the same name
-	if !errors.Is(err, errLive) || !strings.Contains(err.Error(), fmt.Sprintf("process %d", os.Getpid())) {
+	if !errors.Is(err, socket.ErrLive) || !strings.Contains(err.Error(), fmt.Sprintf("process %d", os.Getpid())) {
 		t.Errorf("%v, want it to name the process", err)
 	}
 	if _, status := r.say(r.dial(), "show"); status != OK {

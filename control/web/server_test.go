@@ -267,7 +267,7 @@ func TestServerOnUnixSocket(t *testing.T) {
 	other := NewServer(r.daemon, r.logger())
 	defer other.Close()
 	for path, want := range map[string]string{
-		first:                            "it belongs to a running daemon",
+		first:                            "somebody listens there",
 		filepath.Join(dir, "no", "sock"): "no such file or directory",
 		"/dev/null":                      "is not a socket",
 	} {

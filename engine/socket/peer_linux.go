@@ -11,8 +11,8 @@ import (
 // away (unix_bind_bsd in net/unix/af_unix.c).
 func restrict(fd int) error { return unix.Fchmod(fd, 0o600) }
 
-// peerPID returns the number of the process at the other end, if it is known.
-func peerPID(conn *net.UnixConn) (pid int, known bool) {
+// PeerPID returns the number of the process at the other end, if it is known.
+func PeerPID(conn *net.UnixConn) (pid int, known bool) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return 0, false

@@ -296,7 +296,7 @@ func RemoveStale(path string) error {
 	switch {
 	case err == nil:
 		defer conn.Close()
-		if pid, ok := peerPID(conn.(*net.UnixConn)); ok {
+		if pid, ok := PeerPID(conn.(*net.UnixConn)); ok {
 			return fmt.Errorf("socket %q: %w, process %d", path, ErrLive, pid)
 		}
 		return fmt.Errorf("socket %q: %w", path, ErrLive)

@@ -272,11 +272,7 @@ func listenerRow(l *engine.ListenerStatus) []string {
 func addressesOf(l engine.ListenerStatus) []string {
 	var list []string
 	for _, addr := range l.Addresses {
-		if addr.Addr().IsValid() {
-			list = append(list, addr.String())
-		} else {
-			list = append(list, fmt.Sprintf(":%d", addr.Port()))
-		}
+		list = append(list, addr.String())
 	}
 	return list
 }

@@ -8,6 +8,7 @@ import (
 
 	"balance/engine/balancer"
 	"balance/engine/plane"
+	"balance/engine/socket"
 	"balance/engine/spec"
 )
 
@@ -60,9 +61,16 @@ func (e *Engine) applyLocked(ctx context.Context, config *spec.Config, edited bo
 	if err := LoadChecks(config, running); err != nil {
 		return nil, err
 	}
+	lists, err := loadLists(ctx, config, old.lists, edited)
+	if err != nil {
+		return nil, err
+	}
+	if err := transparent(config); err != nil {
+		return nil, err
+	}
 	from := old.succession(config, edited)
-	changes := e.preview(old, config, from)
-	if old.config != nil && len(changes) == 0 {
+	changes := e.preview(old, config, from, lists)
+	if old.config != nil && len(changes) == 0 && lists.same(old.lists) {
 		e.checking.review(old.listeners) // reads files again
 		return nil, nil
 	}
@@ -77,7 +85,7 @@ func (e *Engine) applyLocked(ctx context.Context, config *spec.Config, edited bo
 		return nil, err
 	}
 	opening := &opening{engine: e, open: old.sockets, retiring: e.retiringSockets(), opened: sockets{}}
-	next, err := e.prepare(ctx, old, config, from, opening)
+	next, err := e.prepare(ctx, old, config, from, lists, opening)
 	if err != nil {
 		return nil, errors.Join(err, e.abandon(old, opening))
 	}
@@ -119,7 +127,11 @@ func (e *Engine) Preview(config *spec.Config) (spec.Changes, error) {
 		return nil, err
 	}
 	old := e.current.Load()
-	return e.preview(old, config, old.succession(config, false)), nil
+	lists, err := loadLists(context.Background(), config, old.lists, false)
+	if err != nil {
+		return nil, err
+	}
+	return e.preview(old, config, old.succession(config, false), lists), nil
 }
 
 // succession returns what of the state goes on in another configuration.
@@ -145,8 +157,26 @@ func (l *listener) keys() spec.Keys {
 	return all
 }
 
-func (e *Engine) preview(old *state, config *spec.Config, from *spec.Succession) spec.Changes {
+// transparent tells that nobody can dial from the address of a client, where a listener
+// is to.
+func transparent(config *spec.Config) error {
+	var errs []error
+	for i := range config.Listeners {
+		if l := &config.Listeners[i]; l.Transparent {
+			if err := socket.CheckTransparent(); err != nil {
+				errs = append(errs, spec.Refuse(spec.ListenerAt(i).Key(spec.KeyTransparent), fmt.Sprintf("listener %q", l.Name),
+					fmt.Errorf("transparent: dial from the address of a client: %w", err)))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Engine) preview(old *state, config *spec.Config, from *spec.Succession, lists *lists) spec.Changes {
 	changes := from.Diff(old.config, config)
+	if old.config != nil {
+		changes = append(changes, lists.differ(old.lists, old.config, config, from.Matches)...)
+	}
 	if old.config == nil || len(changes) == 0 {
 		return changes
 	}

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"balance/engine/admit"
 	"balance/engine/balancer"
 	"balance/engine/eventloop"
 	"balance/engine/health"
@@ -53,7 +54,7 @@ type Options struct {
 	Loops     int
 	// NewPlane, if not nil, makes the data plane instead.
 	NewPlane func(plane.Options) plane.Plane
-	// Open opens the listening sockets; default: socket.Open.
+	// Open opens the listening TCP sockets; default: socket.Open.
 	Open func(ctx context.Context, addr netip.AddrPort, shared bool) (*socket.Socket, error)
 }
 
@@ -66,6 +67,7 @@ type Engine struct {
 	open       func(ctx context.Context, addr netip.AddrPort, shared bool) (*socket.Socket, error)
 	names      *names
 	budget     *plane.Budget
+	sources    *admit.Table // of the clients of all listeners
 
 	dataPlane spec.DataPlane // as declared
 	loops     int
@@ -121,6 +123,7 @@ type state struct {
 	listeners  []*listener // in the order of the configuration
 	byShared   map[*plane.Listener]*listener
 	sockets    sockets
+	lists      *lists
 }
 
 // listener is a Listener in force.
@@ -130,7 +133,8 @@ type listener struct {
 	shared   *plane.Listener // with the plane and the sessions; the same in all configurations
 	router   *balancer.Router
 	channels map[balancer.Key]*balancer.Channel
-	addrs    []netip.AddrPort // keys of its sockets
+	addrs    []socket.Address // keys of its sockets
+	edge     *plane.Edge      // nil if clients are asked nothing
 }
 
 // New returns an engine that runs nothing yet. Shutdown ends it. It fails if the
@@ -145,6 +149,7 @@ func New(options Options) (*Engine, error) {
 		applied:    make(chan struct{}, 1),
 		retiring:   make(map[*boundSocket]bool),
 		budget:     plane.NewBudget(),
+		sources:    admit.NewTable(admit.MaxSources),
 		seen:       make(map[*balancer.Channel]sight),
 		rebalances: make(map[*plane.Listener]context.CancelFunc),
 		stalled:    make(map[*balancer.Channel]int64),
@@ -169,7 +174,7 @@ func New(options Options) (*Engine, error) {
 	}
 	e.names = newNames(resolver, options.Log)
 	e.dataPlane, e.loops = options.DataPlane, options.Loops
-	e.current.Store(&state{})
+	e.current.Store(&state{lists: new(lists)})
 	e.checking.checks = health.New(health.Options{Log: options.Log, Now: e.plane.Now, Addresses: e.names.addresses, Report: e.checked})
 	e.checking.leavers = make(map[*balancer.Channel]leaver)
 	e.workers.Go(e.refresh)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"balance/engine/balancer"
 	"balance/engine/health"
 	"balance/engine/plane"
+	"balance/engine/socket"
 	"balance/engine/spec"
 )
 
@@ -61,8 +63,8 @@ func (e *Engine) anyAddress(group *spec.Group) bool {
 
 // prepare makes the next state without changing anything that is in force. Its
 // new sockets are open, but nobody accepts from them.
-func (e *Engine) prepare(ctx context.Context, old *state, config *spec.Config, from *spec.Succession, opening *opening) (*state, error) {
-	next := &state{generation: old.generation + 1, config: config, byShared: map[*plane.Listener]*listener{}, sockets: sockets{}}
+func (e *Engine) prepare(ctx context.Context, old *state, config *spec.Config, from *spec.Succession, lists *lists, opening *opening) (*state, error) {
+	next := &state{generation: old.generation + 1, config: config, byShared: map[*plane.Listener]*listener{}, sockets: sockets{}, lists: lists}
 	var errs []error
 	counting := e.counting(old)
 	for i := range config.Listeners {
@@ -74,6 +76,10 @@ func (e *Engine) prepare(ctx context.Context, old *state, config *spec.Config, f
 			l.shared = previous.shared
 			l.same = from.Same[i]
 		}
+		if previous == nil {
+			l.shared.Sources = e.sources.Sources()
+		}
+		l.edge = edgeOf(l.config, lists.of(l.config), previous, l.same)
 		e.route(l, previous, from.New[i], counting, old.config == nil)
 		addrs, err := e.listen(ctx, i, l.config, opening)
 		if err != nil {
@@ -84,6 +90,11 @@ func (e *Engine) prepare(ctx context.Context, old *state, config *spec.Config, f
 		next.byShared[l.shared] = l
 	}
 	if err := errors.Join(errs...); err != nil {
+		for _, l := range next.listeners {
+			if old.byShared[l.shared] == nil {
+				l.shared.Sources.Close()
+			}
+		}
 		return nil, err
 	}
 	for _, l := range next.listeners {
@@ -117,6 +128,7 @@ func (e *Engine) route(l, previous *listener, keys spec.Keys, counting map[*bala
 			HashIPv6Bits: declared.HashIPv6Bits.Int(),
 			HashLoad:     declared.HashLoad,
 			SlowStart:    declared.SlowStart,
+			For:          balancer.NewAudience(declared.ServerName, declared.ALPN, networks(declared.From)),
 		}
 	}
 	for key, at := range keys.All {
@@ -128,6 +140,7 @@ func (e *Engine) route(l, previous *listener, keys spec.Keys, counting map[*bala
 			declared := l.config.Groups[at.Group].Channels[at.Index]
 			channel = balancer.NewChannel(key)
 			channel.SetName(declared.Name)
+			channel.SetSendProxy(int(declared.SendProxy))
 			e.count(l.config.Name, channel, counting)
 			channel.Declare(declared.Disabled)
 			channel.SetLimit(declared.MaxConns)
@@ -186,12 +199,24 @@ func (e *Engine) count(listener string, channel *balancer.Channel, counting map[
 
 // listen opens the sockets of a listener that are not open yet and returns the
 // keys of all.
-func (e *Engine) listen(ctx context.Context, number int, l *spec.Listener, opening *opening) ([]netip.AddrPort, error) {
-	var addrs []netip.AddrPort
+func (e *Engine) listen(ctx context.Context, number int, l *spec.Listener, opening *opening) ([]socket.Address, error) {
+	var addrs []socket.Address
 	var errs []error
+	where := fmt.Sprintf("listener %q", l.Name)
+	group, err := socket.LookupGroup(l.Unix.Group)
+	if err != nil {
+		errs = append(errs, spec.Refuse(spec.ListenerAt(number).Key(spec.KeyUnixGroup), where, err))
+	}
+	file := socket.File{Mode: fs.FileMode(l.Unix.Mode), Group: group}
 	for k, key := range l.ListenKeys() {
-		refuse := func(err error) {
-			errs = append(errs, spec.Refuse(listenPath(number, k), fmt.Sprintf("listener %q", l.Name), err))
+		refuse := func(err error) { errs = append(errs, spec.Refuse(listenPath(number, k), where, err)) }
+		if path, isUnix := key.Unix(); isUnix {
+			addr := socket.Address{Path: path}
+			addrs = append(addrs, addr)
+			if err := opening.listen(ctx, addr, file); err != nil {
+				refuse(err)
+			}
+			continue
 		}
 		hosts := []netip.Addr{{}}
 		if key.Host != "" {
@@ -200,8 +225,8 @@ func (e *Engine) listen(ctx context.Context, number int, l *spec.Listener, openi
 		var skipped error
 		found := 0
 		for _, host := range hosts {
-			addr := netip.AddrPortFrom(host, key.Port)
-			err := opening.listen(ctx, addr)
+			addr := socket.Address{TCP: netip.AddrPortFrom(host, key.Port)}
+			err := opening.listen(ctx, addr, file)
 			switch {
 			case err == nil:
 				addrs = append(addrs, addr)

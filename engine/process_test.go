@@ -1,9 +1,10 @@
 package engine
 
 import (
-	"balance/engine/spec"
 	"log/slog"
 	"testing"
+
+	"balance/engine/spec"
 )
 
 // The limit follows each configuration.

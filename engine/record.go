@@ -18,6 +18,9 @@ func (e *Engine) began(s plane.Session) {
 func (e *Engine) ended(end plane.End) {
 	end.Listener.Ended[end.Cause].Add(1)
 	config := e.Config()
+	if end.Cause == plane.Refused { // the greeting tells of these, not of each
+		return
+	}
 	if config == nil || !wants(config.Log.Sessions, &end) {
 		return
 	}
@@ -63,9 +66,12 @@ func attrsOf(s *plane.Session) []any {
 	if s.Channel != nil {
 		channel, name = s.Channel.Key().String(), s.Channel.Name()
 	}
-	attrs := []any{"id", s.ID, "client", s.Client.String(), "listener", s.Listener.Service().Name, "group", s.Group, "channel", channel}
+	attrs := []any{"id", s.ID, "client", plane.ClientText(s.Client), "listener", s.Listener.Service().Name, "group", s.Group, "channel", channel}
 	if name != "" {
 		attrs = append(attrs, "name", name)
+	}
+	if s.Peer != nil {
+		attrs = append(attrs, "peer", plane.ClientText(*s.Peer))
 	}
 	return attrs
 }

@@ -65,7 +65,7 @@ func (e *Engine) refuse(bound *boundSocket, l *listener) {
 		e.acceptAgain(bound, l)
 		return
 	}
-	e.log.Warn("no channel can be had, clients are refused", "listener", l.config.Name, "address", address(bound.Addr()))
+	e.log.Warn("no channel can be had, clients are refused", "listener", l.config.Name, "address", bound.Address().String())
 }
 
 // acceptAgain ends what refuse began. The caller holds reviewing.
@@ -73,10 +73,10 @@ func (e *Engine) acceptAgain(bound *boundSocket, l *listener) {
 	err := e.reopen(bound, l.shared)
 	switch {
 	case err == nil:
-		e.log.Info("clients are accepted again", "listener", l.config.Name, "address", address(bound.Addr()))
+		e.log.Info("clients are accepted again", "listener", l.config.Name, "address", bound.Address().String())
 	case !bound.reopening:
 		bound.reopening = true
-		e.log.Warn("clients cannot be accepted again yet", "listener", l.config.Name, "address", address(bound.Addr()), "error", err)
+		e.log.Warn("clients cannot be accepted again yet", "listener", l.config.Name, "address", bound.Address().String(), "error", err)
 		e.workers.Go(func() { e.reviewLater(bound) })
 	}
 }

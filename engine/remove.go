@@ -55,6 +55,7 @@ func (e *Engine) removeListeners(old, next *state) {
 		}
 		e.workers.Go(func() {
 			retired.Wait() // who waited in the queue has a session now
+			l.shared.Sources.Close()
 			e.endSessions(l.config, belongs)
 		})
 	}

@@ -45,9 +45,12 @@ func newNames(resolver Resolver, log *slog.Logger) *names {
 	return &names{resolver: resolver, log: log, known: make(map[string][]netip.Addr), crowded: make(map[string]bool)}
 }
 
-// addresses returns the addresses of a host: its own, if it is an IP address,
-// or the last ones known.
+// addresses returns the addresses of a host: its own, if it is an IP address, the zero
+// Addr, if it is a unix socket, or the last ones known.
 func (n *names) addresses(host string) []netip.Addr {
+	if _, isUnix := spec.UnixPath(host); isUnix {
+		return []netip.Addr{{}}
+	}
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{addr.Unmap()}
 	}

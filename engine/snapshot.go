@@ -4,9 +4,11 @@ import (
 	"net/netip"
 	"time"
 
+	"balance/engine/admit"
 	"balance/engine/balancer"
 	"balance/engine/health"
 	"balance/engine/plane"
+	"balance/engine/socket"
 )
 
 // Snapshot is a picture of the engine. Counters of different channels are not
@@ -18,12 +20,16 @@ type Snapshot struct {
 	Listeners   []ListenerStatus
 	Buffered    int64 // bytes that are kept for receivers that do not take them, as Process.MaxBuffered has it
 	Loops       []int // sessions that each event loop holds; empty if the data plane has none
+	// Evicted is how many sources of clients were forgotten early, because there were
+	// too many, and Untracked how many clients were let in without being counted,
+	// because none could be.
+	Evicted, Untracked uint64
 }
 
 // ListenerStatus is a picture of a listener.
 type ListenerStatus struct {
 	Name        string
-	Addresses   []netip.AddrPort // bound; the zero Addr stands for every address
+	Addresses   []socket.Address // bound
 	Accepted    uint64
 	MaxSessions int                         // 0 = any number
 	Active      int                         // of those accepted, whose session has not ended
@@ -33,6 +39,12 @@ type ListenerStatus struct {
 	Queue       int                         // how many may be
 	Waits       *balancer.Histogram         // of those who were given a slot; not a picture: it goes on counting
 	Ended       [plane.Causes]uint64        // sessions that have ended, by the cause
+	Refused     [admit.Refusals]uint64      // of those accepted, who were not let in, by the reason
+	Greeting    int                         // clients in their greeting
+	// MostGreeting is how many may be; with one more, the one that greets longest is
+	// sent away.
+	MostGreeting int
+	Sources      int // that are kept of its clients
 	// Usable reports whether there is a channel that a client could be given, at
 	// once or when a slot is free.
 	Usable bool
@@ -81,6 +93,7 @@ func (e *Engine) Snapshot() Snapshot {
 	s := e.current.Load()
 	snapshot := Snapshot{Generation: s.generation, Buffered: e.budget.Kept(), Loops: e.plane.Loops()}
 	snapshot.MaxSessions, _ = e.MaxSessions()
+	snapshot.Evicted, snapshot.Untracked = e.sources.Evicted(), e.sources.Untracked()
 	now := e.plane.Now()
 	for _, l := range s.listeners {
 		// In this order no session counts as ended before it was accepted.
@@ -98,8 +111,13 @@ func (e *Engine) Snapshot() Snapshot {
 			status.Reasons[reason] = n
 			status.Rejected += n
 		}
+		for reason := range status.Refused {
+			status.Refused[reason] = l.shared.Refused[reason].Load()
+		}
+		status.Greeting, status.MostGreeting = l.shared.Greeting(snapshot.MaxSessions)
+		status.Sources = l.shared.Sources.Len()
 		for _, addr := range l.addrs {
-			status.Addresses = append(status.Addresses, s.sockets[addr].Addr())
+			status.Addresses = append(status.Addresses, s.sockets[addr].Address())
 		}
 		demand := l.shared.Queue.Demand()
 		for _, group := range l.router.Groups() {

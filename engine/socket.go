@@ -16,14 +16,14 @@ import (
 	"balance/engine/spec"
 )
 
-// sockets are listening sockets by the address that was asked for. A zero Addr
-// stands for every address; port 0 for one that the kernel picked.
-type sockets map[netip.AddrPort]*boundSocket
+// sockets are listening sockets by the address that was asked for, with port 0 for one
+// that the kernel picked.
+type sockets map[socket.Address]*boundSocket
 
 // boundSocket is a socket that the plane has adopted.
 type boundSocket struct {
 	*socket.Socket
-	addr netip.AddrPort // that was asked for
+	addr socket.Address // that was asked for
 
 	// Of a socket in force, guarded by Engine.reviewing:
 	acceptor  plane.Acceptor
@@ -40,15 +40,25 @@ type opening struct {
 	opened   sockets
 	shared   []*boundSocket // older ones that are shareable for a while
 	sharing  []*boundSocket // new ones that were bound beside them
+	remade   []remade       // of those that serve
+}
+
+// remade is a unix socket whose file is made otherwise than it was.
+type remade struct {
+	*boundSocket
+	before socket.File
 }
 
 // listen opens a socket for the address unless there is one that serves. While
 // an older socket is bound to an overlapping address, both are shareable: the
 // new one takes over what the old one still has, without a moment in which
-// nobody listens.
-func (o *opening) listen(ctx context.Context, addr netip.AddrPort) error {
-	if o.open[addr] != nil || o.opened[addr] != nil {
+// nobody listens. The file is that of a unix socket.
+func (o *opening) listen(ctx context.Context, addr socket.Address, file socket.File) error {
+	if o.opened[addr] != nil {
 		return nil
+	}
+	if serving := o.open[addr]; serving != nil {
+		return o.remake(serving, file)
 	}
 	older := slices.AppendSeq(slices.Clone(o.retiring), maps.Values(o.open))
 	overlapped := false
@@ -65,7 +75,7 @@ func (o *opening) listen(ctx context.Context, addr netip.AddrPort) error {
 		o.shared = append(o.shared, other)
 		overlapped = true
 	}
-	opened, err := o.engine.openSocket(ctx, addr, overlapped)
+	opened, err := o.engine.openSocket(ctx, addr, file, overlapped)
 	if err != nil {
 		return err
 	}
@@ -76,8 +86,25 @@ func (o *opening) listen(ctx context.Context, addr netip.AddrPort) error {
 	return nil
 }
 
-func (e *Engine) openSocket(ctx context.Context, addr netip.AddrPort, shared bool) (*boundSocket, error) {
-	opened, err := e.open(ctx, addr, shared)
+// remake has the file of a unix socket that serves made as it is to be now.
+func (o *opening) remake(serving *boundSocket, file socket.File) error {
+	before := serving.File()
+	if _, isUnix := serving.addr.Unix(); !isUnix || file == before {
+		return nil
+	}
+	if err := serving.SetFile(file); err != nil {
+		return err
+	}
+	o.remade = append(o.remade, remade{serving, before})
+	return nil
+}
+
+func (e *Engine) openSocket(ctx context.Context, addr socket.Address, file socket.File, shared bool) (*boundSocket, error) {
+	open := func() (*socket.Socket, error) { return e.open(ctx, addr.TCP, shared) }
+	if path, isUnix := addr.Unix(); isUnix {
+		open = func() (*socket.Socket, error) { return socket.OpenUnix(ctx, path, file) }
+	}
+	opened, err := open()
 	if err != nil {
 		return nil, err
 	}
@@ -100,9 +127,14 @@ func (o *opening) commit() error {
 	return errors.Join(errs...)
 }
 
-// abandon closes what was opened. A new socket that overlaps one that serves
+// abandon closes what was opened, and makes files what they were. A new socket that overlaps one that serves
 // may have clients in its queue already; they are served as before.
 func (e *Engine) abandon(old *state, o *opening) error {
+	for _, r := range o.remade {
+		if err := r.SetFile(r.before); err != nil {
+			e.log.Warn("the file of a socket is not made as before", "error", err)
+		}
+	}
 	var retired sync.WaitGroup
 	for addr, opened := range o.opened {
 		if l := old.overlapping(addr); l != nil {
@@ -118,7 +150,7 @@ func (e *Engine) abandon(old *state, o *opening) error {
 
 // overlapping returns the listener with a socket that has clients in common
 // with one at addr, or nil.
-func (s *state) overlapping(addr netip.AddrPort) *listener {
+func (s *state) overlapping(addr socket.Address) *listener {
 	for _, l := range s.listeners {
 		for _, other := range l.addrs {
 			if addressesOverlap(addr, other) {
@@ -130,8 +162,11 @@ func (s *state) overlapping(addr netip.AddrPort) *listener {
 }
 
 // addressesOverlap reports whether sockets at a and b have clients in common.
-func addressesOverlap(a, b netip.AddrPort) bool {
-	return a.Port() != 0 && a.Port() == b.Port() && spec.Overlap(hostOf(a), hostOf(b))
+func addressesOverlap(a, b socket.Address) bool {
+	if a.Path != "" || b.Path != "" {
+		return a == b
+	}
+	return a.TCP.Port() != 0 && a.TCP.Port() == b.TCP.Port() && spec.Overlap(hostOf(a.TCP), hostOf(b.TCP))
 }
 
 func hostOf(addr netip.AddrPort) string {

@@ -1,9 +1,7 @@
 package engine
 
 import (
-	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 
 	"balance/engine/balancer"
@@ -18,7 +16,7 @@ func (e *Engine) swap(old, next *state) {
 		l.loosen(old.byShared[l.shared], next.edited, now)
 	}
 	for _, l := range next.listeners {
-		if !l.same {
+		if previous := old.byShared[l.shared]; !l.same || l.edge != previous.edge {
 			l.shared.SetService(l.service())
 		}
 	}
@@ -59,6 +57,8 @@ func (l *listener) service() *plane.Service {
 		KeepAlive:        l.config.KeepAlive,
 		UserTimeout:      l.config.TCPUserTimeout(),
 		ResetUnserved:    l.config.WhenUnusable != spec.UnusableClose,
+		Transparent:      l.config.Transparent,
+		Edge:             l.edge,
 	}
 }
 
@@ -93,6 +93,7 @@ func (l *listener) loosen(previous *listener, edited bool, now int64) {
 func (l *listener) tighten(previous *listener) {
 	l.redeclare(previous, func(channel *balancer.Channel, _, new spec.Channel, _ bool) {
 		channel.SetName(new.Name)
+		channel.SetSendProxy(int(new.SendProxy))
 		channel.SetWeight(new.Weight.Int())
 		channel.SetLimit(new.MaxConns)
 		channel.Declare(new.Disabled)
@@ -124,18 +125,10 @@ func (e *Engine) announce(old, next *state, changes spec.Changes) {
 	for _, l := range next.listeners {
 		for _, addr := range l.addrs {
 			if old.sockets[addr] == nil {
-				e.log.Info("listening", "listener", l.config.Name, "address", address(next.sockets[addr].Addr()))
+				e.log.Info("listening", "listener", l.config.Name, "address", next.sockets[addr].Address().String())
 			}
 		}
 	}
-}
-
-// address prints a socket's address; the zero Addr as no host.
-func address(addr netip.AddrPort) string {
-	if !addr.Addr().IsValid() {
-		return fmt.Sprintf(":%d", addr.Port())
-	}
-	return addr.String()
 }
 
 func (e *Engine) retiringSockets() []*boundSocket {

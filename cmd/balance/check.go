@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -15,13 +16,13 @@ import (
 
 // check tells what a valid file declares, what it warns of (which names do not
 // resolve at the moment, and who could ask), and what is better set. A token
-// or a file of a check that cannot be read is a fault of the file.
+// or a file of a check or of networks that cannot be read is a fault of the file.
 func check(ctx context.Context, document config.Document, stdout, stderr io.Writer) int {
 	c := document.Config
 	if _, err := daemon.Token(ctx, c.Control); err != nil {
 		return exit.Because(document.Locate(err), exit.Config, stderr)
 	}
-	if err := engine.LoadChecks(c, nil); err != nil {
+	if err := errors.Join(engine.LoadChecks(c, nil), engine.LoadLists(c)); err != nil {
 		return exit.Because(document.Locate(err), exit.Config, stderr)
 	}
 	if warning := daemon.Exposure(ctx, c.Control); warning != "" {

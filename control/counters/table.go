@@ -2,14 +2,13 @@ package counters
 
 import (
 	"cmp"
-	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"balance/engine"
 	"balance/engine/balancer"
+	"balance/engine/socket"
 )
 
 // maxRecords bounds a file to 64 MiB and its head.
@@ -227,13 +226,10 @@ func short(text string, most int) string {
 }
 
 // listenText is the Listen of a listener's records.
-func listenText(addrs []netip.AddrPort) string {
+func listenText(addrs []socket.Address) string {
 	var text strings.Builder
 	for _, addr := range addrs {
 		word := addr.String()
-		if !addr.Addr().IsValid() {
-			word = fmt.Sprintf(":%d", addr.Port())
-		}
 		if text.Len()+1+len(word) > atObserved-atListen-2 {
 			break
 		}

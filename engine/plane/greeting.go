@@ -138,7 +138,7 @@ func (g *Greeting) refuse(why admit.Refusal, err error, now int64) Step {
 	if n == 0 {
 		return Refuse
 	}
-	attrs := []any{"listener", g.listener.Service().Name, "reason", why.String(), "client", addrText(g.client)}
+	attrs := []any{"listener", g.listener.Service().Name, "reason", why.String(), "client", ClientText(g.client)}
 	if err != nil {
 		attrs = append(attrs, "error", err)
 	}
@@ -149,8 +149,9 @@ func (g *Greeting) refuse(why admit.Refusal, err error, now int64) Step {
 	return Refuse
 }
 
-// addrText returns a client's address as it is shown.
-func addrText(client netip.AddrPort) string {
+// ClientText returns the address of a client as it is shown: that of one of a unix
+// socket is "unix".
+func ClientText(client netip.AddrPort) string {
 	if !client.IsValid() {
 		return "unix"
 	}

@@ -216,9 +216,9 @@ func (s *Socket) refuses() bool {
 	return s.refusing
 }
 
-// Share says whether another socket may be bound to an overlapping address, which
-// means nothing for a unix socket. It fails with net.ErrClosed once the socket is
-// closed.
+// Share says whether another socket may be bound to an overlapping address. For that a
+// unix socket gives up its file, for good. It fails with net.ErrClosed once the socket
+// is closed.
 func (s *Socket) Share(on bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -226,6 +226,9 @@ func (s *Socket) Share(on bool) error {
 		return net.ErrClosed
 	}
 	if _, isUnix := s.Unix(); isUnix {
+		if on {
+			s.file.remove()
+		}
 		return nil
 	}
 	return ShareRaw(s.raw, on)

@@ -84,6 +84,13 @@ func (s *Socket) come(ctx context.Context) error {
 	return nil
 }
 
+// File returns how the file of a unix socket is made.
+func (s *Socket) File() File {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.file.File
+}
+
 // SetFile changes how the file of a unix socket is made. On an error it is as it was
 // before.
 func (s *Socket) SetFile(to File) error {

@@ -8,11 +8,12 @@ import (
 	"balance/engine"
 	"balance/engine/balancer"
 	"balance/engine/health"
+	"balance/engine/socket"
 	"balance/engine/spec"
 )
 
 func picture(name, address string, states ...balancer.State) engine.ListenerStatus {
-	l := engine.ListenerStatus{Name: name, Addresses: []netip.AddrPort{netip.MustParseAddrPort(address)}}
+	l := engine.ListenerStatus{Name: name, Addresses: []socket.Address{{TCP: netip.MustParseAddrPort(address)}}}
 	for _, state := range states {
 		l.Groups = append(l.Groups, engine.GroupStatus{Channels: []engine.ChannelStatus{{State: state}}})
 	}

@@ -27,16 +27,25 @@ type leaver struct {
 	health   balancer.Health
 }
 
-// target returns what is to be checked of a channel; its type is none if that is
-// nothing.
-func target(l *spec.Listener, group, number int) health.Target {
-	g := &l.Groups[group]
+// CheckTarget returns what is to be checked of a channel; its type is none if that is
+// nothing. A check that goes to the channel itself begins like its clients do, with a
+// PROXY header if they have one; a program is left to do so by itself.
+func CheckTarget(l *spec.Listener, g *spec.Group, c *spec.Channel) health.Target {
 	t := health.Target{Source: l.Source, Check: g.Check}
-	t.Host, t.Port = g.CheckOf(&g.Channels[number])
-	if t.Check.Type == spec.CheckExec {
+	t.Host, t.Port = g.CheckOf(c)
+	switch {
+	case t.Check.Type == spec.CheckExec:
 		t.Listener = l.Name
+	case t.Host == c.Host && t.Port == c.Port:
+		t.SendProxy = int(c.SendProxy)
 	}
 	return t
+}
+
+// target is CheckTarget of a channel by its numbers.
+func target(l *spec.Listener, group, number int) health.Target {
+	g := &l.Groups[group]
+	return CheckTarget(l, g, &g.Channels[number])
 }
 
 // LoadChecks returns a Fault for each check of the configuration whose files

@@ -67,5 +67,8 @@ func (o *Observation) shift(by int64) {
 func fingerprint(t *health.Target) uint64 {
 	hash := fnv.New64a()
 	fmt.Fprintf(hash, "%q %d %s %q %s", t.Host, t.Port, t.Source, t.Listener, t.Check.Text())
+	if t.SendProxy != 0 {
+		fmt.Fprintf(hash, " %d", t.SendProxy)
+	}
 	return hash.Sum64()
 }

@@ -81,8 +81,7 @@ func probeAll(ctx context.Context, c *spec.Config, resolver engine.Resolver) (li
 
 // probeChannel checks a channel once.
 func probeChannel(ctx context.Context, l *spec.Listener, group *spec.Group, declared *spec.Channel, resolver engine.Resolver, channel *engine.ChannelStatus) {
-	target := health.Target{Listener: l.Name, Source: l.Source, Check: group.Check}
-	target.Host, target.Port = group.CheckOf(declared)
+	target := engine.CheckTarget(l, group, declared)
 	channel.Check = &health.Status{Target: target}
 	addrs, err := addressesOf(ctx, target, resolver)
 	if err != nil && group.Check.Type != spec.CheckExec { // which resolves names by itself
@@ -99,10 +98,14 @@ func probeChannel(ctx context.Context, l *spec.Listener, group *spec.Group, decl
 	}
 }
 
-// addressesOf resolves the host of a target, within the time of its check.
+// addressesOf resolves the host of a target, within the time of its check. A unix
+// socket has none.
 func addressesOf(ctx context.Context, target health.Target, resolver engine.Resolver) ([]netip.Addr, error) {
 	if addr, err := netip.ParseAddr(target.Host); err == nil {
 		return []netip.Addr{addr}, nil
+	}
+	if _, unix := spec.UnixPath(target.Host); unix {
+		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, target.Check.Timeout)
 	defer cancel()

@@ -100,6 +100,7 @@ type identity struct {
 	listener, host string
 	port           uint16
 	source         netip.Addr
+	sendProxy      int
 	check          string // all fields of the Check, in one text
 }
 
@@ -203,7 +204,7 @@ func (c *Checks) Set(targets map[*balancer.Channel]Target) {
 		if p := probes[id.check]; p.fault == nil || t.probe == nil {
 			t.probe = p
 		}
-		if t.probe.connectsOnly && c.connector == nil {
+		if t.probe.connectsOnly && t.silent() && c.connector == nil {
 			c.connector = c.newConnector(c.concluded)
 		}
 		c.join(channel, t)
@@ -227,7 +228,7 @@ func (c *Checks) Set(targets map[*balancer.Channel]Target) {
 }
 
 func identify(t Target) identity {
-	id := identity{host: t.Host, port: t.Port, source: t.Source}
+	id := identity{host: t.Host, port: t.Port, source: t.Source, sendProxy: t.SendProxy}
 	if t.Check.Type == spec.CheckExec {
 		id.listener = t.Listener
 	}
@@ -349,11 +350,19 @@ func (c *Checks) Now(ctx context.Context, channel *balancer.Channel, step func(S
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.life, cancel)()
-	result := p.run(ctx, &t.Target, c.options.Addresses(t.Host), step)
+	result := p.run(ctx, &t.Target, c.addresses(t), step)
 	if ctx.Err() == nil {
 		c.count(t, result, false)
 	}
 	return result, true
+}
+
+// addresses returns those of the host of a target, none of a unix socket.
+func (c *Checks) addresses(t *target) []netip.Addr {
+	if _, unix := t.unix(); unix {
+		return nil
+	}
+	return c.options.Addresses(t.Host)
 }
 
 // Status returns how it stands with the checks of a channel; false if it is not
@@ -442,8 +451,8 @@ func (c *Checks) startDue() (again bool) {
 	connector := c.connector
 	for turn := c.schedule.start(now); turn != nil; turn = c.schedule.start(now) {
 		t := turn.target
-		addrs := c.options.Addresses(t.Host)
-		if connector != nil && t.probe.connectsOnly && len(addrs) == 1 && addrs[0].Zone() == "" {
+		addrs := c.addresses(t)
+		if connector != nil && t.probe.connectsOnly && t.silent() && len(addrs) == 1 && addrs[0].Zone() == "" {
 			a := &attempt{target: t, addr: netip.AddrPortFrom(addrs[0], t.Port)}
 			t.cancel = func() { connector.cancel(a) }
 			quick = append(quick, a)

@@ -2,6 +2,7 @@ package health
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -85,6 +86,37 @@ func (v *visit) dial(ctx context.Context, addr netip.AddrPort, quick bool) (net.
 	}
 	v.took("connect "+addr.String(), began, "connected")
 	return conn, nil
+}
+
+// backlogPause is how often a unix socket is tried again whose queue is full.
+const backlogPause = 50 * time.Millisecond
+
+// dialUnix connects to the unix socket at a path, and tells of that as a step. While
+// its queue is full connect fails (EAGAIN in connect(2)), where one of TCP waits.
+func (v *visit) dialUnix(ctx context.Context, path string) (net.Conn, error) {
+	var dialer net.Dialer
+	began, name := time.Now(), "connect "+v.target.Host
+	for {
+		conn, err := dialer.DialContext(ctx, "unix", path)
+		if err == nil {
+			v.took(name, began, "connected")
+			return conn, nil
+		}
+		if errors.Is(err, syscall.EAGAIN) {
+			select {
+			case <-time.After(backlogPause):
+				continue
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+		}
+		v.took(name, began, cause(err))
+		outcome := outcomeOf(err)
+		if errors.Is(err, syscall.ENOENT) {
+			outcome = Refused
+		}
+		return nil, failed(outcome, "%s", cause(err))
+	}
 }
 
 func dialAddr(ctx context.Context, addr netip.AddrPort, source netip.Addr, quick bool) (*net.TCPConn, error) {

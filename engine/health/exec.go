@@ -23,7 +23,8 @@ import (
 // read, a small environment and a process group of its own. All of the group are
 // killed when the program has exited or the time is over; a child that has left it
 // (setsid(2), setpgid(2)) is not, but is not waited for either.
-// A program that cannot be killed is left behind.
+// A program that cannot be killed is left behind. Where the check goes to a unix
+// socket, the host that it is told is "unix:" and the path, and the port is empty.
 type execKind struct {
 	path string
 	args []string
@@ -59,6 +60,9 @@ func newExec(check *spec.Check) (kind, error) {
 
 func (k *execKind) ask(ctx context.Context, v *visit) (string, error) {
 	host, port := v.target.Host, strconv.Itoa(int(v.target.Port))
+	if _, unix := v.target.unix(); unix {
+		port = ""
+	}
 	replace := strings.NewReplacer("{host}", host, "{port}", port)
 	if programsLeft.Load() >= maxProgramsLeft {
 		return "", failed(Local, "cannot run %s: too many programs cannot be ended", k.path)

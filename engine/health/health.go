@@ -13,10 +13,24 @@ import (
 // Target is what is checked, and how. Equal targets are checked once.
 type Target struct {
 	Listener string     // for Exec, which is told
-	Host     string     // a name or an IP address
-	Port     uint16     // where the check goes
+	Host     string     // a name or an IP address, or a unix socket, see spec.UnixPath
+	Port     uint16     // where the check goes; 0 with a unix socket
 	Source   netip.Addr // to dial from; the zero Addr for any
-	Check    spec.Check
+	// SendProxy is the version of the PROXY header that the server is sent first,
+	// 0 for none. It says that the check is nobody's connection but its own.
+	SendProxy int
+	Check     spec.Check
+}
+
+// unix returns the path of the unix socket that is checked, if it is one.
+func (t *Target) unix() (path string, ok bool) { return spec.UnixPath(t.Host) }
+
+// silent reports whether the server need not be told of a check that only connects. One
+// that wants a PROXY header would take a connection without it for a fault; so it is
+// sent one, and an end of stream behind it.
+func (t *Target) silent() bool {
+	_, unix := t.unix()
+	return t.SendProxy == 0 && !unix
 }
 
 // Outcome is what came of a check.

@@ -67,7 +67,11 @@ func (k *httpKind) request(server string) (*http.Request, error) {
 }
 
 func (k *httpKind) ask(ctx context.Context, v *visit) (string, error) {
-	request, err := k.request(v.target.server())
+	server, where := v.target.server(), ""
+	if _, unix := v.target.unix(); unix {
+		server, where = v.target.hostname(), " at "+shortened(server)
+	}
+	request, err := k.request(server)
 	if err != nil {
 		return "", failed(Local, "cannot check: %v", err)
 	}
@@ -87,7 +91,7 @@ func (k *httpKind) ask(ctx context.Context, v *visit) (string, error) {
 	t := v.talk(conn)
 	// Headers may take as much as the body.
 	t.limit.N = 2 * maxAnswer
-	asked := request.Method + " " + shortened(k.url(v.target.server()))
+	asked := request.Method + " " + shortened(k.url(server)) + where
 	response, err := k.exchange(t, asked, request)
 	if err != nil {
 		return "", err

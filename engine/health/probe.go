@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"balance/engine/preface"
 	"balance/engine/spec"
 )
 
@@ -117,7 +118,21 @@ func (v *visit) result(words string, err error) Result {
 }
 
 // server returns where the check goes, in words.
-func (t *Target) server() string { return net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port))) }
+func (t *Target) server() string {
+	if _, unix := t.unix(); unix {
+		return t.Host
+	}
+	return net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port)))
+}
+
+// hostname returns what the server is called where nothing else is said: behind a unix
+// socket, localhost.
+func (t *Target) hostname() string {
+	if _, unix := t.unix(); unix {
+		return "localhost"
+	}
+	return t.Host
+}
 
 // resolved tells of the addresses of a name as a step. They were known before.
 func (v *visit) resolved() {
@@ -141,17 +156,38 @@ func (v *visit) undialled(ctx context.Context, err error) error {
 	outcome, text := outcomeOf(err), strings.TrimPrefix(err.Error(), server+": ")
 	if ctx.Err() == context.DeadlineExceeded || errors.Is(err, os.ErrDeadlineExceeded) {
 		outcome = TimedOut
-		if len(v.addrs) == 1 {
+		if len(v.addrs) <= 1 {
 			text = "no answer within " + v.target.Check.Timeout.String()
 		}
 	}
 	return failed(outcome, "connect to %s: %s", server, text)
 }
 
-// connect connects to the server. The caller closes the connection, which fails
-// when ctx ends. One that is quick serves nothing but to find out whether somebody
-// listens.
+// connect connects to the server, and sends it its PROXY header. The caller closes
+// the connection, which fails when ctx ends. One that is quick serves nothing but to
+// find out whether somebody listens.
 func (v *visit) connect(ctx context.Context, quick bool) (net.Conn, error) {
+	conn, err := v.reach(ctx, quick)
+	if err != nil {
+		return nil, err
+	}
+	bound := &bounded{conn, context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })}
+	if err := v.sendProxy(bound); err != nil {
+		bound.Close()
+		return nil, err
+	}
+	return bound, nil
+}
+
+// reach connects to the server.
+func (v *visit) reach(ctx context.Context, quick bool) (net.Conn, error) {
+	if path, unix := v.target.unix(); unix {
+		conn, err := v.dialUnix(ctx, path)
+		if err != nil {
+			return nil, v.undialled(ctx, err)
+		}
+		return conn, nil
+	}
 	v.resolved()
 	if len(v.addrs) == 0 {
 		return nil, failed(Unreachable, "%s has no address", strconv.Quote(v.target.Host))
@@ -162,16 +198,38 @@ func (v *visit) connect(ctx context.Context, quick bool) (net.Conn, error) {
 	if err != nil {
 		return nil, v.undialled(ctx, err)
 	}
-	return &bounded{conn.(*net.TCPConn), context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })}, nil
+	return conn, nil
+}
+
+// sendProxy sends the PROXY header that the server wants to begin with, if it does.
+// Version 2 says LOCAL. Version 1 has no word for that: it names the two ends of this
+// very connection, as its specification asks of checks (haproxy,
+// doc/proxy-protocol.txt, 2.1), since some servers turn UNKNOWN away.
+func (v *visit) sendProxy(conn net.Conn) error {
+	version := v.target.SendProxy
+	if version == 0 {
+		return nil
+	}
+	header := preface.Proxy{Local: true, Source: addrPortOf(conn.LocalAddr()), Destination: addrPortOf(conn.RemoteAddr())}
+	return v.talk(conn).send("a PROXY header", preface.AppendProxy(nil, version, &header, nil))
+}
+
+// addrPortOf returns the address of one end of a connection, which is not valid for a
+// unix socket.
+func addrPortOf(addr net.Addr) netip.AddrPort {
+	if tcp, ok := addr.(*net.TCPAddr); ok {
+		return tcp.AddrPort()
+	}
+	return netip.AddrPort{}
 }
 
 // bounded is a connection that a context bounds.
 type bounded struct {
-	*net.TCPConn
+	net.Conn
 	release func() bool
 }
 
 func (b *bounded) Close() error {
 	b.release()
-	return b.TCPConn.Close()
+	return b.Conn.Close()
 }

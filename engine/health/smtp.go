@@ -52,9 +52,13 @@ func smtpReply(t *talk, code string) (string, error) {
 	}
 }
 
-// literal is what a client calls itself that has no name (RFC 5321, 4.1.3).
+// literal is what a client calls itself that has no name (RFC 5321, 4.1.3); one that
+// has come over a unix socket is on this machine.
 func literal(addr net.Addr) string {
-	ip := addr.(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
+	ip := addrPortOf(addr).Addr().Unmap().WithZone("")
+	if !ip.IsValid() {
+		return "localhost"
+	}
 	if ip.Is4() {
 		return "[" + ip.String() + "]"
 	}

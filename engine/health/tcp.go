@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"regexp"
@@ -51,13 +50,13 @@ func newExpect(check *spec.Check) (*regexp.Regexp, error) {
 }
 
 func (k *tcpKind) ask(ctx context.Context, v *visit) (string, error) {
-	silent := len(k.send) == 0 && k.expect == nil
-	conn, err := v.connect(ctx, silent && k.tls == nil)
+	connectsOnly := len(k.send) == 0 && k.expect == nil && k.tls == nil
+	conn, err := v.connect(ctx, connectsOnly && v.target.silent())
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	words := connectedWords(v.target, conn.RemoteAddr().(*net.TCPAddr).AddrPort())
+	words := connectedWords(v.target, addrPortOf(conn.RemoteAddr()))
 	if k.tls != nil {
 		secured, err := v.secure(ctx, conn, k.tls)
 		if err != nil {
@@ -148,10 +147,12 @@ func (t *target) connected(addr netip.AddrPort, began time.Time, err error) Resu
 	return Result{Time: began, Took: time.Since(began), Outcome: Passed, Answer: t.connectedWords}
 }
 
+// connectedWords says where a check has connected to; the address is not valid for a
+// unix socket.
 func connectedWords(t *Target, addr netip.AddrPort) string {
 	words := "connected to " + t.server()
-	if addr := addr.String(); addr != t.server() {
-		words += " (" + addr + ")"
+	if text := addr.String(); addr.IsValid() && text != t.server() {
+		words += " (" + text + ")"
 	}
 	return words
 }

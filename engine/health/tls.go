@@ -82,7 +82,7 @@ func readBounded(name string) ([]byte, error) {
 func (v *visit) secure(ctx context.Context, conn net.Conn, config *tls.Config) (*tls.Conn, error) {
 	config = config.Clone()
 	if config.ServerName == "" {
-		config.ServerName = v.target.Host
+		config.ServerName = v.target.hostname()
 	}
 	began := time.Now()
 	secured := tls.Client(conn, config)

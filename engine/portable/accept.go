@@ -16,23 +16,30 @@ import (
 // acceptor is the goroutine that accepts from a socket.
 type acceptor struct {
 	plane    *Plane
-	socket   *net.TCPListener
+	socket   listener
 	listener atomic.Pointer[plane.Listener]
 
 	serving  sync.Once
 	closing  context.Context // ends to end accepting
 	end      context.CancelFunc
 	accepted chan struct{} // closed when accepting has ended
-	waiting  *net.TCPConn  // was accepted, but there was no place for a session
+	waiting  connection    // was accepted, but there was no place for a session; nil if all had one
+}
+
+// listener is a *net.TCPListener or a *net.UnixListener.
+type listener interface {
+	Accept() (net.Conn, error)
+	SetDeadline(time.Time) error
 }
 
 // Adopt implements plane.Plane.
 func (p *Plane) Adopt(s *socket.Socket) (plane.Acceptor, error) {
-	a := &acceptor{plane: p, socket: s.Listener(), accepted: make(chan struct{})}
-	if a.socket == nil {
+	opened := s.Listener()
+	if opened == nil {
 		return nil, net.ErrClosed
 	}
-	a.socket.SetDeadline(time.Time{}) // another may have accepted from it before
+	opened.SetDeadline(time.Time{}) // another may have accepted from it before
+	a := &acceptor{plane: p, socket: opened, accepted: make(chan struct{})}
 	a.closing, a.end = context.WithCancel(context.Background())
 	return a, nil
 }
@@ -62,7 +69,7 @@ func (a *acceptor) Empty(ctx context.Context, quiet time.Duration) {
 		if ctx.Err() != nil {
 			return
 		}
-		conn, err := a.socket.AcceptTCP()
+		conn, err := a.next()
 		if err != nil {
 			return
 		}
@@ -77,8 +84,7 @@ func (a *acceptor) Empty(ctx context.Context, quiet time.Duration) {
 func (a *acceptor) Stop() {
 	a.halt()
 	if a.waiting != nil {
-		a.waiting.SetLinger(0)
-		a.waiting.Close()
+		closeByReset(a.waiting)
 		a.waiting = nil
 	}
 }
@@ -98,7 +104,7 @@ func (a *acceptor) accept() {
 		if !a.plane.await(a.closing) {
 			return
 		}
-		conn, err := a.socket.AcceptTCP()
+		conn, err := a.next()
 		switch {
 		case err == nil && !a.admit(a.closing, conn):
 			a.waiting = conn
@@ -110,6 +116,15 @@ func (a *acceptor) accept() {
 			a.plane.lacks("accept", err)
 		}
 	}
+}
+
+// next accepts a client.
+func (a *acceptor) next() (connection, error) {
+	conn, err := a.socket.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return conn.(connection), nil
 }
 
 // await waits until a shortage is over. It reports false if ctx ends first.
@@ -137,7 +152,7 @@ func (p *Plane) lacks(what string, err error) {
 
 // admit begins the session of a client. It reports false if ctx ends before
 // there is a place for it.
-func (a *acceptor) admit(ctx context.Context, conn *net.TCPConn) bool {
+func (a *acceptor) admit(ctx context.Context, conn connection) bool {
 	l := a.place(ctx)
 	if l == nil {
 		return false

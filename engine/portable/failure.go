@@ -1,7 +1,6 @@
 package portable
 
 import (
-	"net"
 	"os"
 	"syscall"
 
@@ -22,7 +21,7 @@ func answered(socket syscall.RawConn) (yes bool) {
 
 // failed returns why a connection has failed from which nothing is left to
 // read; otherwise nil.
-func failed(conn *net.TCPConn) error {
+func failed(conn connection) error {
 	return ask(conn, func(fd int) error {
 		n, _, err := unix.Recvfrom(fd, make([]byte, 1), unix.MSG_PEEK)
 		if n > 0 || err == unix.EAGAIN {
@@ -34,7 +33,7 @@ func failed(conn *net.TCPConn) error {
 
 // pendingError takes the error of a connection that has failed, whatever is
 // left to read; otherwise it returns nil.
-func pendingError(conn *net.TCPConn) error {
+func pendingError(conn connection) error {
 	return ask(conn, func(fd int) error {
 		errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 		if err == nil && errno != 0 {
@@ -46,7 +45,7 @@ func pendingError(conn *net.TCPConn) error {
 
 // ask asks for the error of a connection if poll says that it may have one: it
 // also says so of one that is closed both ways.
-func ask(conn *net.TCPConn, question func(fd int) error) error {
+func ask(conn connection, question func(fd int) error) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil

@@ -1,7 +1,6 @@
 package portable
 
 import (
-	"net"
 	"syscall"
 	"time"
 
@@ -19,7 +18,7 @@ type finishing struct {
 // finish begins to end the session in order. It reports false if it ends already.
 func (s *session) finish(cause plane.Cause) bool {
 	s.mu.Lock()
-	searches := s.state == plane.Dialing || s.state == plane.Queued
+	searches := s.state == plane.Dialing || s.state == plane.Queued || s.state == plane.Greets
 	ends := s.over() || s.broken != 0 || s.told != 0
 	if !ends && !searches {
 		s.told, s.step = cause, s.plane.Now()
@@ -56,7 +55,7 @@ func (s *session) finishOn() (left time.Duration, leaving bool) {
 	}
 	s.parting, s.step = true, now
 	s.state, s.cause = plane.HalfClosed, s.told
-	for _, conn := range []*net.TCPConn{s.client, s.server} {
+	for _, conn := range []connection{s.client, s.server} {
 		conn.SetReadDeadline(time.Unix(1, 0))
 	}
 	return plane.Finishing, true

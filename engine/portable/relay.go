@@ -2,7 +2,6 @@ package portable
 
 import (
 	"io"
-	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -38,7 +37,7 @@ func (s *session) relay() {
 // direction is the way of the bytes from one side to the other.
 type direction struct {
 	session                         *session
-	from, to                        *net.TCPConn
+	from, to                        connection
 	moved, total                    *atomic.Uint64
 	dump                            func([]byte)
 	stall                           *stall

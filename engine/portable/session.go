@@ -2,7 +2,6 @@ package portable
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -10,7 +9,6 @@ import (
 
 	"balance/engine/balancer"
 	"balance/engine/plane"
-	"balance/engine/socket"
 )
 
 // session is one client on its way to, and then joined with, a channel. It
@@ -19,10 +17,12 @@ type session struct {
 	plane    *Plane
 	id       uint64
 	listener *plane.Listener
-	client   *net.TCPConn
-	peer     netip.AddrPort // of the client
+	client   connection
+	peer     netip.AddrPort // who has connected; not valid for a unix socket
 	started  time.Time
 	cancel   context.CancelFunc // ends dialling
+
+	greeting *plane.Greeting // nil without an Edge; used by the session's first goroutine alone
 
 	search  plane.Search // used by the session's first goroutine alone
 	reset   bool         // likewise; the client is to see a reset at the end
@@ -35,19 +35,22 @@ type session struct {
 	owed     atomic.Bool // the last byte that moved went to the channel
 	stalls   [2]stall    // of the directions: nobody reads from where the bytes come meanwhile
 
-	mu     sync.Mutex
-	state  plane.State // guarded by mu
-	cause  plane.Cause // guarded by mu; the first one stays
-	err    error       // guarded by mu; belongs to cause, or to broken as long as the session goes on
-	broken plane.Cause // guarded by mu: ClientFailed or ChannelFailed, once that side has broken
-	looked uint32      // guarded by mu; once a side has broken: 1 + what the kernel had left to send to the other at the last look
+	mu      sync.Mutex
+	from    netip.AddrPort  // guarded by mu; who the client is
+	via     *netip.AddrPort // guarded by mu; the peer, if that is another
+	crowded bool            // guarded by mu; it is to make room while it greets
+	state   plane.State     // guarded by mu
+	cause   plane.Cause     // guarded by mu; the first one stays
+	err     error           // guarded by mu; belongs to cause, or to broken as long as the session goes on
+	broken  plane.Cause     // guarded by mu: ClientFailed or ChannelFailed, once that side has broken
+	looked  uint32          // guarded by mu; once a side has broken: 1 + what the kernel had left to send to the other at the last look
 	finishing
-	server *net.TCPConn // guarded by mu until the session relays; nil before
+	server connection // guarded by mu until the session relays; nil before
 }
 
 // serve takes over the client's connection and returns when its session has
 // ended.
-func (p *Plane) serve(client *net.TCPConn, l *plane.Listener) {
+func (p *Plane) serve(client connection, l *plane.Listener) {
 	defer p.workers.Done()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -56,42 +59,27 @@ func (p *Plane) serve(client *net.TCPConn, l *plane.Listener) {
 		id:       p.ids.Add(1),
 		listener: l,
 		client:   client,
-		peer:     client.RemoteAddr().(*net.TCPAddr).AddrPort(),
+		peer:     addrPortOf(client.RemoteAddr()),
 		started:  time.Now(),
 		cancel:   cancel,
 	}
-	s.peer = netip.AddrPortFrom(s.peer.Addr().Unmap(), s.peer.Port())
+	s.from = s.peer
+	service := l.Service()
+	if service.Edge != nil {
+		s.greeting, s.state = new(plane.Greeting), plane.Greets
+	}
 	s.active.Store(p.Now())
 	p.add(s)
 
-	service := l.Service()
 	keepAlive(client, service.KeepAlive)
 	userTimeout(client, service.UserTimeout)
-	s.search.Begin(&p.options, l, s.id, s.peer, nil, p.Now())
-	if s.connect(ctx) {
-		s.relay()
+	if s.greet() {
+		s.search.Begin(&p.options, l, s.id, s.from, s.greeting, p.Now())
+		if s.connect(ctx) {
+			s.relay()
+		}
 	}
 	p.options.EndSession(s, &p.places, l, p.Now())
-}
-
-// keepAlive sets the probing of a connection; a connection that is gone
-// already says so at its first read.
-func keepAlive(conn *net.TCPConn, interval time.Duration) {
-	conn.SetKeepAliveConfig(keepAliveConfig(interval))
-}
-
-// userTimeout bounds how long a new connection may be stuck.
-func userTimeout(conn *net.TCPConn, timeout time.Duration) {
-	if timeout == 0 {
-		return
-	}
-	if raw, err := conn.SyscallConn(); err == nil {
-		socket.SetUserTimeout(raw, timeout)
-	}
-}
-
-func keepAliveConfig(interval time.Duration) net.KeepAliveConfig {
-	return net.KeepAliveConfig{Enable: interval > 0, Idle: interval, Interval: interval}
 }
 
 // connect finds a channel that answers.
@@ -103,7 +91,7 @@ func (s *session) connect(ctx context.Context) bool {
 			s.abort(plane.ClientFailed, err)
 			return false
 		}
-		if conn := s.plane.dial(ctx, &s.search); conn != nil {
+		if conn := s.plane.dial(ctx, s); conn != nil {
 			s.search.Connected(s.plane.Now())
 			if !s.join(conn) {
 				return false
@@ -138,7 +126,7 @@ func (s *session) next(ctx context.Context) balancer.Step {
 		default: // it is told already
 		}
 	}
-	step = s.search.Enqueue(balancer.Waiter{Client: s.peer, Wake: wake}, s.plane.Now())
+	step = s.search.Enqueue(balancer.Waiter{Client: s.from, Wake: wake}, s.plane.Now())
 	if step != balancer.Wait {
 		return step
 	}
@@ -177,12 +165,11 @@ func (s *session) change(from, to plane.State) {
 
 // join makes the connection the session's own, unless the session was aborted
 // meanwhile.
-func (s *session) join(server *net.TCPConn) bool {
+func (s *session) join(server connection) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == plane.Closed {
-		server.SetLinger(0)
-		server.Close()
+		closeByReset(server)
 		return false
 	}
 	s.server = server
@@ -230,7 +217,7 @@ func (s *session) breaks(cause plane.Cause, err error) (both, halfClosed bool) {
 
 // part passes on the reset of the side that has broken, once the kernel has
 // sent to the other what came from it (see plane.Parting).
-func (s *session) part(to *net.TCPConn) {
+func (s *session) part(to connection) {
 	for {
 		unsent, idle := s.left(to)
 		if unsent == 0 || idle >= plane.Parting {
@@ -256,7 +243,7 @@ func (s *session) passOn() {
 
 // left returns how much the kernel has left to send to the side that has not
 // broken, and for how long that has taken nothing since.
-func (s *session) left(to *net.TCPConn) (unsent uint32, idle time.Duration) {
+func (s *session) left(to connection) (unsent uint32, idle time.Duration) {
 	unsent = unsentTo(to)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -284,7 +271,7 @@ func (s *session) watch() {
 		return
 	}
 	for i, way := range [...]struct {
-		from, to *net.TCPConn
+		from, to connection
 		failed   plane.Cause
 	}{{s.client, server, plane.ClientFailed}, {server, s.client, plane.ChannelFailed}} {
 		if s.stalls[i].since.Load() == 0 {
@@ -337,7 +324,7 @@ func (s *session) LeaveChannel() {
 func (s *session) Searched() *plane.Search { return &s.search }
 
 // Greeted implements plane.Ending.
-func (s *session) Greeted() *plane.Greeting { return nil }
+func (s *session) Greeted() *plane.Greeting { return s.greeting }
 
 // FreeSlot implements plane.Ending.
 func (s *session) FreeSlot(now int64) { s.search.Close(now) }
@@ -369,14 +356,14 @@ func (s *session) closeLocked(reset bool) bool {
 	}
 	s.state = plane.Closed
 	s.cancel()
-	for _, conn := range []*net.TCPConn{s.client, s.server} {
-		if conn == nil {
-			continue
+	for _, conn := range []connection{s.client, s.server} {
+		switch {
+		case conn == nil:
+		case reset:
+			closeByReset(conn)
+		default:
+			conn.Close()
 		}
-		if reset {
-			conn.SetLinger(0)
-		}
-		conn.Close()
 	}
 	return true
 }
@@ -406,11 +393,12 @@ func (s *session) stuck(now int64) (bytes int64, stuckFor time.Duration) {
 
 func (s *session) picture() plane.Session {
 	s.mu.Lock()
-	state, told := s.state, s.told
+	state, told, client, via := s.state, s.told, s.from, s.via
 	s.mu.Unlock()
 	return plane.Session{
 		ID:       s.id,
-		Client:   s.peer,
+		Client:   client,
+		Peer:     via,
 		Listener: s.listener,
 		Channel:  s.channel.Load(),
 		Group:    int(s.group.Load()),

@@ -141,15 +141,15 @@ func (c *Check) Text() string {
 	return b.String()
 }
 
-// CheckOf returns where checks of a channel of the group go. A unix socket has no
-// port, and that of the group is not for it.
+// CheckOf returns where checks of a channel of the group go. A unix socket has no port,
+// whatever those of others are checked at.
 func (g *Group) CheckOf(c *Channel) (host string, port uint16) {
 	host, port = c.CheckHost, c.CheckPort
 	if host == "" {
-		if c.IsUnix() {
-			return c.Host, 0
-		}
 		host = c.Host
+	}
+	if _, unix := UnixPath(host); unix {
+		return host, 0
 	}
 	if port == 0 {
 		port = g.Check.Port

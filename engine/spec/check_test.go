@@ -233,6 +233,8 @@ func TestCheckOf(t *testing.T) {
 		{2, spec.Channel{Host: "h", Port: 1, CheckPort: 3}, "h 3"},
 		{0, spec.Channel{Host: "h", Port: 1, CheckHost: "c"}, "c 1"},
 		{2, spec.Channel{Host: "h", Port: 1, CheckHost: "c", CheckPort: 3}, "c 3"},
+		{2, spec.Channel{Host: "unix:/s", CheckPort: 3}, "unix:/s 0"},
+		{0, spec.Channel{Host: "unix:/s", CheckHost: "c", CheckPort: 3}, "c 3"},
 	} {
 		g := spec.Group{Check: spec.Check{Type: spec.CheckTCP, Port: test.check}}
 		host, port := g.CheckOf(&test.channel)

@@ -143,7 +143,7 @@ func stateOf(ch engine.ChannelStatus) string {
 
 // addressOf is the address that is tried first, or the name that has none.
 func addressOf(ch engine.ChannelStatus) string {
-	if len(ch.Addresses) > 0 {
+	if len(ch.Addresses) > 0 && ch.Addresses[0].IsValid() {
 		return ch.Addresses[0].Addr().String()
 	}
 	return ch.Key.Host

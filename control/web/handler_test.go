@@ -486,7 +486,7 @@ func TestSessions(t *testing.T) {
 		t.Fatalf("%+v", all)
 	}
 	s := all.Sessions[0]
-	if s.Listener != "a" || s.Channel != one.String() || s.State != "relaying" || s.Sent != 100 || s.Received != 100 || s.Client.Addr().String() != "127.0.0.1" || s.Age < 0 {
+	if s.Listener != "a" || s.Channel != one.String() || s.State != "relaying" || s.Sent != 100 || s.Received != 100 || !strings.HasPrefix(s.Client, "127.0.0.1:") || s.Age < 0 {
 		t.Errorf("%+v", s)
 	}
 	for parameters, want := range map[string]int{

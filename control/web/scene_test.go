@@ -210,7 +210,7 @@ func (s scene) handler(t *testing.T) http.Handler {
 	answer("/api/v1/sessions", func(*http.Request) any {
 		list := sessions{Total: 2345}
 		for i := range 40 {
-			list.Sessions = append(list.Sessions, session{ID: uint64(i*3 + 1), Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), uint16(40000+i*17)),
+			list.Sessions = append(list.Sessions, session{ID: uint64(i*3 + 1), Client: fmt.Sprintf("192.0.2.%d:%d", i, 40000+i*17),
 				Listener: s.name(i % s.listeners), Channel: fmt.Sprintf("10.%d.0.%d:8080", i%s.listeners, 10+i%s.channels), State: "relaying",
 				Age: float64(4000 - i*97), Idle: float64(i * 7 % 60), Sent: uint64(i * i * 1000), Received: uint64(i*i*5000 + 200)})
 		}

@@ -28,7 +28,7 @@ func (l *loop) meet(s *session) plane.Step {
 	case plane.Listen:
 		l.arm(&s.timer, g.Left(l.now))
 	case plane.Refuse:
-		l.end(s, plane.Refused, nil, g.Reset())
+		l.refuse(s, g.Reset())
 	}
 	return step
 }
@@ -106,7 +106,7 @@ func (l *loop) greeted(s *session, step plane.Step) {
 	case plane.Listen:
 		l.arm(&s.timer, g.Left(l.now))
 	case plane.Refuse:
-		l.end(s, plane.Refused, nil, g.Reset())
+		l.refuse(s, g.Reset())
 	case plane.Go:
 		l.wheel.disarm(&s.timer)
 		if s.sides[client].broken && !l.speaks(s) {
@@ -115,4 +115,13 @@ func (l *loop) greeted(s *session, step plane.Step) {
 		l.search(s)
 		l.connect(s)
 	}
+}
+
+// refuse ends a session whose client is refused. A socket that is closed with bytes to
+// read sends a reset (RFC 2525, 2.17), so where there is to be none they are read.
+func (l *loop) refuse(s *session, reset bool) {
+	if !reset {
+		l.kernel.recv(s.sides[client].fd, l.shared[:])
+	}
+	l.end(s, plane.Refused, nil, reset)
 }

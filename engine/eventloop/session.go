@@ -59,7 +59,7 @@ const (
 )
 
 // vacant is the state of a slot without a session.
-const vacant = plane.Closed + 1
+const vacant = ^plane.State(0)
 
 // side is one of the two sockets, and what the kernel last said of it.
 type side struct {

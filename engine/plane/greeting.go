@@ -17,7 +17,7 @@ type Edge struct {
 	ProxyTimeout time.Duration // for it
 	List         *admit.List   // of clients; nil admits all
 	Limits       admit.Limits  // of one source
-	Reset        bool          // who is refused sees a reset, else an end of stream, unless it has sent what was not read
+	Reset        bool          // who is refused sees a reset, else an end of stream
 	Names        bool          // a group is for some names of servers or protocols
 	NamesTimeout time.Duration // for a ClientHello, until it counts as none
 }

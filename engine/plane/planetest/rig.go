@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"balance/engine/admit"
 	"balance/engine/balancer"
 	"balance/engine/plane"
 	"balance/engine/socket"
@@ -109,11 +110,17 @@ func (r *rig) bind(host string, s *plane.Service) *door {
 	if err != nil {
 		r.Fatal(err)
 	}
+	return r.take(opened, s)
+}
+
+// take has the plane adopt a socket, which is closed when the test ends.
+func (r *rig) take(opened *socket.Socket, s *plane.Service) *door {
+	r.Helper()
 	acceptor, err := r.plane.Adopt(opened)
 	if err != nil {
 		r.Fatal(err)
 	}
-	d := &door{rig: r, listener: new(plane.Listener), socket: opened, acceptor: acceptor}
+	d := &door{rig: r, listener: &plane.Listener{Sources: admit.NewTable(1 << 10).Sources()}, socket: opened, acceptor: acceptor}
 	r.Cleanup(func() {
 		d.acceptor.Stop()
 		opened.Close()
@@ -183,6 +190,11 @@ func (r *rig) serveWith(buffer int, handle func(*net.TCPConn)) *balancer.Channel
 }
 
 func (r *rig) serveOn(listener net.Listener, handle func(*net.TCPConn)) *balancer.Channel {
+	r.serveConns(listener, func(conn net.Conn) { handle(conn.(*net.TCPConn)) })
+	return channelTo(listener.Addr().(*net.TCPAddr).AddrPort())
+}
+
+func (r *rig) serveConns(listener net.Listener, handle func(net.Conn)) {
 	var handlers sync.WaitGroup
 	handlers.Go(func() {
 		for {
@@ -197,7 +209,7 @@ func (r *rig) serveOn(listener net.Listener, handle func(*net.TCPConn)) *balance
 			handlers.Go(func() {
 				defer conn.Close()
 				conn.SetDeadline(time.Now().Add(patience))
-				handle(conn.(*net.TCPConn))
+				handle(conn)
 			})
 		}
 	})
@@ -205,7 +217,6 @@ func (r *rig) serveOn(listener net.Listener, handle func(*net.TCPConn)) *balance
 		listener.Close()
 		handlers.Wait()
 	})
-	return channelTo(listener.Addr().(*net.TCPAddr).AddrPort())
 }
 
 func channelTo(addrs ...netip.AddrPort) *balancer.Channel {
@@ -286,7 +297,7 @@ func readAll(t testing.TB, conn *net.TCPConn) string {
 }
 
 // exchange sends a message to an echoing server and expects it back.
-func exchange(t testing.TB, conn *net.TCPConn, message string) {
+func exchange(t testing.TB, conn net.Conn, message string) {
 	t.Helper()
 	if _, err := io.WriteString(conn, message); err != nil {
 		t.Fatal(err)

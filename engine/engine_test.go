@@ -104,12 +104,7 @@ func (r *rig) server(name string) *server {
 			if err != nil {
 				return
 			}
-			handlers.Go(func() {
-				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(patience))
-				fmt.Fprintln(conn, name)
-				io.Copy(struct{ io.Writer }{conn}, struct{ io.Reader }{conn})
-			})
+			handlers.Go(func() { greet(conn, name) })
 		}
 	})
 	r.Cleanup(func() {
@@ -117,6 +112,14 @@ func (r *rig) server(name string) *server {
 		handlers.Wait()
 	})
 	return &server{name: name, addr: listener.Addr().(*net.TCPAddr).AddrPort()}
+}
+
+// greet is what a server does with a client.
+func greet(conn net.Conn, name string) {
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	fmt.Fprintln(conn, name)
+	io.Copy(struct{ io.Writer }{conn}, struct{ io.Reader }{conn})
 }
 
 // channel declares the server as a channel.

@@ -71,7 +71,7 @@ func (g *GroupStatus) Share(c *ChannelStatus) float64 {
 type ChannelStatus struct {
 	Key       balancer.Key
 	Name      string           // empty if it has none
-	Addresses []netip.AddrPort // empty while the host does not resolve
+	Addresses []netip.AddrPort // empty while the host does not resolve, and of a unix socket
 	State     balancer.State
 	Since     time.Time      // when the state began; zero if that is not known
 	Until     time.Time      // when being held off ends; zero in every other state
@@ -152,6 +152,9 @@ func (e *Engine) channelStatus(c *balancer.Channel, now int64) ChannelStatus {
 		Sent:      c.Counters.Sent.Load(),
 		Received:  c.Counters.Received.Load(),
 		Dials:     c.Dials,
+	}
+	if _, isUnix := c.Key().Unix(); isUnix {
+		status.Addresses = nil
 	}
 	if check, checked := e.checking.checks.Status(c); checked {
 		status.Check = &check

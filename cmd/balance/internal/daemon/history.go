@@ -261,8 +261,9 @@ func (r *reloader) write(by engine.Actor, replacement *config.Replacement, data 
 	if backup, err = replacement.Commit(r.life); err != nil {
 		return "", err
 	}
-	r.seen = sha256.Sum256(data)
+	r.seen, r.refused = sha256.Sum256(data), false
 	r.filed.Store(r.engine.Config())
+	r.tried.Store(r.engine.Config())
 	r.last.Store(&control.Reload{Time: time.Now(), Generation: r.engine.Snapshot().Generation, Hash: hex.EncodeToString(r.seen[:])})
 	if backup != "" {
 		r.log.Info("configuration file written", "by", by.String(), "file", r.path, "backup", backup)

@@ -77,6 +77,12 @@ func (r *reloader) files() []string {
 	return files
 }
 
+// namesSameLists reports whether one listener names the files that the other does, which
+// stands in its place.
+func namesSameLists(a, b spec.Listener) bool {
+	return a.Name == b.Name && a.Admit.AllowFile == b.Admit.AllowFile && a.Admit.DenyFile == b.Admit.DenyFile
+}
+
 // sum notes what files beside the configuration file hold before they are applied, and
 // reports whether that is something else than it was. The caller holds mu.
 func (r *reloader) sum(ctx context.Context, files []string) (changed bool) {
@@ -109,7 +115,7 @@ func (r *reloader) changed(ctx context.Context) {
 	default:
 		r.tell(by, &control.Reload{Time: time.Now(), Hash: hex.EncodeToString(r.seen[:])}, func() (spec.Changes, error) {
 			changes, err := r.engine.Reread(ctx)
-			if !r.fileDiffers() {
+			if document.Config != nil && slices.EqualFunc(document.Config.Listeners, r.engine.Config().Listeners, namesSameLists) {
 				err = document.Locate(err)
 			}
 			return changes, err

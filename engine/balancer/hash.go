@@ -77,7 +77,10 @@ func depth(score uint64) uint64 {
 }
 
 // least returns what the depth is at least: 1-x is below the logarithm of 1/x.
-func least(score uint64) uint64 { return ^score >> (64 - depthBits) * 369 >> 8 } // 1/ln 2 is above 369/256
+func least(score uint64) uint64 { return distance(score) * 369 >> 8 } // 1/ln 2 is above 369/256
+
+// distance returns how far a score is from the highest, in the parts of a depth.
+func distance(score uint64) uint64 { return ^score >> (64 - depthBits) }
 
 const depthBits = 40
 

@@ -8,59 +8,53 @@ import (
 // leastConn offers the channel with the lowest load, in turn among equals.
 type leastConn struct{ turns }
 
+// next looks for the lowest load, and then whose turn it is of those that have it.
 func (p *leastConn) next(_ uint64, at place, ask question) (place, *Channel) {
-	at, from, start := p.begin(at)
+	at, _, _ = p.begin(at)
 	s := p.weigh(ask)
-	var least load
-	var best *Channel
-	var soonest, passed uint64
-	for k := range s.classes {
-		class := &s.classes[k]
-		slot, n := class.slotFrom(from, k < start), len(class.members)
-		first := int(uint32(slot) % uint32(n)) // a slot is about the rate at most
-		member, fewest := p.fewest(class, first, n, &ask, math.MaxUint64, &passed)
-		if first > 0 {
-			if other, less := p.fewest(class, 0, first, &ask, fewest, &passed); other >= 0 {
-				member, fewest = other+n, less
-			}
+	for {
+		lowest, from, to, passed := p.lowest(s, &ask)
+		if lowest.weight == 0 {
+			return p.none(at, s, ask, passed)
 		}
-		load := load{fewest, class.weight}
-		if member < 0 || best != nil && load.above(least) {
-			continue
-		}
-		slot += uint64(member - first)
-		if best == nil || least.above(load) || class.before(slot, soonest) {
-			best, least, soonest = class.channels[member%n], load, class.timeOf(slot)
-			at.number, at.turn = class.members[member%n]+1, cursorAt(soonest, k+1)
+		// There is one, unless other clients have taken slots on all of them meanwhile.
+		if next, channel, _ := p.soonest(at, s, &ask, lowest, from, to); channel != nil {
+			return next, channel
 		}
 	}
-	if best == nil {
-		return p.none(at, s, ask, passed)
-	}
-	return at, best
 }
 
-// fewest returns which of those members of a class has the fewest sessions, below a
-// number, of those that the question admits, the first of several; -1 if there is
-// none. It adds the words of those that are passed over, which are not looked at
-// once there is a better one.
-func (p *leastConn) fewest(class *class, from, to int, ask *question, below uint64, passed *uint64) (member int, sessions uint64) {
-	member = -1
-	for i, channel := range class.channels[from:to] {
-		n := channel.slots.word.Load() & math.MaxUint32
+// lowest returns the lowest load of a channel that the question admits, and between
+// which of the scale's channels those are that have it; the zero load if there is no
+// such channel, with the words of all. One is looked at closer when no better was
+// found before.
+func (p *leastConn) lowest(s *scale, ask *question) (lowest load, from, to int, passed uint64) {
+	lowest.sessions = 1 // for no weight: above all others
+	weights, members := s.weights[:len(s.channels)], s.members[:len(s.channels)]
+	for i, channel := range s.channels {
+		n, weight := channel.slots.word.Load()&math.MaxUint32, weights[i]
 		if ask.demand != nil {
-			n += ask.demand.of(p.number(class.members[from+i]))
+			n += ask.demand.of(p.number(members[i]))
 		}
-		if n >= below || ask.tried.has(p.number(class.members[from+i])) {
+		this, that := n*lowest.weight, lowest.sessions*weight
+		if this > that || ask.tried.has(p.number(members[i])) {
 			continue
 		}
-		if state := channel.state.Load(); ask.free(channel, state) || ask.rested(channel, state) {
-			member, below = from+i, n
-		} else {
-			*passed |= state
+		if this == that && lowest.weight != 0 {
+			to = i + 1
+			continue
+		}
+		state := channel.state.Load()
+		if !ask.free(channel, state) && !ask.rested(channel, state) {
+			passed |= state
+			continue
+		}
+		lowest, from, to = load{n, weight}, i, i+1
+		if n == 0 {
+			return lowest, from, len(s.channels), passed
 		}
 	}
-	return member, below
+	return lowest, from, to, passed
 }
 
 func (p *leastConn) says(client uint64, at place, ask question) (words string, over bool) {

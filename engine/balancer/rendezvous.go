@@ -102,18 +102,15 @@ type bound struct{ load, weight uint64 }
 func (p *rendezvous) bound(ask question, enough uint64) bound {
 	s := p.weigh(ask)
 	var sessions, weights uint64
-	for k := range s.classes {
-		class := &s.classes[k]
-		for i, channel := range class.channels {
-			state, word := channel.state.Load(), channel.slots.word.Load()
-			if ask.tried != nil && ask.tried.has(p.number(class.members[i])) {
-				continue
-			}
-			if (state&ask.obstacles == 0 && hasFree(word)) || ask.rested(channel, state) {
-				weights += class.weight
-				if sessions += word & math.MaxUint32; sessions >= enough {
-					return bound{p.load * (sessions + 1), 100 * s.sum}
-				}
+	for i, channel := range s.channels {
+		state, word := channel.state.Load(), channel.slots.word.Load()
+		if ask.tried.has(p.number(s.members[i])) {
+			continue
+		}
+		if (state&ask.obstacles == 0 && hasFree(word)) || ask.rested(channel, state) {
+			weights += s.weights[i]
+			if sessions += word & math.MaxUint32; sessions >= enough {
+				return bound{p.load * (sessions + 1), 100 * s.sum}
 			}
 		}
 	}
@@ -154,60 +151,45 @@ func (b bound) free(c *Channel, ask question) bool {
 // question admits and that are below the bound, and the words of those that were
 // passed over; -1 says that there is none. A channel is looked at when its hash says
 // that it would be preferred to what was found before.
+//
+// Most are not, and that is found out for several at once: how far their scores are
+// from the highest is compared with what their weights allow.
 func (p *rendezvous) best(client uint64, ask question, most bound) (best int, passed uint64) {
 	best = -1
 	var favourite preference
+	near, rest := uint64(0), uint64(math.MaxInt64) // all are near enough
 	s := p.weigh(ask)
-	for k := range s.classes {
-		class := &s.classes[k]
-		i, high := 0, uint64(0)
-		for j, hash := range class.hashes {
-			if score := score(hash, client); score > high {
-				i, high = j, score
-			}
+	for i := 0; i+lanes <= len(s.hashes); i += lanes {
+		hashes, weights := (*[lanes]uint64)(s.hashes[i:]), (*[lanes]uint64)(s.weights[i:])
+		if int64((near*weights[0]+rest-distance(score(hashes[0], client)))&
+			(near*weights[1]+rest-distance(score(hashes[1], client)))&
+			(near*weights[2]+rest-distance(score(hashes[2], client)))&
+			(near*weights[3]+rest-distance(score(hashes[3], client)))) < 0 {
+			continue // none of the differences has no sign
 		}
-		if best >= 0 && !favourite.below(high, class.weight) {
-			continue
-		}
-		if channel := class.channels[i]; !ask.admits(channel, channel.state.Load()) || ask.tried.has(p.number(class.members[i])) || !most.free(channel, ask) {
-			var words uint64
-			i, high, words = p.bestOf(class, client, ask, most)
-			passed |= words
-			if i < 0 || best >= 0 && !favourite.below(high, class.weight) {
+		for j, hash := range hashes {
+			score, weight, member := score(hash, client), weights[j], s.members[i+j]
+			if best >= 0 && !favourite.below(score, weight) || ask.tried.has(p.number(member)) {
 				continue
 			}
-		}
-		best, favourite = int(class.members[i]), preference{score: high, weight: class.weight}
-	}
-	if best < 0 {
-		i, _, words := p.bestOf(&s.idle, client, ask, most)
-		passed |= words
-		if i >= 0 {
-			best = int(s.idle.members[i])
+			channel := p.channels[member]
+			state := channel.state.Load()
+			if !ask.free(channel, state) && !ask.rested(channel, state) {
+				passed |= state
+				continue
+			}
+			if !most.free(channel, ask) {
+				continue
+			}
+			best, favourite = int(member), preference{score: score, weight: weight}
+			if len(s.classes) == 1 || weight == 0 {
+				near, rest = 0, distance(score)
+			} else {
+				near, rest = favourite.near(), 0
+			}
 		}
 	}
 	return best, passed
-}
-
-// bestOf is best for the channels of a class, with the score.
-func (p *rendezvous) bestOf(class *class, client uint64, ask question, most bound) (best int, high, passed uint64) {
-	best = -1
-	for i, hash := range class.hashes {
-		score := score(hash, client)
-		if score <= high && best >= 0 {
-			continue
-		}
-		channel := class.channels[i]
-		state := channel.state.Load()
-		switch {
-		case ask.tried.has(p.number(class.members[i])):
-		case !ask.free(channel, state) && !ask.rested(channel, state):
-			passed |= state
-		case most.free(channel, ask):
-			best, high = i, score
-		}
-	}
-	return best, high, passed
 }
 
 // preference is how much a client prefers a channel.
@@ -223,18 +205,19 @@ func (p *preference) below(score, weight uint64) bool {
 	if weight == p.weight {
 		return score > p.score
 	}
-	return p.belowOther(score, weight)
-}
-
-func (p *preference) belowOther(score, weight uint64) bool {
 	if p.depth == 0 {
 		p.depth = depth(p.score)
 	}
-	if least(score)*p.weight > p.depth*weight {
-		return false
-	}
 	this, that := depth(score)*p.weight, p.depth*weight
 	return this < that || this == that && score > p.score
+}
+
+// near returns how far from the highest, for its weight, the score of a channel is at
+// most that is preferred. As a depth is at least 369/256 of the distance, rounded
+// down, no such channel is further away than that times its weight, which is below 1<<63.
+func (p *preference) near() uint64 {
+	p.depth = depth(p.score)
+	return p.depth<<8/369/p.weight + 1
 }
 
 // reach is the client's own channel, or all.

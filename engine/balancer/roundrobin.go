@@ -85,34 +85,53 @@ func (p *turns) first(at place, ask question) (place, *Channel) {
 		}
 	}
 
-	// The first turn of one that may be given.
-	best = -1
-	var passed uint64
-	for k := range s.classes {
-		class := &s.classes[k]
-		slot := class.slotFrom(from, k < start)
-		for range class.members {
-			if best >= 0 && !class.before(slot, bestTime) {
-				break
-			}
-			i := class.memberAt(slot)
-			channel := p.channels[i]
-			if !ask.tried.has(p.number(i)) {
-				state := channel.state.Load()
-				if ask.free(channel, state) || ask.rested(channel, state) {
-					best, bestSlot, bestTime = k, slot, class.timeOf(slot)
-					break
-				}
-				passed |= state
-			}
-			slot++
-		}
-	}
-	if best < 0 {
+	next, channel, passed := p.soonest(at, s, &ask, load{}, 0, len(s.channels))
+	if channel == nil {
 		return p.none(at, s, ask, passed)
 	}
-	i := s.classes[best].memberAt(bestSlot)
-	return place{number: i + 1, mark: at.mark, turn: cursorAt(bestTime, best+1)}, p.channels[i]
+	return next, channel
+}
+
+// soonest returns the place of the channel whose turn comes first of those that the
+// question admits, that have no more than so much load, and that are of the classes
+// within these bounds of the scale; nil if there is none, with the words of those
+// that were passed over.
+func (p *turns) soonest(at place, s *scale, ask *question, most load, low, high int) (_ place, _ *Channel, passed uint64) {
+	_, from, start := p.begin(at)
+	var best *Channel
+	var soonest uint64
+	for k := range s.classes {
+		class := &s.classes[k]
+		if class.begin >= high || class.end() <= low {
+			continue
+		}
+		slot, sessions := class.slotFrom(from, k < start), most.sessions*class.weight
+		member := int(slot % uint64(len(class.members)))
+		for range class.members {
+			if best != nil && !class.before(slot, soonest) {
+				break
+			}
+			channel, number := class.channels[member], p.number(class.members[member])
+			if !ask.tried.has(number) {
+				state, n := channel.state.Load(), channel.slots.word.Load()&math.MaxUint32
+				if ask.demand != nil {
+					n += ask.demand.of(number)
+				}
+				if !ask.free(channel, state) && !ask.rested(channel, state) {
+					passed |= state
+				} else if n*most.weight <= sessions {
+					best, soonest = channel, class.timeOf(slot)
+					at.number, at.turn = class.members[member]+1, cursorAt(soonest, k+1)
+					break
+				}
+			}
+			slot++
+			if member++; member == len(class.members) {
+				member = 0
+			}
+		}
+	}
+	return at, best, passed
 }
 
 // none returns what is left of a journey when no channel with a weight is, where so

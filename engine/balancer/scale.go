@@ -1,7 +1,9 @@
 package balancer
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"sync/atomic"
 )
 
@@ -11,42 +13,51 @@ var weighings atomic.Uint64
 
 // scale is what the channels of a group weigh, sorted out ahead so that a choice
 // need not look at all of them. It does not change.
+//
+// What a choice looks at of each channel lies side by side, class after class, the
+// heaviest first: that is the one to be found soon.
 type scale struct {
 	weighings uint64
 	slow      int64 // of the question
 	until     int64 // from then on it is to be made anew
 	classes   []class
-	sum       uint64 // of all weights
-	idle      class  // the channels of weight 0
+	sum       uint64     // of all weights
+	channels  []*Channel // those that have a weight
+	idle      []int32    // those that have none
+
+	// Of all channels, those without a weight last; then the last one once more,
+	// until there are whole lanes of them.
+	members []int32
+	weights []uint64 // as question.weight has them
+	hashes  []uint64
 }
 
-// class is the channels of one weight, in the order of the group. What a choice
-// looks at of each of them lies side by side.
+// lanes is how many channels a client's preference is asked for at once.
+const lanes = 4
+
+// class is the channels of one weight, in the order of the group.
 type class struct {
 	weight   uint64 // of each, as question.weight has it
 	rate     uint64 // the turns of all members in one cycle, below 1<<31
 	upTo     uint64 // those of this class and all before it
+	begin    int    // where the members begin among all of the scale
 	members  []int32
 	channels []*Channel
-	hashes   []uint64
 }
 
-func (c *class) add(index int, channel *Channel) {
-	c.members = append(c.members, int32(index))
-	c.channels = append(c.channels, channel)
-	c.hashes = append(c.hashes, channel.hash)
-}
+// end is where the members end among all of the scale.
+func (c *class) end() int { return c.begin + len(c.members) }
 
 // newScale weighs the channels. The weights are divided by what they have in
 // common, so that a cycle is as short as it can be.
 func newScale(channels []*Channel, ask question) *scale {
 	s := &scale{weighings: weighings.Load(), slow: ask.slow, until: math.MaxInt64}
 	weights := make([]uint64, len(channels))
-	var divisor, sum uint64
+	var divisor uint64
 	for i, channel := range channels {
 		weights[i] = ask.weight(channel, channel.state.Load())
 		divisor = common(divisor, weights[i])
-		sum += weights[i]
+		s.sum += weights[i]
 	}
 	if ask.slow != 0 {
 		for _, channel := range channels {
@@ -58,15 +69,14 @@ func newScale(channels []*Channel, ask question) *scale {
 			}
 		}
 	}
-	s.sum = sum
 	var shift uint64 // beyond some ten thousand channels the smallest weights are not exact
-	for divisor > 0 && sum/divisor>>shift >= 1<<30 {
+	for divisor > 0 && s.sum/divisor>>shift >= 1<<30 {
 		shift++
 	}
 	classes := map[uint64]int{}
 	for i, weight := range weights {
 		if weight == 0 {
-			s.idle.add(i, channels[i])
+			s.idle = append(s.idle, int32(i))
 			continue
 		}
 		k, known := classes[weight]
@@ -76,12 +86,35 @@ func newScale(channels []*Channel, ask question) *scale {
 			s.classes = append(s.classes, class{weight: weight})
 		}
 		s.classes[k].rate += max(weight/divisor>>shift, 1)
-		s.classes[k].add(i, channels[i])
+		s.classes[k].members = append(s.classes[k].members, int32(i))
 	}
 	var upTo uint64
+	heaviest := make([]int, len(s.classes))
 	for k := range s.classes {
 		upTo += s.classes[k].rate
 		s.classes[k].upTo = upTo
+		heaviest[k] = k
+	}
+	slices.SortFunc(heaviest, func(a, b int) int { return cmp.Compare(s.classes[b].weight, s.classes[a].weight) })
+	for _, k := range heaviest {
+		class := &s.classes[k]
+		class.begin = len(s.members)
+		s.members = append(s.members, class.members...)
+	}
+	for _, i := range s.members {
+		s.channels = append(s.channels, channels[i])
+	}
+	for k := range s.classes {
+		class := &s.classes[k]
+		class.channels = s.channels[class.begin:class.end()]
+	}
+	s.members = append(s.members, s.idle...)
+	for len(s.members)%lanes != 0 {
+		s.members = append(s.members, s.members[len(s.members)-1])
+	}
+	for _, i := range s.members {
+		s.weights = append(s.weights, weights[i])
+		s.hashes = append(s.hashes, channels[i].hash)
 	}
 	return s
 }
@@ -115,7 +148,7 @@ func (w *weighed) unweighted(s *scale, ask question) (number int32, channel *Cha
 	if ask.obstacles&everyone == 0 {
 		return 0, nil
 	}
-	for _, i := range s.idle.members {
+	for _, i := range s.idle {
 		if !ask.tried.has(w.number(i)) {
 			return i + 1, w.channels[i]
 		}

@@ -56,12 +56,23 @@ func score(channel, client uint64) uint64 { return mix(channel ^ client) }
 // mix is the finalizer of SplitMix64 (Steele, Lea, Flood: Fast Splittable
 // Pseudorandom Number Generators, 2014): each input bit changes each output
 // bit with a probability of about one half.
-func mix(x uint64) uint64 {
+func mix(x uint64) uint64 { return shift(stir(x)) }
+
+// shift is the last step of mix, and stir all before it. It leaves the leading farBits
+// as they are.
+func shift(x uint64) uint64 { return x ^ x>>31 }
+
+func stir(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
+	return (x ^ x>>27) * 0x94d049bb133111eb
 }
+
+// far returns how far a score, be it without the last step of mix, is from the highest,
+// in parts of 1/(1<<farBits).
+func far(score uint64) uint64 { return ^score >> (64 - farBits) }
+
+const farBits = 31
 
 // depth returns how far a score is from the highest, as -log2 of the part that it
 // is of that, in parts of 1/(1<<depthBits) and at least 1. If scores are even, depths
@@ -77,10 +88,7 @@ func depth(score uint64) uint64 {
 }
 
 // least returns what the depth is at least: 1-x is below the logarithm of 1/x.
-func least(score uint64) uint64 { return distance(score) * 369 >> 8 } // 1/ln 2 is above 369/256
-
-// distance returns how far a score is from the highest, in the parts of a depth.
-func distance(score uint64) uint64 { return ^score >> (64 - depthBits) }
+func least(score uint64) uint64 { return ^score >> (64 - depthBits) * 369 >> 8 } // 1/ln 2 is above 369/256
 
 const depthBits = 40
 

@@ -10,38 +10,59 @@ type leastConn struct{ turns }
 
 // next looks for the lowest load, and then whose turn it is of those that have it.
 func (p *leastConn) next(_ uint64, at place, ask question) (place, *Channel) {
-	at, _, _ = p.begin(at)
+	at, from, start := p.begin(at)
 	s := p.weigh(ask)
+	if len(s.classes) == 1 {
+		return p.fewest(at, s, ask, s.classes[0].slotFrom(from, start > 0))
+	}
 	for {
-		lowest, from, to, passed := p.lowest(s, &ask)
-		if lowest.weight == 0 {
+		lowest, _, passed := p.lowest(s, &ask, 0, len(s.channels), overloaded)
+		if lowest == overloaded {
 			return p.none(at, s, ask, passed)
 		}
 		// There is one, unless other clients have taken slots on all of them meanwhile.
-		if next, channel, _ := p.soonest(at, s, &ask, lowest, from, to); channel != nil {
+		if next, channel, _ := p.soonest(at, s, &ask, lowest); channel != nil {
 			return next, channel
 		}
 	}
 }
 
-// lowest returns the lowest load of a channel that the question admits, and between
-// which of the scale's channels those are that have it; the zero load if there is no
-// such channel, with the words of all. One is looked at closer when no better was
+// fewest is next where all weigh the same: the first of the fewest sessions from that
+// turn on.
+func (p *leastConn) fewest(at place, s *scale, ask question, slot uint64) (place, *Channel) {
+	class := &s.classes[0]
+	first := class.memberOf(slot)
+	lowest, member, passed := p.lowest(s, &ask, first, len(s.channels), overloaded)
+	if first > 0 {
+		less, other, more := p.lowest(s, &ask, 0, first, lowest)
+		if passed |= more; less != lowest {
+			lowest, member = less, other
+		}
+	}
+	if lowest == overloaded {
+		return p.none(at, s, ask, passed)
+	}
+	at.number, at.turn = class.members[member]+1, cursorAt(class.timeOf(class.slotOf(member, slot)), 1)
+	return at, class.channels[member]
+}
+
+// overloaded is a load above all others.
+var overloaded = load{sessions: 1}
+
+// lowest returns the lowest load, below another, of those channels of the scale that
+// the question admits, and the first that has it; that other load if there is none.
+// It adds the words of those that were passed over. One is looked at when no better was
 // found before.
-func (p *leastConn) lowest(s *scale, ask *question) (lowest load, from, to int, passed uint64) {
-	lowest.sessions = 1 // for no weight: above all others
-	weights, members := s.weights[:len(s.channels)], s.members[:len(s.channels)]
-	for i, channel := range s.channels {
-		n, weight := channel.slots.word.Load()&math.MaxUint32, weights[i]
-		if ask.demand != nil {
-			n += ask.demand.of(p.number(members[i]))
+func (p *leastConn) lowest(s *scale, ask *question, from, to int, than load) (lowest load, first int, passed uint64) {
+	demand, channels := ask.demand, s.channels[from:to]
+	weights, members := s.weights[from:to], s.members[from:to]
+	lowest = than
+	for i, channel := range channels {
+		n := channel.slots.word.Load() & math.MaxUint32
+		if demand != nil {
+			n += demand.of(p.number(members[i]))
 		}
-		this, that := n*lowest.weight, lowest.sessions*weight
-		if this > that || ask.tried.has(p.number(members[i])) {
-			continue
-		}
-		if this == that && lowest.weight != 0 {
-			to = i + 1
+		if n*lowest.weight >= lowest.sessions*weights[i] || ask.tried.has(p.number(members[i])) {
 			continue
 		}
 		state := channel.state.Load()
@@ -49,12 +70,12 @@ func (p *leastConn) lowest(s *scale, ask *question) (lowest load, from, to int, 
 			passed |= state
 			continue
 		}
-		lowest, from, to = load{n, weight}, i, i+1
+		lowest, first = load{n, weights[i]}, from+i
 		if n == 0 {
-			return lowest, from, len(s.channels), passed
+			break // none is lower
 		}
 	}
-	return lowest, from, to, passed
+	return lowest, first, passed
 }
 
 func (p *leastConn) says(client uint64, at place, ask question) (words string, over bool) {

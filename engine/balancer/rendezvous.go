@@ -152,41 +152,38 @@ func (b bound) free(c *Channel, ask question) bool {
 // passed over; -1 says that there is none. A channel is looked at when its hash says
 // that it would be preferred to what was found before.
 //
-// Most are not, and that is found out for several at once: how far their scores are
-// from the highest is compared with what their weights allow.
+// Whether that can be is found out first, without a branch that depends on which
+// weights there are: how far the score is from the highest is compared with what the
+// weight allows.
 func (p *rendezvous) best(client uint64, ask question, most bound) (best int, passed uint64) {
 	best = -1
 	var favourite preference
-	near, rest := uint64(0), uint64(math.MaxInt64) // all are near enough
+	near, rest := uint64(0), uint64(math.MaxUint64) // all are near enough
 	s := p.weigh(ask)
-	for i := 0; i+lanes <= len(s.hashes); i += lanes {
-		hashes, weights := (*[lanes]uint64)(s.hashes[i:]), (*[lanes]uint64)(s.weights[i:])
-		if int64((near*weights[0]+rest-distance(score(hashes[0], client)))&
-			(near*weights[1]+rest-distance(score(hashes[1], client)))&
-			(near*weights[2]+rest-distance(score(hashes[2], client)))&
-			(near*weights[3]+rest-distance(score(hashes[3], client)))) < 0 {
-			continue // none of the differences has no sign
+	weights := s.weights[:len(s.hashes)]
+	for i, hash := range s.hashes {
+		stirred := stir(hash ^ client)
+		if far(stirred) > near*weights[i]+rest {
+			continue
 		}
-		for j, hash := range hashes {
-			score, weight, member := score(hash, client), weights[j], s.members[i+j]
-			if best >= 0 && !favourite.below(score, weight) || ask.tried.has(p.number(member)) {
-				continue
-			}
-			channel := p.channels[member]
-			state := channel.state.Load()
-			if !ask.free(channel, state) && !ask.rested(channel, state) {
-				passed |= state
-				continue
-			}
-			if !most.free(channel, ask) {
-				continue
-			}
-			best, favourite = int(member), preference{score: score, weight: weight}
-			if len(s.classes) == 1 || weight == 0 {
-				near, rest = 0, distance(score)
-			} else {
-				near, rest = favourite.near(), 0
-			}
+		score, weight, member := shift(stirred), weights[i], s.members[i]
+		if best >= 0 && !favourite.below(score, weight) || ask.tried.has(p.number(member)) {
+			continue
+		}
+		channel := p.channels[member]
+		state := channel.state.Load()
+		if !ask.free(channel, state) && !ask.rested(channel, state) {
+			passed |= state
+			continue
+		}
+		if !most.free(channel, ask) {
+			continue
+		}
+		best, favourite = int(member), preference{score: score, weight: weight}
+		if len(s.classes) == 1 || weight == 0 {
+			near, rest = 0, far(score)
+		} else {
+			near, rest = favourite.near(), 0
 		}
 	}
 	return best, passed
@@ -213,11 +210,11 @@ func (p *preference) below(score, weight uint64) bool {
 }
 
 // near returns how far from the highest, for its weight, the score of a channel is at
-// most that is preferred. As a depth is at least 369/256 of the distance, rounded
-// down, no such channel is further away than that times its weight, which is below 1<<63.
+// most that is preferred. As a depth is at least 369/256 of the distance, no such
+// channel is further away than that times its weight, which is below 1<<63.
 func (p *preference) near() uint64 {
 	p.depth = depth(p.score)
-	return p.depth<<8/369/p.weight + 1
+	return p.depth/(369*2)/p.weight + 1
 }
 
 // reach is the client's own channel, or all.

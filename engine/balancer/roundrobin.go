@@ -85,7 +85,7 @@ func (p *turns) first(at place, ask question) (place, *Channel) {
 		}
 	}
 
-	next, channel, passed := p.soonest(at, s, &ask, load{}, 0, len(s.channels))
+	next, channel, passed := p.soonest(at, s, &ask, load{})
 	if channel == nil {
 		return p.none(at, s, ask, passed)
 	}
@@ -94,36 +94,48 @@ func (p *turns) first(at place, ask question) (place, *Channel) {
 
 // soonest returns the place of the channel whose turn comes first of those that the
 // question admits, that have no more than so much load, and that are of the classes
-// within these bounds of the scale; nil if there is none, with the words of those
+// nil if there is none, with the words of those
 // that were passed over.
-func (p *turns) soonest(at place, s *scale, ask *question, most load, low, high int) (_ place, _ *Channel, passed uint64) {
+func (p *turns) soonest(at place, s *scale, ask *question, most load) (_ place, _ *Channel, passed uint64) {
 	_, from, start := p.begin(at)
 	var best *Channel
 	var soonest uint64
 	for k := range s.classes {
 		class := &s.classes[k]
-		if class.begin >= high || class.end() <= low {
+		slot := class.slotFrom(from, k < start)
+		if best != nil && !class.before(slot, soonest) {
+			if soonest == from {
+				break // nobody's is sooner
+			}
 			continue
 		}
-		slot, sessions := class.slotFrom(from, k < start), most.sessions*class.weight
-		member := int(slot % uint64(len(class.members)))
+		sessions := uint64(math.MaxUint64)
+		if most.weight != 0 {
+			if sessions = most.sessions * class.weight; sessions != 0 {
+				if sessions%most.weight != 0 {
+					continue // none has just that load
+				}
+				sessions /= most.weight
+			}
+		}
+		member := class.memberOf(slot)
 		for range class.members {
 			if best != nil && !class.before(slot, soonest) {
 				break
 			}
-			channel, number := class.channels[member], p.number(class.members[member])
-			if !ask.tried.has(number) {
-				state, n := channel.state.Load(), channel.slots.word.Load()&math.MaxUint32
-				if ask.demand != nil {
-					n += ask.demand.of(number)
-				}
-				if !ask.free(channel, state) && !ask.rested(channel, state) {
-					passed |= state
-				} else if n*most.weight <= sessions {
+			channel := class.channels[member]
+			n := channel.slots.word.Load() & math.MaxUint32
+			if ask.demand != nil {
+				n += ask.demand.of(p.number(class.members[member]))
+			}
+			if n <= sessions && !ask.tried.has(p.number(class.members[member])) {
+				state := channel.state.Load()
+				if ask.free(channel, state) || ask.rested(channel, state) {
 					best, soonest = channel, class.timeOf(slot)
 					at.number, at.turn = class.members[member]+1, cursorAt(soonest, k+1)
 					break
 				}
+				passed |= state
 			}
 			slot++
 			if member++; member == len(class.members) {
@@ -161,7 +173,10 @@ func (c *class) slotOf(member int, slot uint64) uint64 {
 	return slot + (uint64(member)+n-slot%n)%n
 }
 
-func (c *class) memberAt(slot uint64) int32 { return c.members[slot%uint64(len(c.members))] }
+// memberOf returns which member has a turn. A number of turns is about the rate at most.
+func (c *class) memberOf(slot uint64) int { return int(uint32(slot) % uint32(len(c.members))) }
+
+func (c *class) memberAt(slot uint64) int32 { return c.members[c.memberOf(slot)] }
 
 // take takes the turn with the first channel of a journey: if another client
 // has taken it, the journey begins anew.

@@ -25,15 +25,11 @@ type scale struct {
 	channels  []*Channel // those that have a weight
 	idle      []int32    // those that have none
 
-	// Of all channels, those without a weight last; then the last one once more,
-	// until there are whole lanes of them.
+	// Of all channels, those without a weight last.
 	members []int32
 	weights []uint64 // as question.weight has them
 	hashes  []uint64
 }
-
-// lanes is how many channels a client's preference is asked for at once.
-const lanes = 4
 
 // class is the channels of one weight, in the order of the group.
 type class struct {
@@ -109,9 +105,6 @@ func newScale(channels []*Channel, ask question) *scale {
 		class.channels = s.channels[class.begin:class.end()]
 	}
 	s.members = append(s.members, s.idle...)
-	for len(s.members)%lanes != 0 {
-		s.members = append(s.members, s.members[len(s.members)-1])
-	}
 	for _, i := range s.members {
 		s.weights = append(s.weights, weights[i])
 		s.hashes = append(s.hashes, channels[i].hash)

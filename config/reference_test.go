@@ -129,6 +129,8 @@ func TestSchemaInAnEditor(t *testing.T) {
 	wrong := []string{
 		write("unknown.toml", strings.Replace(everyKey(t), "\nidle_timeout", "\nidle_timeot", 1)),
 		write("word.toml", strings.Replace(everyKey(t), `mode = "rr"`, `mode = "rrr"`, 1)),
+		write("refuse.toml", strings.Replace(everyKey(t), `refuse = "reset"`, `refuse = "drop"`, 1)),
+		write("admit.toml", strings.Replace(everyKey(t), "\nipv4_bits = 32", "\nipv4_bit = 32", 1)),
 		write("range.toml", strings.Replace(everyKey(t), `weight = 1 `, `weight = 1001 `, 1)),
 		write("unit.toml", strings.Replace(everyKey(t), `hold_off = "1s"`, `hold_off = "1"`, 1)),
 	}

@@ -218,10 +218,8 @@ func (s *slots) setLimit(limit int) {
 	}
 }
 
-func hasFree(word uint64) bool {
-	limit := word >> 32
-	return limit == 0 || word&math.MaxUint32 < limit
-}
+// hasFree is without a branch for no limit, which counts as one above the greatest.
+func hasFree(word uint64) bool { return uint32(word) <= uint32(word>>32)-1 }
 
 func (s *slots) free() bool { return hasFree(s.word.Load()) }
 

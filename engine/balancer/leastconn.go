@@ -1,9 +1,6 @@
 package balancer
 
-import (
-	"fmt"
-	"math"
-)
+import "fmt"
 
 // leastConn offers the channel with the lowest load, in turn among equals.
 type leastConn struct{ turns }
@@ -58,10 +55,7 @@ func (p *leastConn) lowest(s *scale, ask *question, from, to int, than load) (lo
 	weights, members := s.weights[from:to], s.members[from:to]
 	lowest = than
 	for i, channel := range channels {
-		n := channel.slots.word.Load() & math.MaxUint32
-		if demand != nil {
-			n += demand.of(p.number(members[i]))
-		}
+		n := p.sessions(channel, members[i], demand)
 		if n*lowest.weight >= lowest.sessions*weights[i] || ask.tried.has(p.number(members[i])) {
 			continue
 		}

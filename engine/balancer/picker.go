@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 )
 
@@ -146,7 +147,16 @@ type load struct{ sessions, weight uint64 }
 // load returns that of the channel with this index.
 func (m *members) load(index int32, ask question) load {
 	channel := m.channels[index]
-	return load{uint64(channel.slots.taken()) + ask.demand.of(m.number(index)), ask.weight(channel, channel.state.Load())}
+	return load{m.sessions(channel, index, ask.demand), ask.weight(channel, channel.state.Load())}
+}
+
+// sessions returns how many the channel with this index has, and clients that wait for it.
+func (m *members) sessions(channel *Channel, index int32, demand *demand) uint64 {
+	n := channel.slots.word.Load() & math.MaxUint32
+	if demand != nil {
+		n += demand.of(m.number(index))
+	}
+	return n
 }
 
 // String returns the sessions over the weight.

@@ -49,7 +49,7 @@ func (p *rendezvous) next(client uint64, at place, ask question) (place, *Channe
 		ask.obstacles &^= everyone
 		last, all := p.channels[at.number-1], ask
 		all.tried = nil
-		if most := p.bound(all, math.MaxUint64); !ask.admits(last, last.state.Load()) || most.free(last, ask) {
+		if most := p.bound(p.carried(&all, math.MaxUint64)); !ask.admits(last, last.state.Load()) || most.free(last, ask) {
 			return place{}, nil
 		}
 		best, _ := p.best(client, ask, bound{})
@@ -78,53 +78,68 @@ func (p *rendezvous) preferred(client uint64, ask question) (place, *Channel) {
 // bound, and else the one that it prefers of those that are.
 func (p *rendezvous) within(best int, client uint64, ask question) (place, *Channel) {
 	channel := p.channels[best]
+	at := place{number: int32(best) + 1}
 	if p.load == 0 || ask.obstacles&everyone != 0 {
-		return place{number: int32(best) + 1}, channel
+		return at, channel
 	}
-	most := p.bound(ask, p.enough(channel, ask))
+	taken := uint64(channel.slots.taken())
+	enough := p.enough(channel, taken, ask)
+	sessions, weights := p.carried(&ask, enough)
+	if sessions >= enough {
+		at.turn = taken + 1
+		return at, channel
+	}
+	most := p.bound(sessions, weights)
 	if !most.free(channel, ask) {
 		if other, _ := p.best(client, ask, most); other >= 0 {
-			best, channel = other, p.channels[other]
+			at.number, channel = int32(other)+1, p.channels[other]
 		} else { // all got sessions meanwhile
 			most = bound{}
 		}
 	}
-	return place{number: int32(best) + 1, turn: most.of(channel, ask)}, channel
+	at.turn = most.of(channel, ask)
+	return at, channel
 }
 
 // bound is how many sessions a channel may have for its weight; the zero bound
 // is none.
 type bound struct{ load, weight uint64 }
 
-// bound adds up what the channels carry that the question admits, with one more
-// session, and weigh. Once the sessions are enough it returns a bound that is not
-// above that one.
-func (p *rendezvous) bound(ask question, enough uint64) bound {
-	s := p.weigh(ask)
-	var sessions, weights uint64
-	for i, channel := range s.channels {
-		state, word := channel.state.Load(), channel.slots.word.Load()
-		if ask.tried.has(p.number(s.members[i])) {
-			continue
-		}
-		if (state&ask.obstacles == 0 && hasFree(word)) || ask.rested(channel, state) {
-			weights += s.weights[i]
-			if sessions += word & math.MaxUint32; sessions >= enough {
-				return bound{p.load * (sessions + 1), 100 * s.sum}
-			}
-		}
-	}
+// bound returns that of channels that carry so many sessions, with one more, and weigh
+// so much.
+func (p *rendezvous) bound(sessions, weights uint64) bound {
 	if weights == 0 {
 		return bound{}
 	}
 	return bound{p.load * (sessions + 1), 100 * weights}
 }
 
-// enough returns how many sessions of others, be all channels admitted, have a channel
-// below its bound with what it has.
-func (p *rendezvous) enough(channel *Channel, ask question) uint64 {
+// carried adds up what the channels carry that the question admits, and weigh. It ends
+// once the sessions are enough; the weights are then those of all.
+func (p *rendezvous) carried(ask *question, enough uint64) (sessions, weights uint64) {
+	s := p.weigh(*ask)
+	obstacles, tried := ask.obstacles, ask.tried
+	weights = s.sum
+	for i, channel := range s.channels {
+		state, word := channel.state.Load(), channel.slots.word.Load()
+		if state&obstacles != 0 || !hasFree(word) || tried != nil {
+			if tried.has(p.number(s.members[i])) || !ask.admits(channel, state) {
+				weights -= s.weights[i]
+				continue
+			}
+		}
+		if sessions += word & math.MaxUint32; sessions >= enough {
+			break
+		}
+	}
+	return sessions, weights
+}
+
+// enough returns how many sessions of all, be all channels admitted, have a channel
+// below its bound with those that it has taken.
+func (p *rendezvous) enough(channel *Channel, taken uint64, ask question) uint64 {
 	weight := p.load * ask.weight(channel, channel.state.Load())
-	high, low := bits.Mul64(uint64(channel.slots.taken()), 100*p.weigh(ask).sum)
+	high, low := bits.Mul64(taken, 100*p.weigh(ask).sum)
 	if high >= weight {
 		return math.MaxUint64
 	}
@@ -161,6 +176,13 @@ func (p *rendezvous) best(client uint64, ask question, most bound) (best int, pa
 	near, rest := uint64(0), uint64(math.MaxUint64) // all are near enough
 	s := p.weigh(ask)
 	weights := s.weights[:len(s.hashes)]
+	if len(s.classes) == 1 {
+		i := highest(s.hashes[:len(s.channels)], client)
+		channel := s.channels[i]
+		if ask.admits(channel, channel.state.Load()) && !ask.tried.has(p.number(s.members[i])) && most.free(channel, ask) {
+			return int(s.members[i]), 0
+		}
+	}
 	for i, hash := range s.hashes {
 		stirred := stir(hash ^ client)
 		if far(stirred) > near*weights[i]+rest {
@@ -187,6 +209,30 @@ func (p *rendezvous) best(client uint64, ask question, most bound) (best int, pa
 		}
 	}
 	return best, passed
+}
+
+// highest returns the index of the hash of which the score is the highest. It looks
+// at several at once, of which mostly none is.
+func highest(hashes []uint64, client uint64) (best int) {
+	high, i := uint64(0), 0
+	for ; i+4 <= len(hashes); i += 4 {
+		four := hashes[i : i+4 : i+4]
+		a, b := score(four[0], client), score(four[1], client)
+		c, d := score(four[2], client), score(four[3], client)
+		if max(max(a, b), max(c, d)) > high {
+			for j, score := range [...]uint64{a, b, c, d} {
+				if score > high {
+					best, high = i+j, score
+				}
+			}
+		}
+	}
+	for ; i < len(hashes); i++ {
+		if score := score(hashes[i], client); score > high {
+			best, high = i, score
+		}
+	}
+	return best
 }
 
 // preference is how much a client prefers a channel.
@@ -236,7 +282,7 @@ func (p *rendezvous) says(client uint64, at place, ask question) (words string, 
 		}
 		return words, false
 	}
-	most := p.bound(ask, math.MaxUint64)
+	most := p.bound(p.carried(&ask, math.MaxUint64))
 	if words = fmt.Sprintf("%d of at most %d sessions", channel.Active(), most.of(channel, ask)); most.free(channel, ask) {
 		return "bounded load, " + words, false
 	}

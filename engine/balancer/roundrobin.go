@@ -109,14 +109,12 @@ func (p *turns) soonest(at place, s *scale, ask *question, most load) (_ place, 
 			}
 			continue
 		}
-		sessions := uint64(math.MaxUint64)
-		if most.weight != 0 {
-			if sessions = most.sessions * class.weight; sessions != 0 {
-				if sessions%most.weight != 0 {
-					continue // none has just that load
-				}
-				sessions /= most.weight
+		sessions := most.sessions * class.weight
+		if sessions != 0 {
+			if sessions%most.weight != 0 {
+				continue // none has just that load
 			}
+			sessions /= most.weight
 		}
 		member := class.memberOf(slot)
 		for range class.members {
@@ -124,11 +122,7 @@ func (p *turns) soonest(at place, s *scale, ask *question, most load) (_ place, 
 				break
 			}
 			channel := class.channels[member]
-			n := channel.slots.word.Load() & math.MaxUint32
-			if ask.demand != nil {
-				n += ask.demand.of(p.number(class.members[member]))
-			}
-			if n <= sessions && !ask.tried.has(p.number(class.members[member])) {
+			if (most.weight == 0 || p.sessions(channel, class.members[member], ask.demand) <= sessions) && !ask.tried.has(p.number(class.members[member])) {
 				state := channel.state.Load()
 				if ask.free(channel, state) || ask.rested(channel, state) {
 					best, soonest = channel, class.timeOf(slot)

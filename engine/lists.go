@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +40,10 @@ type listKey struct {
 type listFile struct {
 	path string
 	text []byte // shorter than what is parsed of it, and nothing for the garbage collector to look at
+	// sums stand for its networks, in order and each once: what makes a file another is
+	// told in how many it has and another had not. They are set when it is parsed first,
+	// before it is in force.
+	sums []uint64
 }
 
 // readFile is a file as it was read last.
@@ -150,6 +156,9 @@ func (ls *lists) compile(l *spec.Listener, old *lists, refuse func(spec.Key, err
 		if err != nil {
 			refuse(f.key, err)
 		}
+		if file.sums == nil {
+			file.sums = sumsOf(more)
+		}
 		rules = append(rules, more...)
 	}
 	ls.compiled[key] = admit.NewList(rules)
@@ -201,7 +210,7 @@ func readList(path string, known readFile) (read readFile, err error) {
 	}
 	is := known.listFile
 	if is == nil || !bytes.Equal(is.text, text) {
-		is = &listFile{path, text}
+		is = &listFile{path: path, text: text}
 	}
 	return readFile{is, mark, sure}, nil
 }
@@ -291,27 +300,37 @@ func (ls *lists) differ(old *lists, before, config *spec.Config, matches []int) 
 // compare returns how many networks a file has that another had not, and the other way
 // round.
 func compare(old, new *listFile) (counts [2]int) {
-	was, is := old.networks(), new.networks()
-	for network := range is {
-		if !was[network] {
-			counts[0]++
-		}
-	}
-	for network := range was {
-		if !is[network] {
+	was, is := old.sums, new.sums
+	for len(was) > 0 && len(is) > 0 {
+		switch {
+		case was[0] == is[0]:
+			was, is = was[1:], is[1:]
+		case was[0] < is[0]:
 			counts[1]++
+			was = was[1:]
+		default:
+			counts[0]++
+			is = is[1:]
 		}
 	}
-	return counts
+	return [2]int{counts[0] + len(is), counts[1] + len(was)}
 }
 
-func (f *listFile) networks() map[netip.Prefix]bool {
-	rules, _ := admit.ParseList(f.path, f.text, false)
-	all := make(map[netip.Prefix]bool, len(rules))
+// sumSeed is random, so that nobody can write networks that look like others.
+var sumSeed = maphash.MakeSeed()
+
+func sumsOf(rules []admit.Rule) []uint64 {
+	sums := make([]uint64, len(rules))
 	for i := range rules {
-		all[rules[i].Network] = true
+		address := rules[i].Network.Addr().As16()
+		bits := byte(rules[i].Network.Bits())
+		if rules[i].Network.Addr().Is4() {
+			bits += 96
+		}
+		sums[i] = maphash.Bytes(sumSeed, append(address[:], bits))
 	}
-	return all
+	slices.Sort(sums)
+	return slices.Compact(sums)
 }
 
 // same reports whether the lists are those.

@@ -96,13 +96,13 @@ func ask(c *conversation, request string) ([]string, Status) {
 
 // readable is what readers may say: what changes nothing, and no more of that
 // than is needed to look at channels and sessions.
-var readable = strings.Fields("quit show help group mrtg-bytes mrtg-conns version listeners listener sessions queue status why watch identify health events ready complete")
+var readable = strings.Fields("quit show help group mrtg-bytes mrtg-conns version listeners listener sessions queue status why admit sources watch identify health events ready complete")
 
 func TestReadersChangeNothing(t *testing.T) {
 	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80", "127.0.0.2:80"}))
 	r.server.access.Store(&Access{0o600, 7, 8})
 	arguments := map[string]string{
-		"group": "0", "mrtg-bytes": "0 0", "mrtg-conns": "0 0", "listener": "web", "why": "10.0.0.1", "complete": "s",
+		"group": "0", "mrtg-bytes": "0 0", "mrtg-conns": "0 0", "listener": "web", "why": "10.0.0.1", "admit": "10.0.0.1", "complete": "s",
 		"disable": "0", "enable": "0", "reset": "0", "create": "127.0.0.1 80", "assign": "0 127.0.0.1 80", "maxc": "0 1",
 		"close": "1", "drain": "0", "check": "0",
 	}

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -193,6 +194,7 @@ func listenEcho(t *testing.T) netip.AddrPort {
 			bytes := make([]byte, 1)
 			conn.Read(bytes)
 			conn.Write(bytes)
+			io.Copy(io.Discard, conn) // bytes that nobody reads would make a reset of the close
 			conn.Close()
 		}
 	}()

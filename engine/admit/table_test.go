@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
-
 )
 
 const ms = int64(time.Millisecond)

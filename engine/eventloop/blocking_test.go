@@ -31,6 +31,8 @@ var momentary = []string{
 	"plane.(*Shortage).Begin",
 	"plane.(*Shortage).End",
 	"plane.(*Dump).show",
+	"plane.(*crowd).",
+	"admit.(*Sources).",
 	"log/slog.",
 	"sync.(*Pool).",
 	"runtime.mallocgc+",

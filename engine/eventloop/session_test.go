@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"balance/engine/admit"
 	"balance/engine/balancer"
 	"balance/engine/plane"
 	"balance/engine/plane/planetest"
@@ -58,7 +59,22 @@ func (w *world) service() *plane.Service {
 		ConnectTimeout:   2 * time.Second,
 		IdleTimeout:      time.Duration(w.next()) * time.Second,
 		HalfCloseTimeout: time.Duration(w.next()) * time.Second,
+		Edge:             w.edge(),
 	}
+}
+
+// edge asks for a name, or for a header that nobody sends. What clients say is neither.
+func (w *world) edge() *plane.Edge {
+	edge := &plane.Edge{Names: true, NamesTimeout: time.Second, ProxyTimeout: time.Second}
+	switch w.next() % 4 {
+	case 1:
+		return edge
+	case 2:
+		edge.Peers = admit.NewList([]admit.Rule{{Network: netip.MustParsePrefix("198.51.100.0/25"), Allow: true}})
+		edge.Reset = w.next()%2 == 1
+		return edge
+	}
+	return nil
 }
 
 // Write takes the log.
@@ -173,7 +189,7 @@ func (s *fakeSocket) drain(n int, now int64) {
 // kernel does if it was fetched before: of a session that has ended, or of an
 // attempt to connect than which another was faster.
 func (w *world) deliver(s *fakeSocket) {
-	if alive, _ := w.loop.slab.session(s.token); s.closed && alive != nil && (alive.state == plane.Dialing || s.token.attempt() == alive.attempt) {
+	if alive, _ := w.loop.slab.session(s.token); s.closed && alive != nil && (alive.state == plane.Dialing || alive.state == plane.Greets || s.token.attempt() == alive.attempt) {
 		return
 	}
 	if s.event {
@@ -189,7 +205,7 @@ func (w *world) deliver(s *fakeSocket) {
 // rest reports whether something that came from one side has not arrived on
 // the other.
 func (w *world) rest(s *session, which int) bool {
-	if s.state == plane.Dialing {
+	if s.state == plane.Dialing || s.state == plane.Greets {
 		return w.kernel.open[s.sides[which].fd].readable() != nil
 	}
 	return s.streams[which].pending() || w.kernel.open[s.sides[which^1].fd].unsent > 0
@@ -277,6 +293,10 @@ func (w *world) checkPair(c, s *fakeSocket, end plane.End) {
 		clean = true
 		if c.reset || s.reset || end.Err != nil {
 			w.kernel.defect("a session that both peers finished was reset: %v", end.Err)
+		}
+	case plane.Refused:
+		if s.fd != 0 || end.Connected || end.Refusal == admit.Admitted {
+			w.kernel.defect("a client who is refused for %q has a channel", end.Refusal)
 		}
 	case plane.NoChannel:
 		if c.reset || end.Sent+end.Received > 0 {

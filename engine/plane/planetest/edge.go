@@ -397,6 +397,7 @@ func testGreetingOutlastsItsSocket(t *testing.T, newPlane New) {
 		t.Errorf("it ends: %s", end.Cause.How())
 	}
 	await(t, down)
+	r.plane = newPlane(plane.Options{}) // for the clean-up
 }
 
 // A plane that may wait no longer ends those who greet.
@@ -409,6 +410,7 @@ func testGreetingShutdown(t *testing.T, newPlane New) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	r.plane.Shutdown(ctx)
+	r.plane = newPlane(plane.Options{}) // for the clean-up
 	if got := sees(client); got != "a reset" {
 		t.Errorf("the client sees %s", got)
 	}

@@ -200,7 +200,7 @@ func testUnixFailover(t *testing.T, newPlane New) {
 	r := newRig(t, newPlane)
 	dir := t.TempDir()
 	listen := func(name string, queue int) *balancer.Channel {
-		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,7 +244,7 @@ func testUnixFailover(t *testing.T, newPlane New) {
 func testUnixBacklog(t *testing.T, newPlane New) {
 	r := newRig(t, newPlane)
 	path := filepath.Join(t.TempDir(), "out")
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err == nil {
 		err = errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: path}), unix.Listen(fd, 0))
 	}
@@ -261,7 +261,7 @@ func testUnixBacklog(t *testing.T, newPlane New) {
 	client := r.listen(r.router(channel)).dial()
 	eventually(t, "it dials", func() bool { return channel.Active() == 1 })
 	for range 2 {
-		conn, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC)
+		conn, _, err := unix.Accept(fd)
 		if err != nil {
 			t.Fatal(err)
 		}

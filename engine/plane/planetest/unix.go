@@ -150,6 +150,20 @@ func testUnixClientAtOnce(t *testing.T, newPlane New) {
 			t.Errorf("it ends: %s, %v", end.Cause.How(), end.Err)
 		}
 	}
+	// Or has asked for nothing, while a channel is dialled: that is an end of stream, too.
+	channel := channelTo(blackhole(t))
+	s := service(r.router(channel, d.listener.Service().Router.Groups()[0].Channels[0]))
+	s.ConnectTimeout = 200 * time.Millisecond
+	d.listener.SetService(s)
+	client := d.dialUnix()
+	eventually(t, "it dials", func() bool { return channel.Active() == 1 })
+	client.Close()
+	if got := await(t, heard); got != "" {
+		t.Errorf("the server is sent %q", got)
+	}
+	if end := r.end(); end.Cause != plane.ClientClosed {
+		t.Errorf("it ends: %s, %v", end.Cause.How(), end.Err)
+	}
 }
 
 // What there is of resets on unix sockets: who goes with bytes unread has its peer see
@@ -276,21 +290,22 @@ func testUnixBacklog(t *testing.T, newPlane New) {
 	}
 }
 
-// A bulk that stops short where a descriptor is passed goes on.
+// A read stops short where a descriptor is passed, and what is behind it comes all the
+// same.
 func testUnixDescriptors(t *testing.T, newPlane New) {
 	r := newRig(t, newPlane)
-	client := r.listenUnix(service(r.router(r.serve(echo)))).dialUnix()
-	exchange(t, client, "hello")
-	rights := unix.UnixRights(0)
-	for range 10 {
-		for _, oob := range [][]byte{rights, nil, rights, nil} {
-			if _, _, err := client.WriteMsgUnix([]byte("with and without "), oob, nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if _, err := io.ReadFull(client, make([]byte, 4*len("with and without "))); err != nil {
+	s := service(r.router(r.serve(echo)))
+	s.Edge = edged(plane.Edge{Names: true})
+	client := r.listenUnix(s).dialUnix()
+	// Nothing is read of what may become a ClientHello.
+	for _, piece := range []struct{ bytes, rights string }{{"\x16\x03", ""}, {"\x01", string(unix.UnixRights(0))}, {"\x01\x00\x01", ""}} {
+		if _, _, err := client.WriteMsgUnix([]byte(piece.bytes), []byte(piece.rights), nil); err != nil {
 			t.Fatal(err)
 		}
+	}
+	client.CloseWrite()
+	if got, err := io.ReadAll(client); err != nil || string(got) != "\x16\x03\x01\x01\x00\x01" {
+		t.Errorf("got %q, %v", got, err)
 	}
 }
 

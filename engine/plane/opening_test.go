@@ -34,7 +34,7 @@ func TestOpening(t *testing.T) {
 			want: preface.Proxy{Source: source, Destination: destination}},
 		"Unknown":     {client: client, greeting: &Greeting{proxy: &preface.Proxy{TLVs: []byte(tlv)}}, version: 2, want: preface.Proxy{Source: client, Destination: local, TLVs: []byte(tlv)}},
 		"Local":       {client: client, greeting: &Greeting{proxy: &preface.Proxy{Local: true}}, version: 2, want: preface.Proxy{Source: client, Destination: local}},
-		"Unix":        {version: 2},
+		"Unix":        {version: 2, want: preface.Proxy{Local: true}}, // which says nothing else
 		"UnixV1":      {version: 1},
 		"Postgres":    {client: client, greeting: &Greeting{postgres: true}, agreed: true},
 		"PostgresToo": {client: client, greeting: &Greeting{postgres: true}, version: 1, want: preface.Proxy{Source: client, Destination: local}, agreed: true},
@@ -61,11 +61,11 @@ func TestOpening(t *testing.T) {
 				return
 			}
 			got, size, err := preface.ReadProxy([]byte(rest))
-			if err != nil || size != len(rest) || got.Version != test.version || got.Local || got.Source != test.want.Source || got.Destination != test.want.Destination {
+			if err != nil || size != len(rest) || got.Version != test.version || got.Local != test.want.Local || got.Source != test.want.Source || got.Destination != test.want.Destination {
 				t.Errorf("sent %q: %+v, %v", rest, got, err)
 			}
 			tlvs, ok := strings.CutPrefix(string(got.TLVs), string(test.want.TLVs))
-			if named := strings.HasSuffix(tlvs, "-42") && strings.HasPrefix(tlvs, "\x05\x00"); !ok || named != (test.version == 2) {
+			if named := strings.HasSuffix(tlvs, "-42") && strings.HasPrefix(tlvs, "\x05\x00"); !ok || named != (test.version == 2 && !test.want.Local) {
 				t.Errorf("sent the entries %q", got.TLVs)
 			}
 			if len(rest) > MaxOpening {

@@ -27,7 +27,7 @@ type Check struct {
 	// Init is what a channel is before the first result.
 	Init CheckInit
 	// Port is where checks go; 0 means to that of the channel. A channel may say
-	// otherwise.
+	// otherwise. A unix socket has none.
 	Port uint16
 	// Send, or SendHex in hexadecimal digits, is what a TCP check sends once it
 	// is connected.
@@ -36,7 +36,8 @@ type Check struct {
 	// answer, of HTTP its body, have to match. Empty expects nothing.
 	Expect string
 	// Path, Method, Host and Headers are those of an HTTP request. An empty Host
-	// stands for that of the channel.
+	// stands for that of the channel, as which a unix socket has localhost; likewise
+	// ServerName.
 	Path, Method, Host string
 	Headers            map[string]string
 	// Status is which HTTP statuses are good.
@@ -52,7 +53,8 @@ type Check struct {
 	// Role is what a Redis server has to be, "master" or "slave"; empty for any.
 	Role string
 	// Command is a program and its arguments, for Exec. In the arguments {host}
-	// and {port} stand for where the check goes.
+	// and {port} stand for where the check goes: of a unix socket the host is as it is
+	// declared, and the port is empty.
 	Command []string
 }
 

@@ -39,7 +39,10 @@ func (p *leastConn) fewest(at place, s *scale, ask question, slot uint64) (place
 	if lowest == overloaded {
 		return p.none(at, s, ask, passed)
 	}
-	at.number, at.turn = class.members[member]+1, cursorAt(class.timeOf(class.slotOf(member, slot)), 1)
+	if slot += uint64(member - first); member < first {
+		slot += uint64(len(class.members))
+	}
+	at.number, at.turn = class.members[member]+1, cursorAt(class.timeOf(slot), 1)
 	return at, class.channels[member]
 }
 
@@ -51,25 +54,39 @@ var overloaded = load{sessions: 1}
 // It adds the words of those that were passed over. One is looked at when no better was
 // found before.
 func (p *leastConn) lowest(s *scale, ask *question, from, to int, than load) (lowest load, first int, passed uint64) {
-	demand, channels := ask.demand, s.channels[from:to]
-	weights, members := s.weights[from:to], s.members[from:to]
 	lowest = than
-	for i, channel := range channels {
-		n := p.sessions(channel, members[i], demand)
-		if n*lowest.weight >= lowest.sessions*weights[i] || ask.tried.has(p.number(members[i])) {
+	for {
+		i, sessions := p.below(s, from, to, lowest, ask.demand)
+		if i == to {
+			return lowest, first, passed
+		}
+		from = i + 1
+		channel := s.channels[i]
+		if ask.tried.has(p.number(s.members[i])) {
 			continue
 		}
-		state := channel.state.Load()
-		if !ask.free(channel, state) && !ask.rested(channel, state) {
+		if state := channel.state.Load(); !ask.free(channel, state) && !ask.rested(channel, state) {
 			passed |= state
 			continue
 		}
-		lowest, first = load{n, weights[i]}, from+i
-		if n == 0 {
-			break // none is lower
+		if lowest, first = (load{sessions, s.weights[i]}), i; sessions == 0 {
+			return lowest, first, passed // none is lower
 		}
 	}
-	return lowest, first, passed
+}
+
+// below returns the first of those channels of the scale with less load, and its
+// sessions; the end of them if there is none. It is a loop of its own so that all that
+// it needs is in registers.
+func (m *members) below(s *scale, from, to int, load load, demand *demand) (index int, sessions uint64) {
+	channels, weights := s.channels[:to], s.weights[:to]
+	for i := from; i < len(channels); i++ {
+		n := m.sessions(channels[i], s.members[i], demand)
+		if n*load.weight < load.sessions*weights[i] {
+			return i, n
+		}
+	}
+	return to, 0
 }
 
 func (p *leastConn) says(client uint64, at place, ask question) (words string, over bool) {

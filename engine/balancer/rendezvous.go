@@ -118,12 +118,11 @@ func (p *rendezvous) bound(sessions, weights uint64) bound {
 // once the sessions are enough; the weights are then those of all.
 func (p *rendezvous) carried(ask *question, enough uint64) (sessions, weights uint64) {
 	s := p.weigh(*ask)
-	obstacles, tried := ask.obstacles, ask.tried
 	weights = s.sum
 	for i, channel := range s.channels {
 		state, word := channel.state.Load(), channel.slots.word.Load()
-		if state&obstacles != 0 || !hasFree(word) || tried != nil {
-			if tried.has(p.number(s.members[i])) || !ask.admits(channel, state) {
+		if state&ask.obstacles != 0 || !hasFree(word) || ask.tried != nil {
+			if ask.tried.has(p.number(s.members[i])) || !ask.admits(channel, state) {
 				weights -= s.weights[i]
 				continue
 			}
@@ -164,18 +163,14 @@ func (b bound) free(c *Channel, ask question) bool {
 
 // best returns the channel that the client prefers to all others that the
 // question admits and that are below the bound, and the words of those that were
-// passed over; -1 says that there is none. A channel is looked at when its hash says
-// that it would be preferred to what was found before.
+// passed over; -1 says that there is none.
 //
-// Whether that can be is found out first, without a branch that depends on which
-// weights there are: how far the score is from the highest is compared with what the
-// weight allows.
+// A channel is looked at when its hash says that it would be preferred to what was
+// found before. Most would not, and that is found out without a branch that depends on
+// which weights there are: how far the score is from the highest is compared with what
+// the weight allows.
 func (p *rendezvous) best(client uint64, ask question, most bound) (best int, passed uint64) {
-	best = -1
-	var favourite preference
-	near, rest := uint64(0), uint64(math.MaxUint64) // all are near enough
 	s := p.weigh(ask)
-	weights := s.weights[:len(s.hashes)]
 	if len(s.classes) == 1 {
 		i := highest(s.hashes[:len(s.channels)], client)
 		channel := s.channels[i]
@@ -183,6 +178,10 @@ func (p *rendezvous) best(client uint64, ask question, most bound) (best int, pa
 			return int(s.members[i]), 0
 		}
 	}
+	best = -1
+	var favourite preference
+	near, rest := uint64(0), uint64(math.MaxUint64) // all are near enough
+	weights := s.weights[:len(s.hashes)]
 	for i, hash := range s.hashes {
 		stirred := stir(hash ^ client)
 		if far(stirred) > near*weights[i]+rest {
@@ -212,18 +211,20 @@ func (p *rendezvous) best(client uint64, ask question, most bound) (best int, pa
 }
 
 // highest returns the index of the hash of which the score is the highest. It looks
-// at several at once, of which mostly none is.
+// at several at once, and at what can be told before the last step of mix.
 func highest(hashes []uint64, client uint64) (best int) {
-	high, i := uint64(0), 0
-	for ; i+4 <= len(hashes); i += 4 {
-		four := hashes[i : i+4 : i+4]
-		a, b := score(four[0], client), score(four[1], client)
-		c, d := score(four[2], client), score(four[3], client)
-		if max(max(a, b), max(c, d)) > high {
-			for j, score := range [...]uint64{a, b, c, d} {
-				if score > high {
-					best, high = i+j, score
-				}
+	const lanes = 4
+	var high, floor uint64
+	i := 0
+	for ; i+lanes <= len(hashes); i += lanes {
+		four := hashes[i : i+lanes : i+lanes]
+		a, b, c, d := stir(four[0]^client), stir(four[1]^client), stir(four[2]^client), stir(four[3]^client)
+		if a < floor && b < floor && c < floor && d < floor {
+			continue
+		}
+		for j, stirred := range [lanes]uint64{a, b, c, d} {
+			if score := shift(stirred); score > high {
+				best, high, floor = i+j, score, score&^(math.MaxUint64>>farBits)
 			}
 		}
 	}

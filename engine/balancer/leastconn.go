@@ -1,6 +1,9 @@
 package balancer
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // leastConn offers the channel with the lowest load, in turn among equals.
 type leastConn struct{ turns }
@@ -30,7 +33,7 @@ func (p *leastConn) fewest(at place, s *scale, ask question, slot uint64) (place
 	class := &s.classes[0]
 	first := class.memberOf(slot)
 	lowest, member, passed := p.lowest(s, &ask, first, len(s.channels), overloaded)
-	if first > 0 {
+	if first > 0 && lowest.sessions > 0 {
 		less, other, more := p.lowest(s, &ask, 0, first, lowest)
 		if passed |= more; less != lowest {
 			lowest, member = less, other
@@ -81,7 +84,10 @@ func (p *leastConn) lowest(s *scale, ask *question, from, to int, than load) (lo
 func (m *members) below(s *scale, from, to int, load load, demand *demand) (index int, sessions uint64) {
 	channels, weights := s.channels[:to], s.weights[:to]
 	for i := from; i < len(channels); i++ {
-		n := m.sessions(channels[i], s.members[i], demand)
+		n := channels[i].slots.word.Load() & math.MaxUint32
+		if demand != nil {
+			n += demand.of(m.number(s.members[i]))
+		}
 		if n*load.weight < load.sessions*weights[i] {
 			return i, n
 		}

@@ -119,19 +119,36 @@ func (p *rendezvous) bound(sessions, weights uint64) bound {
 func (p *rendezvous) carried(ask *question, enough uint64) (sessions, weights uint64) {
 	s := p.weigh(*ask)
 	weights = s.sum
-	for i, channel := range s.channels {
-		state, word := channel.state.Load(), channel.slots.word.Load()
-		if state&ask.obstacles != 0 || !hasFree(word) || ask.tried != nil {
-			if ask.tried.has(p.number(s.members[i])) || !ask.admits(channel, state) {
-				weights -= s.weights[i]
-				continue
+	for i := 0; i < len(s.channels); i++ {
+		if ask.tried == nil {
+			if i, sessions = s.plain(i, sessions, enough, ask.obstacles); i == len(s.channels) || sessions >= enough {
+				break
 			}
 		}
-		if sessions += word & math.MaxUint32; sessions >= enough {
+		channel := s.channels[i]
+		if ask.tried.has(p.number(s.members[i])) || !ask.admits(channel, channel.state.Load()) {
+			weights -= s.weights[i]
+		} else if sessions += uint64(channel.slots.taken()); sessions >= enough {
 			break
 		}
 	}
 	return sessions, weights
+}
+
+// plain adds what the channels from one on carry, up to the first that is not free or
+// until the sessions are enough, and returns where that is. It is a loop of its own so
+// that all that it needs is in registers.
+func (s *scale) plain(from int, sessions, enough, obstacles uint64) (int, uint64) {
+	for i := from; i < len(s.channels); i++ {
+		state, word := s.channels[i].state.Load(), s.channels[i].slots.word.Load()
+		if state&obstacles != 0 || !hasFree(word) {
+			return i, sessions
+		}
+		if sessions += word & math.MaxUint32; sessions >= enough {
+			return i, sessions
+		}
+	}
+	return len(s.channels), sessions
 }
 
 // enough returns how many sessions of all, be all channels admitted, have a channel

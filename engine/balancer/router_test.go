@@ -522,8 +522,8 @@ func TestKeyString(t *testing.T) {
 func BenchmarkRoute(b *testing.B) {
 	for _, mode := range allModes {
 		for _, n := range []int{1, 16, 1000} {
-			for _, weighted := range []string{"", "/weighted", "/bounded"} {
-				if weighted == "/bounded" && mode != Hash {
+			for _, weighted := range []string{"", "/weighted", "/bounded", "/busy"} {
+				if weighted == "/bounded" && mode != Hash || weighted == "/busy" && mode != LeastConn {
 					continue
 				}
 				var specs []string
@@ -539,10 +539,17 @@ func BenchmarkRoute(b *testing.B) {
 							channel.slots.take()
 						}
 					}
-				case "/weighted":
+				case "/weighted", "/busy":
 					for i, channel := range group.Channels {
 						channel.SetWeight(1 + i*i%MaxWeight)
+						for n := 0; weighted == "/busy" && n < 5*channel.Weight()+i%7; n++ {
+							channel.slots.take()
+						}
 					}
+				}
+				var clients [1024]Client // so that no branch learns whose turn it is
+				for i := range clients {
+					clients[i].Addr = address(i)
 				}
 				r := NewRouter([]Group{group}, Options{}, nil)
 				one := func(from Client) {
@@ -553,15 +560,15 @@ func BenchmarkRoute(b *testing.B) {
 				}
 				b.Run(fmt.Sprintf("%s/%d%s", mode, n, weighted), func(b *testing.B) {
 					b.ReportAllocs()
-					for b.Loop() {
-						one(client)
+					for i := 0; b.Loop(); i++ {
+						one(clients[i%len(clients)])
 					}
 				})
 				b.Run(fmt.Sprintf("%s/%d%s/parallel", mode, n, weighted), func(b *testing.B) {
 					b.ReportAllocs()
 					b.RunParallel(func(pb *testing.PB) {
-						for pb.Next() {
-							one(client)
+						for i := 0; pb.Next(); i++ {
+							one(clients[i%len(clients)])
 						}
 					})
 				})

@@ -303,8 +303,26 @@ func TestDrainEndsTheIdlestFirst(t *testing.T) {
 	r.apply(declare(l))
 	busy, idle, other := dial(t, web), dial(t, web), dial(t, web)
 	idle.works()
-	other.works()
-	busy.works()
+	eventually(t, "its bytes are counted", func() bool {
+		counted := false
+		for s := range r.Sessions {
+			counted = counted || s.Client.String() == idle.LocalAddr().String() && s.Sent > 0 && s.Received > s.Sent
+		}
+		return counted
+	})
+	// A loop tells the time once a turn, so one that was held up may be late with it.
+	eventually(t, "the others have had a byte since", func() bool {
+		other.works()
+		busy.works()
+		first := ""
+		var oldest time.Time
+		for s := range r.Sessions {
+			if oldest.IsZero() || s.Active.Before(oldest) {
+				first, oldest = s.Client.String(), s.Active
+			}
+		}
+		return first == idle.LocalAddr().String()
+	})
 	l.Groups = []spec.Group{group(b)}
 	r.apply(declare(l))
 	if _, err := idle.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {

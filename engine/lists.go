@@ -204,13 +204,16 @@ func readList(path string, known readFile) (read readFile, err error) {
 	}
 	// What is written within the same tick of the clock leaves no other mark.
 	sure := time.Since(time.Unix(mark.changed.Unix())) > settled && time.Since(time.Unix(mark.modified.Unix())) > settled
-	text, err := io.ReadAll(io.LimitReader(file, admit.MaxListBytes+1))
-	if err != nil {
+	if mark.size > admit.MaxListBytes {
+		return read, fmt.Errorf("%q is larger than %d MiB", path, admit.MaxListBytes>>20)
+	}
+	text := bytes.NewBuffer(make([]byte, 0, mark.size+bytes.MinRead))
+	if _, err := text.ReadFrom(io.LimitReader(file, admit.MaxListBytes+1)); err != nil {
 		return read, err
 	}
 	is := known.listFile
-	if is == nil || !bytes.Equal(is.text, text) {
-		is = &listFile{path: path, text: text}
+	if is == nil || !bytes.Equal(is.text, text.Bytes()) {
+		is = &listFile{path: path, text: text.Bytes()}
 	}
 	return readFile{is, mark, sure}, nil
 }

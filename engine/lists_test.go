@@ -128,7 +128,7 @@ func TestListsThatAreWrong(t *testing.T) {
 		"large": {func() {
 			write(t, deny, "127.0.0.1\n")
 			os.Truncate(deny, admit.MaxListBytes+1)
-		}, "larger than 64 MiB"},
+		}, "is larger than 64 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			os.RemoveAll(deny)

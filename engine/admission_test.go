@@ -157,11 +157,11 @@ func TestSendProxyIsLive(t *testing.T) {
 		defer conn.Close()
 		conn.SetDeadline(time.Now().Add(patience))
 		conn.Write([]byte("abcde"))
-		got := make([]byte, 5)
-		if _, err := conn.Read(got[:1]); err != nil {
+		got := make([]byte, 1)
+		if _, err := io.ReadFull(conn, got); err != nil {
 			t.Fatal(err)
 		}
-		return string(got[:1])
+		return string(got)
 	}
 	for _, step := range []struct {
 		send spec.SendProxy
@@ -175,7 +175,8 @@ func TestSendProxyIsLive(t *testing.T) {
 	}
 }
 
-// listenEcho returns the address of a server that sends back what it gets.
+// listenEcho returns the address of a server that sends back the first byte that it gets
+// from each client, and reads the rest: closed before that, it would reset it.
 func listenEcho(t *testing.T) netip.AddrPort {
 	t.Helper()
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -194,7 +195,7 @@ func listenEcho(t *testing.T) netip.AddrPort {
 			bytes := make([]byte, 1)
 			conn.Read(bytes)
 			conn.Write(bytes)
-			io.Copy(io.Discard, conn) // bytes that nobody reads would make a reset of the close
+			io.Copy(io.Discard, conn)
 			conn.Close()
 		}
 	}()

@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"balance/engine/admit"
-	"balance/engine/plane"
 	"balance/engine/spec"
 	"balance/patience"
 )
@@ -141,7 +140,7 @@ func (ls *lists) compile(l *spec.Listener, old *lists, refuse func(spec.Key, err
 		return
 	}
 	rules := declaredRules(l)
-	allows := len(l.Admit.Allow) > 0
+	allows, wrong := len(l.Admit.Allow) > 0, false
 	for _, f := range filesOf(l) {
 		file := ls.files[f.path].listFile
 		if file == nil {
@@ -155,13 +154,17 @@ func (ls *lists) compile(l *spec.Listener, old *lists, refuse func(spec.Key, err
 		}
 		if err != nil {
 			refuse(f.key, err)
+			wrong = true
+			continue
 		}
 		if file.sums == nil {
 			file.sums = sumsOf(more)
 		}
 		rules = append(rules, more...)
 	}
-	ls.compiled[key] = admit.NewList(rules)
+	if !wrong {
+		ls.compiled[key] = admit.NewList(rules)
+	}
 }
 
 // declaredRules returns the rules that the configuration itself declares.
@@ -239,38 +242,6 @@ func markOf(file *os.File) (m mark, err error) {
 		return m, os.NewSyscallError("fstat", err)
 	}
 	return mark{uint64(stat.Dev), uint64(stat.Ino), uint64(stat.Size), stat.Ctim, stat.Mtim}, nil
-}
-
-// edgeOf returns what the clients of a listener have to pass. If the listener is
-// the same as before, and its list, it is what it was.
-func edgeOf(l *spec.Listener, list *admit.List, previous *listener, same bool) *plane.Edge {
-	if same && (previous.edge == nil || previous.edge.List == list) {
-		return previous.edge
-	}
-	edge := plane.Edge{
-		ProxyTimeout: l.ProxyProtocol.Timeout,
-		List:         list,
-		Limits: admit.Limits{
-			MaxSessions: l.Admit.MaxSessions, Rate: l.Admit.Rate, Burst: l.Admit.Burst,
-			IPv4Bits: l.Admit.IPv4Bits.Int(), IPv6Bits: l.Admit.IPv6Bits.Int(),
-		},
-		Reset:        l.Admit.Refuse == spec.ByReset,
-		NamesTimeout: l.PrefaceTimeout,
-	}
-	if accept := networks(l.ProxyProtocol.Accept); len(accept) > 0 {
-		var rules []admit.Rule
-		for _, network := range accept {
-			rules = append(rules, admit.Rule{Network: network, Allow: true})
-		}
-		edge.Peers = admit.NewList(rules)
-	}
-	for g := range l.Groups {
-		edge.Names = edge.Names || len(l.Groups[g].ServerName) > 0 || len(l.Groups[g].ALPN) > 0
-	}
-	if edge.Peers == nil && edge.List == nil && !edge.Names && l.Admit.MaxSessions == 0 && l.Admit.Rate == (admit.Rate{}) {
-		return nil
-	}
-	return &edge
 }
 
 // differ tells which files hold other networks than before, of those that listeners

@@ -109,20 +109,19 @@ func (p *turns) soonest(at place, s *scale, ask *question, most load) (_ place, 
 			}
 			continue
 		}
-		sessions := most.sessions * class.weight
-		if sessions != 0 {
-			if sessions%most.weight != 0 {
+		member, sessions := 0, most.sessions*class.weight // times the other weight
+		if len(class.members) > 1 {
+			if sessions != 0 && sessions%most.weight != 0 {
 				continue // none has just that load
 			}
-			sessions /= most.weight
+			member = class.memberOf(slot)
 		}
-		member := class.memberOf(slot)
 		for range class.members {
 			if best != nil && !class.before(slot, soonest) {
 				break
 			}
 			channel := class.channels[member]
-			if (most.weight == 0 || p.sessions(channel, class.members[member], ask.demand) <= sessions) && !ask.tried.has(p.number(class.members[member])) {
+			if (most.weight == 0 || p.sessions(channel, class.members[member], ask.demand)*most.weight <= sessions) && !ask.tried.has(p.number(class.members[member])) {
 				state := channel.state.Load()
 				if ask.free(channel, state) || ask.rested(channel, state) {
 					best, soonest = channel, class.timeOf(slot)

@@ -36,13 +36,9 @@ type class struct {
 	weight   uint64 // of each, as question.weight has it
 	rate     uint64 // the turns of all members in one cycle, below 1<<31
 	upTo     uint64 // those of this class and all before it
-	begin    int    // where the members begin among all of the scale
 	members  []int32
 	channels []*Channel
 }
-
-// end is where the members end among all of the scale.
-func (c *class) end() int { return c.begin + len(c.members) }
 
 // newScale weighs the channels. The weights are divided by what they have in
 // common, so that a cycle is as short as it can be.
@@ -92,17 +88,14 @@ func newScale(channels []*Channel, ask question) *scale {
 		heaviest[k] = k
 	}
 	slices.SortFunc(heaviest, func(a, b int) int { return cmp.Compare(s.classes[b].weight, s.classes[a].weight) })
+	s.channels = make([]*Channel, 0, len(channels))
 	for _, k := range heaviest {
 		class := &s.classes[k]
-		class.begin = len(s.members)
+		for _, i := range class.members {
+			s.channels = append(s.channels, channels[i])
+		}
 		s.members = append(s.members, class.members...)
-	}
-	for _, i := range s.members {
-		s.channels = append(s.channels, channels[i])
-	}
-	for k := range s.classes {
-		class := &s.classes[k]
-		class.channels = s.channels[class.begin:class.end()]
+		class.channels = s.channels[len(s.channels)-len(class.members):]
 	}
 	s.members = append(s.members, s.idle...)
 	for _, i := range s.members {

@@ -82,6 +82,60 @@ func TestWeightedHashAgainstReference(t *testing.T) {
 	})
 }
 
+// Among many most are passed over at a glance, which must not be one too many.
+func TestManyAgainstReference(t *testing.T) {
+	for _, weigh := range []func(i int) int{
+		func(int) int { return 1 },
+		func(i int) int { return i * i % (MaxWeight + 1) },
+		func(i int) int { return i % 2 * MaxWeight },
+		func(i int) int { return 1 + i/299*(MaxWeight-1) },
+	} {
+		var weights []int
+		for i := range 300 {
+			weights = append(weights, weigh(i))
+		}
+		group := Group{Mode: Hash, Channels: weighing(weights...)}
+		for i, is := range own(group, 2000) {
+			if want := preferred(group.Channels, hashAddr(address(i), 0, 0)); group.Channels[is] != want {
+				t.Fatalf("client %d is given %s, want %s", i, group.Channels[is].Key(), want.Key())
+			}
+		}
+	}
+}
+
+// The last step of the hash decides where the leading bits before it are the same.
+func TestHighest(t *testing.T) {
+	unstir := func(x uint64) uint64 {
+		for _, step := range []struct{ factor, shift uint64 }{{0x94d049bb133111eb, 27}, {0xbf58476d1ce4e5b9, 30}} {
+			inverse := step.factor // right in 3 bits, and in twice as many after each round
+			for range 5 {
+				inverse *= 2 - step.factor*inverse
+			}
+			x *= inverse
+			x ^= x>>step.shift ^ x>>(2*step.shift)
+		}
+		return x - 0x9e3779b97f4a7c15
+	}
+	random := rand.New(rand.NewPCG(1, 1))
+	for range 2000 {
+		client, leading := random.Uint64(), random.Uint64()&^(math.MaxUint64>>farBits)
+		hashes := make([]uint64, 1+random.IntN(20))
+		want := 0
+		for i := range hashes {
+			hashes[i] = unstir(leading|random.Uint64()>>farBits) ^ client
+			if stir(hashes[i]^client)&^(math.MaxUint64>>farBits) != leading {
+				t.Fatal("unstir is not the inverse of stir")
+			}
+			if score(hashes[i], client) > score(hashes[want], client) {
+				want = i
+			}
+		}
+		if got := highest(hashes, client); got != want {
+			t.Fatalf("%d of %d has the highest score, want %d", got, len(hashes), want)
+		}
+	}
+}
+
 func TestHashSharesByWeight(t *testing.T) {
 	for _, weights := range [][]int{{3, 1}, {1, 2, 3, 4}, {1000, 500, 20}, {1, 0, 1}} {
 		const clients = 50000

@@ -25,11 +25,7 @@ func (s *session) greet() bool {
 		return false
 	}
 	step := g.Begin(&p.options, &p.places, s.listener, s.peer, s.sendAway, p.Now())
-	seen := 0
-	for looks := 1; step == plane.Listen; looks++ {
-		if looks > manyLooks {
-			time.Sleep(lookAgain)
-		}
+	for seen := 0; step == plane.Listen; {
 		if step, seen, err = s.hear(raw, seen); err != nil {
 			s.abort(plane.ClientFailed, err)
 			return false
@@ -51,11 +47,6 @@ func (s *session) greet() bool {
 	s.client.SetReadDeadline(time.Time{})
 	return true
 }
-
-// manyLooks is how often a client is looked at as soon as something has come. That is
-// enough for a ClientHello of 16 KiB in the segments of an Ethernet; one that comes in
-// more pieces is looked at each lookAgain, for all that has come is read again.
-const manyLooks = 16
 
 // sendAway has a client make room who greets.
 func (s *session) sendAway() {
@@ -149,8 +140,8 @@ type glance struct {
 func (g *glance) bytes() []byte { return g.buffer[:g.n] }
 func (g *glance) drop()         { buffers.Put(g.buffer) }
 
-// lookAgain is how often a connection is looked at that the poller, or the client,
-// would have looked at all the time.
+// lookAgain is how often a connection is looked at of which the poller tells that
+// there is something to read, and not that there is more.
 const lookAgain = 10 * time.Millisecond
 
 // peek waits until more has come than was seen, or the end of the stream, and only

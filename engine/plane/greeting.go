@@ -45,6 +45,7 @@ type Greeting struct {
 	client   netip.AddrPort
 	peer     *netip.AddrPort // of the connection, if that is another
 	deadline int64
+	looked   int // at so many bytes, one as often as it was looked at
 	stage    stage
 	refusal  admit.Refusal
 	ticket   admit.Ticket
@@ -163,11 +164,18 @@ func ClientText(client netip.AddrPort) string {
 // to take from the socket before it looks again, and what it is to send, which is
 // short enough for any socket.
 func (g *Greeting) Heard(bytes []byte, ended bool, now int64) (step Step, take int, reply []byte) {
+	g.looked += len(bytes)
+	ended = ended || g.looked > mostLooked
 	if g.stage == awaitsProxy {
 		return g.heardProxy(bytes, ended, now)
 	}
 	return g.heardHello(bytes, ended)
 }
+
+// mostLooked bounds what a client can make balance look at: all that has come is looked
+// at anew with each piece, so 16 KiB of single bytes were 128 MiB. Who sends so many
+// pieces counts as one who says no more. A ClientHello of 2896 bytes may come one by one.
+const mostLooked = 4 << 20
 
 func (g *Greeting) heardProxy(bytes []byte, ended bool, now int64) (step Step, take int, reply []byte) {
 	proxy, size, err := preface.ReadProxy(bytes)

@@ -150,6 +150,37 @@ func TestGreeting(t *testing.T) {
 	}
 }
 
+// A client is not looked at for ever that comes in small pieces.
+func TestGreetingInPieces(t *testing.T) {
+	named := hello(t, "a.example.net")
+	long := "\x16\x03\x01\x3f\xfb\x01\x00\x3f\xf7" + strings.Repeat("\x03", preface.MaxHello)
+	header := string(preface.AppendProxy(nil, 2, &preface.Proxy{
+		Source: netip.MustParseAddrPort("203.0.113.7:1"), Destination: netip.MustParseAddrPort("203.0.113.7:1"),
+		TLVs: append([]byte{0xea, 0x0f, 0x00}, make([]byte, 0xf00)...),
+	}, nil))
+	for name, test := range map[string]struct {
+		peer, says string
+		want       Step
+		server     string
+		pieces     int
+	}{
+		"Hello":  {"192.0.2.1", named, Go, "a.example.net", len(named)},
+		"Long":   {"192.0.2.1", long, Go, "", 2896},
+		"Header": {"10.0.0.1", header, Refuse, "", 2896},
+	} {
+		h := hosts(&Edge{Names: true})
+		var g Greeting
+		step, n := h.begin(&g, test.peer, 1), 0
+		for step == Listen && n < len(test.says) {
+			n++
+			step, _, _ = g.Heard([]byte(test.says[:n]), false, 1)
+		}
+		if step != test.want || n != test.pieces || g.hello.ServerName != test.server {
+			t.Errorf("%s: after %d of %d bytes step %d, server %q", name, n, len(test.says), step, g.hello.ServerName)
+		}
+	}
+}
+
 // What becomes of those whose time is over. Each of the two waits has its own.
 func TestGreetingIsLate(t *testing.T) {
 	at := func(s float64) int64 { return 1 + int64(s*float64(time.Second)) }

@@ -255,6 +255,26 @@ func testPostgresDisagrees(t *testing.T, newPlane New) {
 	}
 }
 
+// A session whose channel does not answer can be ended meanwhile.
+func testPostgresAborted(t *testing.T, newPlane New) {
+	r := newRig(t, newPlane)
+	heard := make(chan struct{})
+	channel := r.serve(func(conn *net.TCPConn) { readRequest(conn); close(heard); io.Copy(io.Discard, conn) })
+	s := service(r.router(channel))
+	s.ConnectTimeout = 10 * patience
+	s.Edge = edged(plane.Edge{Names: true})
+	client := r.listenAt("127.0.0.1", s).dial()
+	asks(t, client, preface.SSLRequestMessage, "S")
+	io.WriteString(client, "no hello")
+	await(t, heard)
+	if n := r.plane.Abort(plane.Operator, func(*plane.Session) bool { return true }); n != 1 {
+		t.Errorf("%d sessions are ended", n)
+	}
+	if end := r.end(); end.Cause != plane.Operator || end.Connected || channel.Active() != 0 {
+		t.Errorf("it ends: %s, connected %t, %d active", end.Cause.How(), end.Connected, channel.Active())
+	}
+}
+
 func readRequest(conn *net.TCPConn) { io.ReadFull(conn, make([]byte, preface.PostgresSize)) }
 
 // A PROXY header comes before the request that a channel is sent.

@@ -123,6 +123,7 @@ func Run(t *testing.T, newPlane New) {
 		"Postgres":           testPostgres,
 		"PostgresStuffed":    testPostgresStuffed,
 		"PostgresDisagrees":  testPostgresDisagrees,
+		"PostgresAborted":    testPostgresAborted,
 		"PostgresAndProxy":   testPostgresBehindProxy,
 		"Unix":               testUnix,
 		"UnixAtOnce":         testUnixAtOnce,

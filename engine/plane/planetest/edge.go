@@ -418,7 +418,6 @@ func testGreetingShutdown(t *testing.T, newPlane New) {
 		t.Errorf("it ends: %s", end.Cause.How())
 	}
 	d.expectGreeting(0)
-	r.plane = newPlane(plane.Options{}) // for the clean-up
 }
 
 // sent is what a server was sent, and by whom.

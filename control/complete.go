@@ -93,12 +93,41 @@ func (c *conversation) candidatesFor(word string, said []string, last string) []
 		return c.configurationCandidates()
 	}
 	if name, _, ok := strings.Cut(word, "="); ok {
-		return []candidate{{word: name + "="}}
+		return c.askedFor(name, last)
 	}
 	if isPlaceholder(word) {
 		return nil
 	}
 	return []candidate{{word: word}}
+}
+
+// askedFor returns what a ClientHello may ask for, as name=VALUE: where that much is
+// said already, what the groups of the listener are for, but for wildcards.
+func (c *conversation) askedFor(name, last string) []candidate {
+	list := []candidate{{word: name + "="}}
+	if !strings.HasPrefix(last, name+"=") {
+		return list
+	}
+	for _, l := range c.daemon.Engine.Config().Listeners {
+		for i := range l.Groups {
+			if l.Name != c.listener {
+				continue
+			}
+			values := l.Groups[i].ServerName
+			if name == "alpn" {
+				values = l.Groups[i].ALPN
+			}
+			for _, value := range values {
+				if !strings.HasPrefix(value, "*") {
+					list = append(list, candidate{word: name + "=" + value})
+				}
+			}
+		}
+	}
+	if len(list) > 1 {
+		return list[1:]
+	}
+	return list
 }
 
 // now returns a picture of the current listener; the zero one if there is none.

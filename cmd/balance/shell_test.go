@@ -153,6 +153,9 @@ func TestShellOnATerminal(t *testing.T) {
 	u.types("1\r")
 	u.sees(`group 0 channel 1\r\n`)
 
+	u.types("why 127.0.0.9 ser\ta.example al\th2\r") // no blank behind the "="
+	u.sees(`group 0 channel \d 127\.0\.0\.\d:\d+: chosen`)
+
 	u.types("disable x\x7f0\r") // a typing mistake, wiped out
 	u.sees(`channel 0 disabled`)
 	u.types("\x1b[A\r") // the line before

@@ -29,7 +29,7 @@ func (s *dialogue) complete(text string, at int) (head string, words []string, t
 	start := strings.LastIndexAny(before, " ;") + 1
 	head, typed := before[:start], before[start:]
 	common := commonPrefix(offers)
-	if len(offers) == 1 && !strings.HasPrefix(after, " ") {
+	if len(offers) == 1 && !strings.HasPrefix(after, " ") && !strings.HasSuffix(common, "=") {
 		common += " "
 	}
 	if len(common) > len(typed) && strings.HasPrefix(common, typed) {

@@ -14,7 +14,7 @@ import (
 func (c *conversation) admit(args []string) Status {
 	args, asJSON := option(args, "-json")
 	if len(args) != 1 {
-		return c.misused("an address is needed")
+		return c.misused("one address is needed")
 	}
 	addr, err := netip.ParseAddr(args[0])
 	if err != nil {
@@ -143,6 +143,9 @@ type SourcesReport struct {
 func (c *conversation) sources(args []string) Status {
 	args, asJSON := option(args, "-json")
 	n := 20
+	if len(args) > 1 {
+		return c.misused("one number may follow")
+	}
 	if len(args) > 0 {
 		var err error
 		if n, err = strconv.Atoi(args[0]); err != nil || n < 1 || n > admit.MaxTop {

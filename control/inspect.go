@@ -15,6 +15,7 @@ import (
 	"unsafe"
 
 	"balance/engine"
+	"balance/engine/admit"
 	"balance/engine/balancer"
 	"balance/engine/plane"
 	"balance/engine/spec"
@@ -146,6 +147,11 @@ func (c *conversation) why(args []string) Status {
 	if protocols != "" {
 		client.ALPN = strings.Split(protocols, ",")
 	}
+	for _, name := range []string{"server_name", "alpn"} {
+		if rest, _ := assigned(args, name); len(rest) < len(args) {
+			return c.misused("%s= is said more than once", name)
+		}
+	}
 	if len(args) == 0 || len(args) > 2 {
 		return c.misused("an address is needed, and a channel may follow")
 	}
@@ -170,6 +176,14 @@ func (c *conversation) why(args []string) Status {
 	if err != nil {
 		return c.failed(err)
 	}
+	admission, err := c.daemon.Engine.Admission(listener, client.Addr)
+	if err != nil {
+		return c.failed(err)
+	}
+	refused := admission.Refusal != admit.Admitted
+	if refused && !asJSON {
+		c.say("%s; what follows is for a client that is let in", admissionWords(&admission))
+	}
 	report := reportWhy(client.Addr, listener, verdicts)
 	full, last := false, ""
 	for _, v := range verdicts {
@@ -191,6 +205,9 @@ func (c *conversation) why(args []string) Status {
 		report.Outcome, waiting = "wait", l[0].Waiting
 	}
 	if asJSON {
+		if refused {
+			report.Outcome, report.Refused = "refused", admissionWords(&admission)
+		}
 		report.Verdicts = slices.DeleteFunc(report.Verdicts, func(v VerdictReport) bool {
 			return len(args) > 1 && !slices.ContainsFunc(chosen, func(ch choice) bool { return ch.Key == v.Channel })
 		})

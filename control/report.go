@@ -365,8 +365,10 @@ type WhyReport struct {
 	Client   netip.Addr      `json:"client"`
 	Listener string          `json:"listener"`
 	Verdicts []VerdictReport `json:"verdicts"` // in the order in which channels are looked at
-	// Outcome is "chosen", "wait" for a place in the queue, or "turned away".
+	// Outcome is "refused" if the client would not be let in, "chosen", "wait" for a
+	// place in the queue, or "turned away".
 	Outcome string `json:"outcome"`
+	Refused string `json:"refused,omitempty"` // why it would not be let in
 }
 
 // VerdictReport is what becomes of a channel, or of a whole group that is for other

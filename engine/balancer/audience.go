@@ -74,21 +74,20 @@ func (a *Audience) lacks(c Client) string {
 			return "what its ClientHello named is not known any more"
 		}
 	case !a.named(c.ServerName):
-		return "it is for other server names than " + said(c.ServerName)
+		if c.ServerName == "" {
+			return "it is for certain server names, and the client names none"
+		}
+		return fmt.Sprintf("it is for other server names than %q", c.ServerName)
 	case a.alpn != nil && !slices.ContainsFunc(c.ALPN, func(p string) bool { return a.alpn[p] }):
-		return "it is for other protocols than " + said(strings.Join(c.ALPN, " "))
+		if len(c.ALPN) == 0 {
+			return "it is for certain protocols, and the client offers none"
+		}
+		return fmt.Sprintf("it is for other protocols than %q", strings.Join(c.ALPN, " "))
 	}
 	if !a.near(c.Addr) {
 		return "it is for other networks"
 	}
 	return ""
-}
-
-func said(name string) string {
-	if name == "" {
-		return "none"
-	}
-	return fmt.Sprintf("%q", name)
 }
 
 // named reports whether the name of a server, in lower case, is one of those.

@@ -4,7 +4,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
+
+	"balance/engine"
+	"balance/engine/admit"
 )
 
 // Who is let in, and for whom a group is, as the shell tells it.
@@ -61,5 +65,13 @@ func TestEdge(t *testing.T) {
 		if answer, _ := r.say(client, request); !regexp.MustCompile(want).MatchString(answer) {
 			t.Errorf("%s: %q is not in\n%s", request, want, answer)
 		}
+	}
+}
+
+func TestListenersTellWhoWasRefused(t *testing.T) {
+	l := engine.ListenerStatus{Name: "web", Accepted: 9, Rejected: 1}
+	l.Refused[admit.Denied], l.Refused[admit.TooFast] = 2, 3
+	if row := strings.Join(listenerRow(&l), " "); row != "web 0 0 0 9 5 1 " {
+		t.Error(row)
 	}
 }

@@ -241,7 +241,7 @@ func (c *conversation) listeners(args []string) Status {
 	if asJSON {
 		return c.sayListeners(c.daemon.Engine.Snapshot().Listeners)
 	}
-	rows := [][]string{{"", "name", "channels", "up", "c", "accepted", "rejected", "address"}}
+	rows := [][]string{{"", "name", "channels", "up", "c", "accepted", "refused", "rejected", "address"}}
 	for _, l := range c.daemon.Engine.Snapshot().Listeners {
 		mark := ""
 		if l.Name == c.listener {
@@ -255,7 +255,10 @@ func (c *conversation) listeners(args []string) Status {
 
 // listenerRow is what listeners tells of a listener.
 func listenerRow(l *engine.ListenerStatus) []string {
-	channels, up, active := 0, 0, 0
+	channels, up, active, refused := 0, 0, 0, uint64(0)
+	for _, n := range l.Refused {
+		refused += n
+	}
 	for _, g := range l.Groups {
 		channels += len(g.Channels)
 		for _, ch := range g.Channels {
@@ -266,7 +269,7 @@ func listenerRow(l *engine.ListenerStatus) []string {
 		}
 	}
 	return []string{l.Name, strconv.Itoa(channels), strconv.Itoa(up), strconv.Itoa(active),
-		strconv.FormatUint(l.Accepted, 10), strconv.FormatUint(l.Rejected, 10), strings.Join(addressesOf(*l), " ")}
+		strconv.FormatUint(l.Accepted, 10), strconv.FormatUint(refused, 10), strconv.FormatUint(l.Rejected, 10), strings.Join(addressesOf(*l), " ")}
 }
 
 func addressesOf(l engine.ListenerStatus) []string {

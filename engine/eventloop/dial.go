@@ -332,6 +332,11 @@ func (l *loop) connected(s *session, a attempt) {
 	*out = side{fd: a.fd, local: !a.Addr.IsValid(), readable: a.agreed} // there may be more behind the answer
 	out.heard(a.events)
 	s.settled, s.noDelay = out.local, out.local
+	if a.told && !out.local {
+		// What is sent next is not the first segment any more, see flush.
+		s.noDelay = true
+		l.kernel.noDelay(a.fd)
+	}
 	l.giveUp(s, false)
 	s.search.Connected(l.now)
 	l.searches.put(s.search)

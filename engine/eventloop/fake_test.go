@@ -65,6 +65,7 @@ type fakeSocket struct {
 	wrong      bool  // which were not a beginning of content
 	space      int
 	wanted     bool // a write came back short
+	noDelay    bool // what is written next does not wait for an acknowledgement
 	shut       bool
 	closed     bool
 	reset      bool
@@ -495,7 +496,7 @@ func (k *fakeKernel) shutdown(fd int32) unix.Errno {
 	return 0
 }
 
-func (k *fakeKernel) noDelay(fd int32)                      { k.socket("setsockopt", fd) }
+func (k *fakeKernel) noDelay(fd int32)                      { k.socket("setsockopt", fd).noDelay = true }
 func (k *fakeKernel) quickAck(fd int32)                     { k.socket("setsockopt", fd) }
 func (k *fakeKernel) keepAlive(fd int32, _ time.Duration)   { k.socket("setsockopt", fd) }
 func (k *fakeKernel) userTimeout(fd int32, _ time.Duration) { k.socket("setsockopt", fd) }

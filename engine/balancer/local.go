@@ -12,6 +12,11 @@ import (
 // that its client has for all attempts was over, and not that of the channel.
 var ErrTooLate = errors.New("the client's time was over")
 
+// ErrDisagrees is wrapped by the error of an attempt whose channel was connected to, and
+// does not want what its client has asked for. Whoever comes may ask for it: so it is
+// not held against the channel.
+var ErrDisagrees = errors.New("the channel does not agree")
+
 // Local reports whether a failure to connect says something about this
 // machine (no descriptor, port, memory or permission left, an unusable source
 // address, a cancelled attempt, a time cut short) and nothing about the channel.

@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"errors"
 	"math"
 	"net/netip"
 	"time"
@@ -267,7 +268,7 @@ func (r *Route) Failed(err error, now int64) Change {
 	defer channel.Leave(now) // once it is known to who may be next
 	channel.Counters.Failures.Add(1)
 	channel.Dials.failures[FailureOf(err)].Add(1)
-	if Local(err) {
+	if Local(err) || errors.Is(err, ErrDisagrees) {
 		return Unchanged
 	}
 	change := channel.observeFailure(err, r.chance, &r.router.options, now)

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 
+	"balance/engine/balancer"
 	"balance/engine/preface"
 )
 
@@ -61,7 +62,7 @@ func (s *Search) uniqueID() []byte {
 // is of no use, if so.
 func (s *Search) Agreed(answer byte) error {
 	if answer != 'S' {
-		return fmt.Errorf("the server answers %q to the request for TLS", answer)
+		return disagrees{fmt.Errorf("the server answers %q to the request for TLS", answer)}
 	}
 	return nil
 }
@@ -73,8 +74,13 @@ func Unagreed(err error) error {
 	if err == io.EOF {
 		err = errors.New("the connection ends")
 	}
-	return fmt.Errorf("no answer to the request for TLS: %w", err)
+	return disagrees{fmt.Errorf("no answer to the request for TLS: %w", err)}
 }
+
+// disagrees is a balancer.ErrDisagrees that says what came of the request instead.
+type disagrees struct{ error }
+
+func (d disagrees) Unwrap() []error { return []error{balancer.ErrDisagrees, d.error} }
 
 // Source returns the address that the attempt is to be made from, which is not valid
 // for any, and whether that is the client's own, which no interface need have. It fails

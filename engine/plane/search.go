@@ -265,6 +265,9 @@ func (s *Search) Failed(now int64) {
 	case change == balancer.Failing:
 		throttle.Add()
 	case errors.Is(s.err, balancer.ErrTooLate):
+	case errors.Is(s.err, balancer.ErrDisagrees):
+		text, throttle = "channel does not agree", &s.service.complaints
+		throttle.Add()
 	case balancer.Local(s.err):
 		text, throttle = "cannot dial", &s.service.complaints
 		throttle.Add()

@@ -218,7 +218,8 @@ func testPostgresStuffed(t *testing.T, newPlane New) {
 	exchange(t, client, preface.SSLRequestMessage+"and more")
 }
 
-// A server that does not agree to TLS is passed over.
+// A server that does not agree to TLS is passed over, and nothing is held against it:
+// whoever comes may ask any server for that.
 func testPostgresDisagrees(t *testing.T, newPlane New) {
 	for name, test := range map[string]struct {
 		handle func(*net.TCPConn)
@@ -233,7 +234,8 @@ func testPostgresDisagrees(t *testing.T, newPlane New) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, newPlane)
 			bad := r.serve(test.handle)
-			s := service(r.router(bad, r.serveTLS("good", true)))
+			groups := []balancer.Group{{Channels: []*balancer.Channel{bad}}, {Channels: []*balancer.Channel{r.serveTLS("good", true)}}}
+			s := service(balancer.NewRouter(groups, balancer.Options{AutoDisable: true, HoldOff: time.Hour, HoldOffMax: time.Hour}, nil))
 			s.ConnectTimeout = patience
 			if name == "Silent" {
 				s.ConnectTimeout = 100 * time.Millisecond
@@ -247,6 +249,9 @@ func testPostgresDisagrees(t *testing.T, newPlane New) {
 			}
 			if bad.Counters.Failures.Load() != 1 || bad.Active() != 0 {
 				t.Errorf("%d failures, %d active", bad.Counters.Failures.Load(), bad.Active())
+			}
+			if is := bad.Standing(r.plane.Now()); is.State != balancer.StateUntested {
+				t.Errorf("the channel is %s, for what a client has asked", is.State)
 			}
 			if !strings.Contains(r.log.String(), test.says) {
 				t.Errorf("the log does not say %q", test.says)

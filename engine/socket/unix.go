@@ -121,7 +121,12 @@ type file struct {
 
 // set gives the file its group and mode, but if it is another's by now.
 func (f *file) set() error {
-	now, err := os.Lstat(f.path)
+	held, err := hold(f.path)
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	now, err := held.Stat()
 	if err != nil {
 		return err
 	}
@@ -130,12 +135,12 @@ func (f *file) set() error {
 	}
 	before := int(now.Sys().(*syscall.Stat_t).Gid)
 	if f.Group != NoGroup && f.Group != before {
-		if err := os.Lchown(f.path, -1, f.Group); err != nil {
+		if err := held.chown(f.Group); err != nil {
 			return err
 		}
 	}
-	if err := os.Chmod(f.path, f.Mode); err != nil {
-		os.Lchown(f.path, -1, before)
+	if err := held.chmod(f.Mode); err != nil {
+		held.chown(before)
 		return err
 	}
 	return nil
@@ -269,17 +274,33 @@ func ListenUnix(path string) (*net.UnixListener, os.FileInfo, error) {
 	}
 	listener := opened.(*net.UnixListener)
 	listener.SetUnlinkOnClose(false) // by then the name may stand for another's
-	err = os.Chmod(path, 0o600)
-	var file os.FileInfo
-	if err == nil {
-		file, err = os.Lstat(path)
-	}
+	file, err := makePrivate(path)
 	if err != nil {
 		listener.Close()
 		os.Remove(path)
 		return nil, nil, err
 	}
 	return listener, file, nil
+}
+
+// makePrivate gives the file of a new unix socket the mode 0600, and returns what file it is.
+func makePrivate(path string) (os.FileInfo, error) {
+	held, err := hold(path)
+	if err != nil {
+		return nil, err
+	}
+	defer held.Close()
+	is, err := held.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if is.Mode().Type() != fs.ModeSocket {
+		return nil, fmt.Errorf("%q is not the new socket any more", path)
+	}
+	if err := held.chmod(0o600); err != nil {
+		return nil, err
+	}
+	return held.Stat()
 }
 
 // connectTimeout bounds a connection to a socket whose holder is not asked anything.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,7 +63,9 @@ func TestEdgeSSH(t *testing.T) {
 	for i := range servers {
 		servers[i] = address(t)
 		config := filepath.Join(dir, fmt.Sprintf("sshd%d", i))
-		writeFile(t, config, fmt.Sprintf("ListenAddress %s\nHostKey %s\nAuthorizedKeysFile %s.pub\nStrictModes no\nPermitRootLogin yes\nUsePAM no\nPidFile none\n", servers[i], key, key))
+		banner := config + ".banner"
+		writeFile(t, banner, fmt.Sprintf("server %d\n", i))
+		writeFile(t, config, fmt.Sprintf("Banner %s\nListenAddress %s\nHostKey %s\nAuthorizedKeysFile %s.pub\nStrictModes no\nPermitRootLogin yes\nUsePAM no\nPidFile none\n", banner, servers[i], key, key))
 		// It wants a directory of its own in /run.
 		server := exec.Command("unshare", "-m", "sh", "-c", "mount -t tmpfs none /run && mkdir /run/sshd && exec /usr/sbin/sshd -D -e -f \"$0\"", config)
 		if err := server.Start(); err != nil {
@@ -74,34 +77,48 @@ func TestEdgeSSH(t *testing.T) {
 		listen := address(t)
 		d := startEdge(t, plane, fmt.Sprintf("[[listener]]\nname = \"ssh\"\nlisten = %q\nhold_off = \"0s\"\n[listener.admit]\nmax_sessions = 1\n", listen)+
 			groupOf(`from = ["127.0.0.3"]`, servers[0].String())+groupOf("", servers[1].String()))
-		ssh := func(from, command string) []string {
-			return []string{"-F", "none", "-i", key, "-b", from, "-p", portOf(listen), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "root@127.0.0.1", command}
+		// Without a command: the shell of this machine's root may take its time.
+		ssh := func(from string) []string {
+			return []string{"-F", "none", "-v", "-N", "-i", key, "-b", from, "-p", portOf(listen), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "root@127.0.0.1"}
 		}
-		prints(t, " "+portOf(servers[0])+"\n", "ssh", ssh("127.0.0.3", "echo $SSH_CONNECTION")...)
-		prints(t, " "+portOf(servers[1])+"\n", "ssh", ssh("127.0.0.4", "echo $SSH_CONNECTION")...)
-
-		held := bounded(t, "ssh", ssh("127.0.0.3", "echo in; cat")...)
-		stay, err := held.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
+		// enters is a session with the server that shows the banner.
+		enters := func(from, banner string) *exec.Cmd {
+			t.Helper()
+			client := bounded(t, "ssh", ssh(from)...)
+			said := new(lockedBuffer)
+			client.Stderr = said
+			if err := client.Start(); err != nil {
+				t.Fatal(err)
+			}
+			awaitThat(t, "ssh from "+from+" is in", func() bool { return strings.Contains(said.String(), "Authenticated to") })
+			if !strings.Contains(said.String(), banner) {
+				t.Errorf("from %s: %s, want the %s", from, said, banner)
+			}
+			return client
 		}
-		told, err := held.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
+		leaves := func(client *exec.Cmd) {
+			client.Process.Signal(os.Interrupt)
+			client.Wait()
 		}
-		if err := held.Start(); err != nil {
-			t.Fatal(err)
-		}
-		told.Read(make([]byte, 3))
+		awaitThat(t, "the servers listen", func() bool {
+			return !slices.ContainsFunc(servers[:], func(addr net.Addr) bool {
+				conn, err := net.Dial("tcp", addr.String())
+				if err == nil {
+					conn.Close()
+				}
+				return err != nil
+			})
+		})
+		held := enters("127.0.0.3", "server 0")
+		leaves(enters("127.0.0.4", "server 1"))
 		before := d.log.Len()
-		if out, err := bounded(t, "ssh", ssh("127.0.0.3", "true")...).CombinedOutput(); err == nil {
+		if out, err := bounded(t, "ssh", ssh("127.0.0.3")...).CombinedOutput(); err == nil || strings.Contains(string(out), "server 0") {
 			t.Errorf("a second session of the source is let in: %s", out)
 		}
 		d.await(t, before, `msg="clients refused" listener=ssh reason=sessions client=127.0.0.3:`)
-		prints(t, " "+portOf(servers[1])+"\n", "ssh", ssh("127.0.0.4", "echo $SSH_CONNECTION")...)
-		stay.Close()
-		held.Wait()
-		prints(t, " "+portOf(servers[0])+"\n", "ssh", ssh("127.0.0.3", "echo $SSH_CONNECTION")...)
+		leaves(held)
+		d.await(t, before, `msg=session .*client=127.0.0.3:`)
+		leaves(enters("127.0.0.3", "server 0"))
 	})
 }
 

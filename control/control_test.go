@@ -624,6 +624,21 @@ func TestWhy(t *testing.T) {
 	})
 }
 
+// A name is taken as it is of a ClientHello.
+func TestWhyName(t *testing.T) {
+	config := declare([]string{"web"}, []string{"127.0.0.1:80"}, []string{"127.0.0.2:80"})
+	config.Listeners[0].Groups[0].ServerName = []string{"www.example.net"}
+	r := newRig(t, config)
+	const first, second = "group 0 channel 0 127.0.0.1:80: chosen", "\ngroup 1 channel 0 127.0.0.2:80: chosen"
+	r.expect(r.dial(), []exchange{
+		{"why 10.0.0.1", OK, "group 0: passed over: it is for other server names than none" + second},
+		{"why 10.0.0.1 server_name=www.example.net", OK, first},
+		{"why 10.0.0.1 server_name=WWW.example.net.", OK, first},
+		{"why 10.0.0.1 server_name=other", OK, `group 0: passed over: it is for other server names than "other"` + second},
+		{"why 10.0.0.1 server_name=\x1b[31m", Failed, `"\x1b[31m" is the name of no host`},
+	})
+}
+
 func TestStatus(t *testing.T) {
 	r := newRig(t, declare([]string{"web"}, []string{"127.0.0.1:80"}))
 	answer, status := r.say(r.dial(), "status")

@@ -18,6 +18,7 @@ import (
 	"balance/engine/admit"
 	"balance/engine/balancer"
 	"balance/engine/plane"
+	"balance/engine/preface"
 	"balance/engine/spec"
 )
 
@@ -142,7 +143,11 @@ func (c *conversation) why(args []string) Status {
 	args, asJSON := option(args, "-json")
 	var client balancer.Client
 	args, client.ServerName = assigned(args, "server_name")
-	client.ServerName = strings.ToLower(client.ServerName)
+	if named := client.ServerName; named != "" {
+		if client.ServerName = preface.HostName([]byte(named)); client.ServerName == "" {
+			return c.fail("%q is the name of no host", named)
+		}
+	}
 	args, protocols := assigned(args, "alpn")
 	if protocols != "" {
 		client.ALPN = strings.Split(protocols, ",")

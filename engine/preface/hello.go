@@ -193,7 +193,7 @@ func parseServerName(b []byte) (name string, ok bool) {
 		if named || len(value) == 0 {
 			return "", false
 		}
-		name, named = hostName(value), true
+		name, named = HostName(value), true
 	}
 	return name, true
 }

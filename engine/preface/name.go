@@ -39,9 +39,9 @@ func ValidName(pattern string) error {
 	return nil
 }
 
-// hostName is the name that b is, in lower case and without a dot at its end;
-// empty if it is none.
-func hostName(b []byte) string {
+// HostName returns the name that a ClientHello with these bytes names, in lower case and
+// without a dot at its end; empty if no host can have it.
+func HostName(b []byte) string {
 	if n := len(b); n > 0 && b[n-1] == '.' {
 		b = b[:n-1]
 	}

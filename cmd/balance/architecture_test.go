@@ -25,7 +25,7 @@ var arrows = map[string][]string{
 	"config/foreign":                     {"config", "engine/spec", "engine/balancer"},
 	"patience":                           {},
 	"spelling":                           {},
-	"control":                            {"patience", "spelling", "control/counters", "engine", "engine/admit", "engine/health", "engine/spec", "engine/plane", "engine/socket", "engine/balancer"},
+	"control":                            {"patience", "spelling", "control/counters", "engine", "engine/admit", "engine/health", "engine/spec", "engine/plane", "engine/preface", "engine/socket", "engine/balancer"},
 	"control/web":                        {"control", "engine", "engine/admit", "engine/health", "engine/spec", "engine/plane", "engine/socket", "engine/balancer"},
 	"control/counters":                   {"patience", "engine", "engine/balancer", "engine/socket"},
 	"engine":                             {"patience", "engine/admit", "engine/spec", "engine/health", "engine/plane", "engine/socket", "engine/balancer", "engine/portable", "engine/eventloop"},

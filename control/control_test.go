@@ -631,7 +631,7 @@ func TestWhyName(t *testing.T) {
 	r := newRig(t, config)
 	const first, second = "group 0 channel 0 127.0.0.1:80: chosen", "\ngroup 1 channel 0 127.0.0.2:80: chosen"
 	r.expect(r.dial(), []exchange{
-		{"why 10.0.0.1", OK, "group 0: passed over: it is for other server names than none" + second},
+		{"why 10.0.0.1", OK, "group 0: passed over: it is for certain server names, and the client names none" + second},
 		{"why 10.0.0.1 server_name=www.example.net", OK, first},
 		{"why 10.0.0.1 server_name=WWW.example.net.", OK, first},
 		{"why 10.0.0.1 server_name=other", OK, `group 0: passed over: it is for other server names than "other"` + second},

@@ -70,7 +70,11 @@ func (e *Engine) applyLocked(ctx context.Context, config *spec.Config, edited bo
 	}
 	from := old.succession(config, edited)
 	changes := e.preview(old, config, from, lists)
-	if old.config != nil && len(changes) == 0 && lists.same(old.lists) {
+	serving, lost := old.sockets, []*boundSocket(nil)
+	if !edited { // an operator's word does not hang on files either
+		serving, lost = old.sockets.reachable(ctx)
+	}
+	if old.config != nil && len(changes) == 0 && lists.same(old.lists) && len(lost) == 0 {
 		e.checking.review(old.listeners) // reads files again
 		return nil, nil
 	}
@@ -84,7 +88,7 @@ func (e *Engine) applyLocked(ctx context.Context, config *spec.Config, edited bo
 	if err := e.resolve(ctx, config, unknown, old.config == nil); err != nil {
 		return nil, err
 	}
-	opening := &opening{engine: e, open: old.sockets, retiring: e.retiringSockets(), opened: sockets{}}
+	opening := &opening{engine: e, open: serving, retiring: append(e.retiringSockets(), lost...), opened: sockets{}}
 	next, err := e.prepare(ctx, old, config, from, lists, opening)
 	if err != nil {
 		return nil, errors.Join(err, e.abandon(old, opening))

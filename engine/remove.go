@@ -37,7 +37,7 @@ func (e *Engine) removeListeners(old, next *state) {
 	for _, l := range old.listeners {
 		var retired sync.WaitGroup
 		for _, addr := range l.addrs {
-			if next.sockets[addr] == nil {
+			if next.sockets[addr] != old.sockets[addr] {
 				e.retire(old.sockets[addr], &retired)
 			}
 		}

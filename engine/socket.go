@@ -31,12 +31,31 @@ type boundSocket struct {
 	reopening bool // it could not yet, and is tried again
 }
 
+// reachable returns the sockets without those that nobody can come to any more, as their
+// file was removed or replaced, and these. They are opened anew.
+func (s sockets) reachable(ctx context.Context) (sockets, []*boundSocket) {
+	var lost []*boundSocket
+	for _, bound := range s {
+		if bound.Lost(ctx) {
+			lost = append(lost, bound)
+		}
+	}
+	if len(lost) == 0 {
+		return s, nil
+	}
+	left := maps.Clone(s)
+	for _, bound := range lost {
+		delete(left, bound.addr)
+	}
+	return left, lost
+}
+
 // opening is a set of sockets that are opened beside others of this process.
 // Exactly one of commit and abandon ends it.
 type opening struct {
 	engine   *Engine
-	open     sockets        // serving; not written to
-	retiring []*boundSocket // on their way out
+	open     sockets        // serving, and to go on; not written to
+	retiring []*boundSocket // on their way out, or about to be
 	opened   sockets
 	shared   []*boundSocket // older ones that are shareable for a while
 	sharing  []*boundSocket // new ones that were bound beside them

@@ -124,7 +124,7 @@ func (e *Engine) announce(old, next *state, changes spec.Changes) {
 	}
 	for _, l := range next.listeners {
 		for _, addr := range l.addrs {
-			if old.sockets[addr] == nil {
+			if old.sockets[addr] != next.sockets[addr] {
 				e.log.Info("listening", "listener", l.config.Name, "address", next.sockets[addr].Address().String())
 			}
 		}

@@ -309,3 +309,45 @@ func TestUnixChannelReload(t *testing.T) {
 		t.Errorf("with one that is gone: served by %q", got)
 	}
 }
+
+// Whose file somebody has removed or replaced is listened on anew at the next reload, and
+// who has come before is served on.
+func TestUnixFileIsLost(t *testing.T) {
+	r := newRig(t)
+	path, address := unixPath(t)
+	config := declare(listener("web", address, r.server("a")))
+	r.apply(config)
+	before := dialUnix(t, path)
+	file := fileOf(t, path)
+	r.apply(config)
+	if !os.SameFile(fileOf(t, path), file) {
+		t.Error("a file that is there is made anew")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	r.apply(config)
+	dialUnix(t, path).works()
+
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	other, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Apply(t.Context(), config); !errors.Is(err, socket.ErrLive) {
+		t.Errorf("in the place of another who is alive: %v", err)
+	}
+	if _, err := r.Edit(t.Context(), func(c *spec.Config) error { c.Listeners[0].MaxSessions = 9; return nil }); err != nil {
+		t.Errorf("an operator cannot act: %v", err)
+	}
+	other.SetUnlinkOnClose(false)
+	other.Close()
+	r.apply(config)
+	dialUnix(t, path).works()
+	before.works()
+	if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 1 {
+		t.Errorf("beside the socket there are %v, %v", entries, err)
+	}
+}

@@ -112,6 +112,27 @@ func (s *Socket) SetFile(to File) error {
 	return nil
 }
 
+// Lost reports whether the socket is a unix socket that listens and has no file any
+// more: somebody has removed that, or put another in its place. What cannot be known is
+// not lost.
+func (s *Socket) Lost(ctx context.Context) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	path, isUnix := s.Unix()
+	if !isUnix || s.raw == nil {
+		return false
+	}
+	is := s.file.is
+	gone, err := patience.Within(ctx, filePatience, func() (bool, error) {
+		now, err := os.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return true, nil
+		}
+		return err == nil && (is == nil || !os.SameFile(now, is)), err
+	})
+	return err == nil && gone
+}
+
 // file is the file of a unix socket. Of one that has none, is is nil.
 type file struct {
 	File

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 type privately struct{ *testing.M }
 
 func (m privately) Run() int {
-	flag.Set("test.parallel", "8") // which the command line may say otherwise
+	flag.Set("test.parallel", "6") // which the command line may say otherwise
 	dir, err := os.MkdirTemp("", "balance-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -194,9 +194,17 @@ func (b *browser) accessible(t *testing.T, what string) {
 		if script == "" {
 			continue
 		}
-		violations, err := chromedp.Run(b, chromedp.Evaluate[[]string](axeRun, chromedp.EvalAwaitPromise))
-		if err != nil {
-			t.Fatal(err)
+		var violations []string
+		for range 5 { // the page may have been drawn anew under axe's eyes
+			var err error
+			violations, err = chromedp.Run(b, chromedp.Evaluate[[]string](axeRun, chromedp.EvalAwaitPromise))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(violations) == 0 {
+				break
+			}
+			time.Sleep(time.Second)
 		}
 		for _, violation := range violations {
 			t.Errorf("%s, %s: %s", what, scheme, violation)

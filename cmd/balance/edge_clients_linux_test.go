@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -33,16 +34,27 @@ func groupOf(keys string, channels ...string) string {
 	return fmt.Sprintf("[[listener.group]]\n%s\nchannels = [\"%s\"]\n", keys, strings.Join(channels, `", "`))
 }
 
-// TestEdgeUnix has curl come by a unix socket to nginx on another.
+// TestEdgeUnix has curl come by a unix socket to nginx on another, which is told whom
+// a client of an address is, and of a client of the unix socket nothing.
 func TestEdgeUnix(t *testing.T) {
 	t.Parallel()
 	needs(t, "nginx", "curl")
 	dir := serverDir(t)
-	startNginx(t, dir, "server { listen unix:DIR/web.sock; return 200 \"by a path\\n\"; }", "")
+	startNginx(t, dir, "server { listen unix:DIR/web.sock; return 200 \"by a path\\n\"; }\n"+
+		"server { listen unix:DIR/told.sock proxy_protocol; return 200 \"for <$proxy_protocol_addr>\\n\"; }", "")
 	onBothPlanes(t, func(t *testing.T, plane string) {
-		inlet := filepath.Join(t.TempDir(), "in.sock")
-		startEdge(t, plane, fmt.Sprintf("[[listener]]\nlisten = \"unix:%s\"\nhold_off = \"0s\"\n", inlet)+groupOf("", "unix:"+filepath.Join(dir, "web.sock")))
-		prints(t, "by a path\n", "curl", "-sS", "--unix-socket", inlet, "http://any/")
+		inlets, open := t.TempDir(), address(t).String()
+		var listeners string
+		for _, name := range []string{"web", "told-v1", "told-v2"} {
+			server, version, _ := strings.Cut(name, "-")
+			listeners += fmt.Sprintf("[[listener]]\nname = %q\nlisten = [\"unix:%s\"]\nhold_off = \"0s\"\n", name, filepath.Join(inlets, name)) +
+				groupOf(fmt.Sprintf("send_proxy = %q", version), "unix:"+filepath.Join(dir, server+".sock"))
+		}
+		startEdge(t, plane, strings.Replace(listeners, "told-v2\"]", "told-v2\", \""+open+"\"]", 1))
+		for name, want := range map[string]string{"web": "by a path\n", "told-v1": "for <>\n", "told-v2": "for <>\n"} {
+			prints(t, want, "curl", "-sS", "--unix-socket", filepath.Join(inlets, name), "http://any/")
+		}
+		prints(t, "for <"+outside+">\n", "curl", "-sS", "--interface", outside, "http://"+open+"/")
 	})
 }
 
@@ -122,8 +134,8 @@ func TestEdgeSSH(t *testing.T) {
 	})
 }
 
-// transparency is a network of a client, balance and a server, each a namespace: the
-// server's answers come back to balance since all that it sends is delivered there.
+// transparency is a network of a client, balance and a server, each a namespace, with
+// commands that have the server's answers come back to balance.
 const transparency = `
 set -e
 mount -t tmpfs none /run
@@ -147,10 +159,7 @@ ip -n client route add default via 192.0.2.1
 ip -n client -6 route add default via 2001:db8:1::1
 ip -n server route add default via 198.51.100.1
 ip -n server -6 route add default via 2001:db8:2::1
-for family in -4 -6; do
-	ip $family rule add iif server lookup 100
-	ip $family route add local default dev lo table 100
-done
+eval "$3"
 ip netns exec server nginx -c "$1" -e stderr &
 balance -config "$2" &
 for url in http://192.0.2.1/ 'http://[2001:db8:1::1]/'; do
@@ -158,26 +167,56 @@ for url in http://192.0.2.1/ 'http://[2001:db8:1::1]/'; do
 done
 `
 
-// TestEdgeTransparent has a server see the address of a client two networks away.
+// TestEdgeTransparent has a server see the address of a client two networks away:
+// where all that the server sends is delivered to balance, and by the commands in the
+// documentation.
 func TestEdgeTransparent(t *testing.T) {
 	t.Parallel()
 	needs(t, "nginx", "curl", "ip", "unshare")
 	if os.Getuid() != 0 {
 		t.Skip("skipped: networks of its own take root")
 	}
-	onBothPlanes(t, func(t *testing.T, plane string) {
-		dir := t.TempDir()
-		nginx, file := filepath.Join(dir, "nginx.conf"), filepath.Join(dir, "transparent.toml")
-		writeFile(t, nginx, "daemon off;\npid /run/nginx.pid;\nworker_processes 1;\nevents { worker_connections 64; }\nhttp {\n\taccess_log off;\n\tserver { listen 80; listen [::]:80; return 200 \"$remote_addr\\n\"; }\n}\n")
-		writeFile(t, file, fmt.Sprintf("[defaults]\ndata_plane = %q\ntransparent = true\nhold_off = \"0s\"\n", plane)+
-			"[[listener]]\nlisten = \"192.0.2.1:80\"\n"+groupOf("", "198.51.100.9")+
-			"[[listener]]\nlisten = \"[2001:db8:1::1]:80\"\n"+groupOf("", "[2001:db8:2::9]"))
-		// The last process of a namespace of processes takes all others along.
-		program := bounded(t, "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", transparency, "sh", nginx, file)
-		program.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+t.TempDir())
-		out, err := program.Output()
-		if err != nil || string(out) != "192.0.2.7\n2001:db8:1::7\n" {
-			t.Errorf("the server sees %q: %v", out, err)
-		}
-	})
+	content, err := os.ReadFile("../../docs/edge.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := regexp.MustCompile(`(?m)^    ip(tables)? .*\n`).FindAllString(string(content), -1)
+	if len(documented) != 3 {
+		t.Fatalf("the documentation has %q", documented)
+	}
+	both := func(commands string) string {
+		return commands + regexp.MustCompile(`(?m)^ *ip(tables)?`).ReplaceAllStringFunc(commands, func(name string) string {
+			return map[string]string{"ip": "ip -6", "iptables": "ip6tables"}[strings.TrimSpace(name)]
+		})
+	}
+	for name, commands := range map[string]string{
+		"interface":     "ip rule add iif server lookup 100\nip route add local default dev lo table 100\n",
+		"documentation": strings.Join(documented, ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if name == "documentation" {
+				needs(t, "iptables", "ip6tables")
+			}
+			onBothPlanes(t, func(t *testing.T, plane string) { testEdgeTransparent(t, plane, both(commands)) })
+		})
+	}
+}
+
+func testEdgeTransparent(t *testing.T, plane, commands string) {
+	dir := t.TempDir()
+	nginx, file := filepath.Join(dir, "nginx.conf"), filepath.Join(dir, "transparent.toml")
+	writeFile(t, nginx, "daemon off;\npid /run/nginx.pid;\nworker_processes 1;\nevents { worker_connections 64; }\nhttp {\n\taccess_log off;\n\tserver { listen 80; listen [::]:80; return 200 \"$remote_addr\\n\"; }\n}\n")
+	writeFile(t, file, fmt.Sprintf("[defaults]\ndata_plane = %q\ntransparent = true\nhold_off = \"0s\"\n", plane)+
+		"[[listener]]\nlisten = \"192.0.2.1:80\"\n"+groupOf("", "198.51.100.9")+
+		"[[listener]]\nlisten = \"[2001:db8:1::1]:80\"\n"+groupOf("", "[2001:db8:2::9]"))
+	// The last process of a namespace of processes takes all others along.
+	program := bounded(t, "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", transparency, "sh", nginx, file, commands)
+	program.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+t.TempDir())
+	var errors strings.Builder
+	program.Stderr = &errors
+	out, err := program.Output()
+	if err != nil || string(out) != "192.0.2.7\n2001:db8:1::7\n" {
+		t.Errorf("the server sees %q: %v\n%s", out, err, errors.String())
+	}
 }

@@ -179,7 +179,7 @@ func TestEdgePostgres(t *testing.T) {
 	ticket := filepath.Join(dir, "ticket")
 	writeFile(t, ticket, kerberosTicket())
 	empty := filepath.Join(dir, "empty")
-	prepare(t, dir, postgresProgram(t, "initdb"), "--no-sync", "--auth=trust", "--username=postgres", "--pgdata="+empty)
+	prepare(t, dir, postgresProgram(t, "initdb"), "--no-sync", "--auth=trust", "--username=postgres", "--wal-segsize=1", "--pgdata="+empty)
 	serve := func(name string, options ...string) net.Addr {
 		addr, data := address(t), filepath.Join(dir, name)
 		prepare(t, dir, "cp", "-r", empty, data)

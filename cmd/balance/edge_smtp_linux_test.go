@@ -62,7 +62,7 @@ type postfix struct {
 func startPostfix(t *testing.T) *postfix {
 	t.Helper()
 	const programs = "/usr/lib/postfix/sbin/"
-	needs(t, "postfix", programs+"master", programs+"postscreen")
+	needs(t, programs+"master", programs+"postscreen")
 	if os.Getuid() != 0 {
 		t.Skip("skipped: only root can start Postfix")
 	}
@@ -72,12 +72,16 @@ func startPostfix(t *testing.T) *postfix {
 	}
 	id, _ := strconv.Atoi(owner.Uid)
 	dir := openTempDir(t)
-	etc, data := filepath.Join(dir, "etc"), filepath.Join(dir, "data")
-	for _, made := range []string{etc, data, filepath.Join(dir, "queue")} {
+	etc, queue := filepath.Join(dir, "etc"), filepath.Join(dir, "queue")
+	mkdir(t, etc)
+	mkdir(t, queue)
+	// postfix check would make these, and looks at much else.
+	for _, name := range []string{"data", "queue/pid", "queue/public", "queue/private", "queue/incoming"} {
+		made := filepath.Join(dir, name)
 		mkdir(t, made)
-	}
-	if err := os.Chown(data, id, -1); err != nil {
-		t.Fatal(err)
+		if err := os.Chown(made, id, -1); err != nil {
+			t.Fatal(err)
+		}
 	}
 	p := &postfix{smtp: address(t), file: filepath.Join(dir, "mail.log")}
 	writeFile(t, filepath.Join(etc, "main.cf"), strings.ReplaceAll(`
@@ -104,9 +108,6 @@ rewrite unix - - n - - trivial-rewrite
 anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
 `)
-	if out, err := bounded(t, "postfix", "-c", etc, "check").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
 	master := bounded(t, programs+"master", "-c", etc, "-d")
 	master.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := master.Start(); err != nil {

@@ -163,7 +163,7 @@ eval "$3"
 ip netns exec server nginx -c "$1" -e stderr &
 balance -config "$2" &
 for url in http://192.0.2.1/ 'http://[2001:db8:1::1]/'; do
-	ip netns exec client curl -sS --retry 50 --retry-delay 0 --retry-all-errors --retry-max-time 15 "$url"
+	until ip netns exec client curl -sS --max-time 5 "$url"; do sleep 0.05; done
 done
 `
 

@@ -32,19 +32,7 @@ func startEdge(t *testing.T, plane, listeners string) *loggedDaemon {
 	return startLogged(t, "balance", "-config", file)
 }
 
-// dialFrom connects from an address, once somebody listens.
-func dialFrom(t *testing.T, from string, to net.Addr) net.Conn {
-	t.Helper()
-	var conn net.Conn
-	awaitThat(t, "somebody listens on "+to.String(), func() (ok bool) {
-		var err error
-		conn, err = tryFrom(from, to)
-		return err == nil
-	})
-	t.Cleanup(func() { conn.Close() })
-	return conn
-}
-
+// tryFrom connects from an address.
 func tryFrom(from string, to net.Addr) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 	conn, err := dialer.DialContext(context.Background(), to.Network(), to.String())

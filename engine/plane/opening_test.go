@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"balance/engine/balancer"
 	"balance/engine/preface"
@@ -82,7 +83,7 @@ func TestAgreed(t *testing.T) {
 		t.Error(err)
 	}
 	for _, answer := range []byte{'N', 'E', 0, 0xff} {
-		if err := s.Agreed(answer); err == nil || strings.ContainsAny(err.Error(), "\x00\xff") {
+		if err := s.Agreed(answer); err == nil || !utf8.ValidString(err.Error()) || strings.Contains(err.Error(), "\x00") {
 			t.Errorf("%q: %v", answer, err)
 		}
 	}

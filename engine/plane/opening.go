@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/netip"
 	"strconv"
-	"sync"
 	"syscall"
 
 	"balance/engine/balancer"
@@ -45,17 +44,18 @@ func (s *Search) Opening(to []byte, local func() netip.AddrPort) (opening []byte
 	return to, false
 }
 
-// life names this run of the process.
-var life = sync.OnceValue(func() string {
+// life names this run of the process. It is there from the start: loops that came at
+// once would wait for one another.
+var life = func() string {
 	var b [8]byte
 	rand.Read(b[:])
 	return hex.EncodeToString(b[:])
-})
+}()
 
 // uniqueID returns a name that no other session has, in any process: what names this
 // run of it, and the number of the session.
 func (s *Search) uniqueID() []byte {
-	return strconv.AppendUint([]byte(life()+"-"), s.id, 10)
+	return strconv.AppendUint([]byte(life+"-"), s.id, 10)
 }
 
 // Agreed takes what the channel has answered to the request for TLS, and says why it
